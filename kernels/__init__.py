@@ -1,0 +1,1 @@
+"""Kernels, one folder per op, each beside its torch reference. Imports nothing."""

@@ -1,0 +1,1 @@
+"""Speed against the card's ceilings and against peers."""

@@ -1,0 +1,1 @@
+"""Containers (GGUF, safetensors): named byte ranges, every length checked."""

@@ -1,0 +1,1 @@
+"""Requests in, events out: cache, scheduler, sampler, tokenizer, session."""

@@ -1,0 +1,90 @@
+"""Every error that a person may see: one message, one hint, one exit code.
+
+Owns the taxonomy. Rendering belongs to the command line and the screens.
+`raise` these for anything a user or a file can cause; `assert` guards our own invariants.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class QuantchatError(Exception):
+    """Base of all errors meant for people: `message` says what, `hint` says what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(QuantchatError):
+    """The command's words or a setting's value are off."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A settings file or value cannot be used."""
+
+
+class CheckpointError(QuantchatError):
+    """A model file is cut off, lies about itself or lacks something; names file and tensor."""
+
+    def __init__(self, path: Path, problem: str, *, tensor: str = "", hint: str = "") -> None:
+        where = f"{path.name}: tensor {tensor!r}: " if tensor else f"{path.name}: "
+        super().__init__(where + problem, hint=hint)
+        self.path = path
+        self.tensor = tensor
+
+
+class UnsupportedModelError(CheckpointError):
+    """The file is sound, but holds something that quantchat does not run."""
+
+
+class TokenizerError(CheckpointError):
+    """A model's tokenizer or chat template is missing or cannot be used."""
+
+
+class ModelNotFoundError(QuantchatError):
+    """No model answers to the name, on disk or in the catalog."""
+
+
+class DownloadError(QuantchatError):
+    """No source delivered the model, or what came is not what was promised."""
+
+
+class Cancelled(QuantchatError):
+    """The user stopped it; nothing half-done stays behind."""
+
+
+class PlanError(QuantchatError):
+    """The scheme, KV precision or context cannot run on this device."""
+
+
+class DeviceMemoryError(QuantchatError):
+    """An allocation did not fit: what was asked, what is free, and the ways out."""
+
+    def __init__(self, what: str, *, needed_bytes: int, free_bytes: int) -> None:
+        gib = 2**30
+        super().__init__(
+            f"not enough memory for {what}: "
+            f"{needed_bytes / gib:.2f} GiB needed, {free_bytes / gib:.2f} GiB free",
+            hint="choose a lower scheme (int4), int8 KV, or a shorter context",
+        )
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+
+
+class EngineError(QuantchatError):
+    """The engine cannot do what was asked in the state it is in."""
+
+
+class StoreError(QuantchatError):
+    """The conversation database cannot be opened or written."""

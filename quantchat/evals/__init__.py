@@ -1,0 +1,1 @@
+"""Quality against the 16-bit model."""

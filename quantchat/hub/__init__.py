@@ -1,0 +1,1 @@
+"""Models by name: catalog, what is on disk, downloads."""

@@ -1,0 +1,1 @@
+"""Stored format x rows x device -> one operation; the only importer of quantchat.kernels."""

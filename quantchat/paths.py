@@ -1,0 +1,76 @@
+"""Where things live on disk; `QUANTCHAT_HOME` moves all of it under one folder.
+
+Owns folder names only; creates a folder when it is asked for, never at import.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+APP = "quantchat"
+
+
+def _base(kind: str, default: str) -> Path:
+    home = os.environ.get("QUANTCHAT_HOME")
+    path = Path(home).expanduser() / kind if home else Path(default)
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def data_dir() -> Path:
+    """Models and conversations."""
+    return _base("data", platformdirs.user_data_dir(APP, appauthor=False))
+
+
+def config_dir() -> Path:
+    """Settings and the user's own themes."""
+    return _base("config", platformdirs.user_config_dir(APP, appauthor=False))
+
+
+def cache_dir() -> Path:
+    """What can be made again: packed weights, tuned tiles."""
+    return _base("cache", platformdirs.user_cache_dir(APP, appauthor=False))
+
+
+def log_dir() -> Path:
+    """Log files."""
+    return _base("log", platformdirs.user_log_dir(APP, appauthor=False))
+
+
+def _sub(parent: Path, name: str) -> Path:
+    path = parent / name
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def models_dir() -> Path:
+    """Downloaded models, one folder each."""
+    return _sub(data_dir(), "models")
+
+
+def packed_dir() -> Path:
+    """Weights quantized here, ready to load."""
+    return _sub(cache_dir(), "packed")
+
+
+def user_themes_dir() -> Path:
+    """Theme files of the user."""
+    return _sub(config_dir(), "themes")
+
+
+def database_file() -> Path:
+    """The conversations."""
+    return data_dir() / "conversations.db"
+
+
+def settings_file() -> Path:
+    """The settings."""
+    return config_dir() / "settings.toml"
+
+
+def log_file() -> Path:
+    """The log of the app."""
+    return log_dir() / "quantchat.log"

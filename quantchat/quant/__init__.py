@@ -1,0 +1,1 @@
+"""Schemes, stored formats and the rounding that fills them."""

@@ -1,0 +1,65 @@
+"""What goes into the engine: frozen requests, free of torch, shared by screens and commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+Slot: TypeAlias = str
+"""Where a loaded model lives: "main" for the chat, "left" and "right" side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is picked; temperature 0 is greedy. The same seed gives the same text."""
+
+    temperature: float = 0.7
+    top_k: int = 0
+    """Keep the k likeliest tokens; 0 keeps all."""
+    top_p: float = 0.95
+    """Keep the smallest set whose probability reaches p; 1 keeps all."""
+    min_p: float = 0.0
+    """Drop tokens below this share of the likeliest one's probability; 0 drops none."""
+    repetition_penalty: float = 1.0
+    """Divide positive and multiply negative logits of tokens already seen (CTRL, 1909.05858)."""
+    seed: int | None = None
+    """None draws a fresh seed for each request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest:
+    """Put a model into a slot; the slot's old model answers until the new one is ready."""
+
+    slot: Slot = "main"
+    model: str
+    """Alias, repository id, folder or file, as the user named it."""
+    scheme: str = "auto"
+    kv: str = "auto"
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    context_tokens: int = 0
+    """Longest context wanted; 0 takes what the plan finds fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """Answer a conversation with the model in a slot."""
+
+    slot: Slot = "main"
+    messages: tuple[Message, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int = 0
+    """Longest answer in tokens; 0 is bounded by the context alone."""
+    stop: tuple[str, ...] = ()
+    """Strings that end the answer; they are not part of it."""
+    continue_last: bool = False
+    """Go on with the last assistant message instead of opening a new one."""

@@ -1,0 +1,1 @@
+"""Settings: schema as data, typed values, one TOML file."""
