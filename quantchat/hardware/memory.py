@@ -1,0 +1,259 @@
+"""Bytes before anything is loaded: weights, KV, workspace, and whether they fit.
+
+Owns the estimates and the assumptions under them, which stand at each function. The loader and
+the cache report true bytes once they exist. Sliding windows are counted as full attention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from quantchat.quant.scheme import HeadFormat, Scheme, WeightFormat
+from quantchat.spec import DecoderSpec
+
+KvFormat: TypeAlias = Literal["16bit", "int8"]
+Verdict: TypeAlias = Literal["fits", "tight", "too_large"]
+
+MIB = 2**20
+GIB = 2**30
+
+CUDA_CONTEXT_BYTES = 512 * MIB
+"""Driver context, cuBLAS handles and compiled kernels on a card: 0.4-0.8 GiB is usual."""
+CPU_RUNTIME_BYTES = 256 * MIB
+"""Torch's libraries and the allocator's slack in a CPU process."""
+RESERVE_SHARE = 0.05
+"""Part of the free memory left alone for fragmentation and other programs."""
+TIGHT_SHARE = 0.90
+"""Above this part of the free memory a fit counts as tight."""
+INT8_ROW_BYTES = 4
+"""int8 per channel: one fp32 scale per output row."""
+INT4_GROUP_BYTES = 4
+"""int4: 16-bit scale and 16-bit offset per group."""
+KV_INT8_HEAD_BYTES = 4
+"""int8 KV: fp16 scale and minimum per token and KV head, for K and for V each."""
+FIT_WORK_COPIES = 4
+"""fp32 copies of a block of rows alive while its scales and offsets are fitted."""
+FIT_BLOCK_WEIGHTS = 2**25
+"""Weights that are quantized at once; wider matrices go through in blocks of rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear:
+    """A kind of matrix in the decoder: `count` of [rows, columns], rows being outputs."""
+
+    name: str
+    rows: int
+    columns: int
+    count: int
+
+    @property
+    def weights(self) -> int:
+        """Elements of one such matrix."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryFit:
+    """Separate lines of a memory estimate at one context length; all in bytes or tokens."""
+
+    weight_bytes: int
+    kv_bytes: int
+    """KV cache for `context_tokens`."""
+    kv_bytes_per_token: int
+    workspace_bytes: int
+    load_peak_bytes: int
+    """Weights plus what loading holds beside them at its worst moment."""
+    free_bytes: int
+    total_bytes: int
+    context_tokens: int
+    longest_context_tokens: int
+    """Longest context, up to the model's own, that fits with one sequence; 0 if nothing does."""
+    verdict: Verdict
+
+    @property
+    def needed_bytes(self) -> int:
+        """The larger of running and loading."""
+        return max(self.weight_bytes + self.kv_bytes + self.workspace_bytes, self.load_peak_bytes)
+
+
+def linears_of(spec: DecoderSpec) -> tuple[Linear, ...]:
+    """The decoder's matrices as they are stored: q, k, v fused, gate and up fused; no head."""
+    q = spec.heads * spec.head_dim
+    kv = spec.kv_heads * spec.head_dim
+    return (
+        Linear(name="qkv", rows=q + 2 * kv, columns=spec.hidden, count=spec.layers),
+        Linear(name="o", rows=spec.hidden, columns=q, count=spec.layers),
+        Linear(name="gate_up", rows=2 * spec.intermediate, columns=spec.hidden, count=spec.layers),
+        Linear(name="down", rows=spec.hidden, columns=spec.intermediate, count=spec.layers),
+    )
+
+
+def group_size_of(spec: DecoderSpec, scheme: Scheme) -> int:
+    """First of the scheme's group sizes that divides every K; 0 if the scheme has none or none does."""
+    depths = {linear.columns for linear in linears_of(spec)}
+    for size in scheme.group_sizes:
+        if all(depth % size == 0 for depth in depths):
+            return size
+    return 0
+
+
+def matrix_bytes(
+    rows: int, columns: int, weights: WeightFormat, *, group_size: int, dense_bytes: int
+) -> int:
+    """Bytes of one [rows, columns] matrix in a stored format other than the file's own."""
+    elements = rows * columns
+    if weights == "dense":
+        return elements * dense_bytes
+    if weights == "int8_channel":
+        return elements + rows * INT8_ROW_BYTES
+    if weights == "int4_group":
+        assert group_size > 0 and columns % group_size == 0, (columns, group_size)
+        return elements // 2 + elements // group_size * INT4_GROUP_BYTES
+    raise AssertionError(f"no size rule for {weights}")
+
+
+def weight_bytes(
+    spec: DecoderSpec,
+    scheme: Scheme,
+    group_size: int,
+    *,
+    head: HeadFormat | None = None,
+    dense_bytes: int = 2,
+    stored_bytes: int = 0,
+) -> int:
+    """Bytes of all weights on the device.
+
+    The embedding table is dense. The head takes the scheme's `head` format ("same": that of the
+    linears) unless `head` says otherwise; a tied dense head shares the table, a tied quantized
+    head is stored beside it. "stored" keeps the file's bytes (`stored_bytes`) and adds the dense
+    table for look-ups, an upper bound where the file has an embedding of its own.
+    Norms and biases are left out: below 0.1 % of any model.
+    """
+    table = spec.embedding_parameters * dense_bytes
+    if scheme.weights == "stored":
+        return stored_bytes + table
+    total = table + sum(
+        linear.count
+        * matrix_bytes(
+            linear.rows,
+            linear.columns,
+            scheme.weights,
+            group_size=group_size,
+            dense_bytes=dense_bytes,
+        )
+        for linear in linears_of(spec)
+    )
+    wanted = scheme.head if head is None else head
+    head_format: WeightFormat = scheme.weights if wanted == "same" else wanted
+    if head_format == "dense" and spec.tied_head:
+        return total
+    return total + matrix_bytes(
+        spec.vocab, spec.hidden, head_format, group_size=group_size, dense_bytes=dense_bytes
+    )
+
+
+def kv_bytes_per_token(spec: DecoderSpec, kv: KvFormat) -> int:
+    """Cache bytes that one token adds over all layers, K and V, with scales."""
+    elements = spec.kv_elements_per_token()
+    if kv == "16bit":
+        return elements * 2
+    return elements + elements // spec.head_dim * KV_INT8_HEAD_BYTES
+
+
+def workspace_bytes(
+    spec: DecoderSpec,
+    scheme: Scheme,
+    *,
+    chunk_tokens: int,
+    context_tokens: int,
+    on_gpu: bool,
+    activation_bytes: int,
+) -> int:
+    """Bytes beside weights and KV while a prompt is read, at their peak.
+
+    Counts per chunk token: residual twice, norm output, q, k, v, attention output, gate and up,
+    their product; for one layer the keys and values of the context gathered for SDPA and its
+    mask [chunk, context]; last-token logits in fp32 with one copy for the sampler; the largest
+    matrix in 16 bits where many rows are multiplied through a dequantized copy; the runtime.
+    """
+    q = spec.heads * spec.head_dim
+    kv = spec.kv_heads * spec.head_dim
+    row = 3 * spec.hidden + 2 * q + 2 * kv + 3 * spec.intermediate
+    activations = chunk_tokens * row * activation_bytes
+    attention = 2 * context_tokens * kv * activation_bytes + chunk_tokens * context_tokens * 2
+    logits = 2 * spec.vocab * 4
+    widest = max(linear.weights for linear in linears_of(spec))
+    scratch = 0 if scheme.weights == "dense" else widest * activation_bytes
+    runtime = CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES
+    return activations + attention + logits + scratch + runtime
+
+
+def load_peak_bytes(spec: DecoderSpec, scheme: Scheme, weights: int, *, on_gpu: bool) -> int:
+    """Weights plus staging: the widest matrix dense, and fp32 copies of the block in work."""
+    widest = max(*(linear.weights for linear in linears_of(spec)), spec.embedding_parameters)
+    block = min(widest, FIT_BLOCK_WEIGHTS)
+    copies = {"none": 0, "absmax": 1, "least_squares": FIT_WORK_COPIES}[scheme.rounding]
+    runtime = CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES
+    return weights + widest * 2 + block * 4 * copies + runtime
+
+
+def fit(
+    spec: DecoderSpec,
+    scheme: Scheme,
+    group_size: int,
+    kv: KvFormat,
+    *,
+    context_tokens: int,
+    chunk_tokens: int,
+    free_bytes: int,
+    total_bytes: int,
+    on_gpu: bool,
+    activation_bytes: int,
+    dense_bytes: int = 2,
+    stored_bytes: int = 0,
+) -> MemoryFit:
+    """All lines of the estimate for one sequence of `context_tokens`, and the verdict."""
+    weights = weight_bytes(
+        spec, scheme, group_size, dense_bytes=dense_bytes, stored_bytes=stored_bytes
+    )
+    per_token = kv_bytes_per_token(spec, kv)
+    peak = load_peak_bytes(spec, scheme, weights, on_gpu=on_gpu)
+    usable = int(free_bytes * (1 - RESERVE_SHARE))
+
+    def work(context: int) -> int:
+        return workspace_bytes(
+            spec,
+            scheme,
+            chunk_tokens=min(chunk_tokens, context),
+            context_tokens=context,
+            on_gpu=on_gpu,
+            activation_bytes=activation_bytes,
+        )
+
+    def runs(context: int) -> bool:
+        return weights + context * per_token + work(context) <= usable
+
+    low, high = 0, spec.context
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if runs(middle) else (low, middle - 1)
+    longest = low if peak <= usable else 0
+
+    workspace = work(context_tokens)
+    needed = max(weights + context_tokens * per_token + workspace, peak)
+    verdict: Verdict = (
+        "too_large" if needed > usable else "tight" if needed > free_bytes * TIGHT_SHARE else "fits"
+    )
+    return MemoryFit(
+        weight_bytes=weights,
+        kv_bytes=context_tokens * per_token,
+        kv_bytes_per_token=per_token,
+        workspace_bytes=workspace,
+        load_peak_bytes=peak,
+        free_bytes=free_bytes,
+        total_bytes=total_bytes,
+        context_tokens=context_tokens,
+        longest_context_tokens=longest,
+        verdict=verdict,
+    )

@@ -1,0 +1,367 @@
+"""From facts and a wish to an execution plan with reasons; pure, no device needed.
+
+Owns the rules for scheme, KV precision and context. Devices are `target`'s, kernels `op_table`'s,
+bytes `memory`'s. Refuses with PlanError what cannot run, naming what can.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from quantchat.errors import PlanError, UsageError
+from quantchat.hardware.facts import Facts
+from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, fit, group_size_of
+from quantchat.hardware.op_table import (
+    STORED_ROUTES,
+    OpChoice,
+    OpTarget,
+    choose_ops,
+    runs_as_stored,
+)
+from quantchat.hardware.target import ComputeDtype, Target, choose_target, cpu_target
+from quantchat.quant.registry import SCHEMES, scheme_named
+from quantchat.quant.scheme import Scheme, WeightFormat
+from quantchat.spec import DecoderSpec
+
+CONTEXT_DEFAULT_GPU = 16384
+CONTEXT_DEFAULT_CPU = 8192
+CONTEXT_FOR_SCHEME = 8192
+"""Context that must fit beside the weights before auto takes a wider scheme on a card."""
+CONTEXT_LOWEST = 512
+"""Below this, unless the model itself is shorter, a plan is refused."""
+PAGE_TOKENS_GPU = 16
+PAGE_TOKENS_CPU = 32
+TINY_PARAMETERS = 20_000_000
+"""Models this small stay in 16 bits on the CPU: their linears fit its caches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What the user wants and what the file holds."""
+
+    scheme: str = "auto"
+    kv: str = "auto"
+    """auto, 16bit or int8."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    context_tokens: int = 0
+    """0 takes what fits, up to the model's own and a default for the device."""
+    container: Literal["gguf", "safetensors"] = "safetensors"
+    stored_bytes: int = 0
+    """Bytes of all tensors as the file stores them."""
+    stored_types: frozenset[str] = field(default_factory=frozenset)
+    """Tensor types of the file, as in Q4_1, Q8_0, F32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionPlan:
+    """Everything decided before a model is loaded."""
+
+    device: Literal["cpu", "cuda"]
+    device_name: str
+    gpu_index: int
+    """Ordinal of the card, 0 on the CPU."""
+    compute_dtype: ComputeDtype
+    scheme: Scheme
+    group_size: int
+    """0 where the scheme has no groups."""
+    kv: KvFormat
+    page_tokens: int
+    context_tokens: int
+    prefill_chunk_tokens: int
+    threads: int
+    """Threads of torch's CPU ops."""
+    graph: bool
+    """Decode runs in a CUDA graph."""
+    dependent_launch: bool
+    """The card can start a kernel before the one ahead has ended (SM 90)."""
+    ops: tuple[OpChoice, ...]
+    reasons: tuple[str, ...]
+    refused: tuple[str, ...]
+    fit: MemoryFit
+
+
+def plan(facts: Facts, spec: DecoderSpec, request: PlanRequest) -> ExecutionPlan:
+    """Decide device, scheme, KV, context and kernels; raises PlanError or UsageError."""
+    if request.scheme != "auto":
+        scheme_named(request.scheme)
+    if request.kv not in ("auto", "16bit", "int8"):
+        raise UsageError(f"unknown KV precision {request.kv!r}", hint="one of: auto, 16bit, int8")
+    if request.context_tokens < 0:
+        raise UsageError("the context cannot be negative", hint="0 takes what fits")
+    if request.context_tokens > spec.context:
+        raise PlanError(
+            f"a context of {request.context_tokens} tokens was asked for, "
+            f"the model was made for {spec.context}",
+            hint=f"ask for {spec.context} or less",
+        )
+    target = choose_target(facts, request.device)
+    planner = _Planner(facts, spec, request, target)
+    may_move = target.gpu is not None and (
+        request.device == "auto" and request.scheme == "auto" and request.context_tokens == 0
+    )
+    if not may_move:
+        return planner.plan()
+    try:
+        return planner.plan()
+    except PlanError as too_large:
+        moved = cpu_target(
+            facts,
+            reasons=("CPU: the model does not fit on the card",),
+            refused=(*target.refused, f"{target.name}: {too_large.message}"),
+        )
+        return _Planner(facts, spec, request, moved).plan()
+
+
+class _Planner:
+    """One pass over the decisions for one target."""
+
+    def __init__(
+        self, facts: Facts, spec: DecoderSpec, request: PlanRequest, target: Target
+    ) -> None:
+        self.facts = facts
+        self.spec = spec
+        self.request = request
+        self.target = target
+        self.gpu = target.gpu
+        self.reasons = list(target.reasons)
+        self.refused = list(target.refused)
+        default = CONTEXT_DEFAULT_CPU if self.gpu is None else CONTEXT_DEFAULT_GPU
+        self.wanted = request.context_tokens or min(spec.context, default)
+        self.page = PAGE_TOKENS_CPU if self.gpu is None else PAGE_TOKENS_GPU
+        self.chunk = 256 if self.gpu is None else 2048 if self.gpu.sm >= 80 else 512
+
+    def plan(self) -> ExecutionPlan:
+        """The decisions in order: each may use the ones before."""
+        scheme = self._scheme()
+        group_size = group_size_of(self.spec, scheme)
+        if scheme.group_sizes and not group_size:
+            raise PlanError(
+                f"{scheme.title}: no group of {', '.join(map(str, scheme.group_sizes))} divides "
+                f"{self.spec.hidden}, {self.spec.intermediate} and "
+                f"{self.spec.heads * self.spec.head_dim}",
+                hint="choose int8",
+            )
+        if group_size:
+            self._explain_group(scheme, group_size)
+        kv = self._kv(scheme)
+        context = self._context(scheme, kv)
+        memory = self._fit(scheme, kv, context)
+        self._explain_machine()
+        return ExecutionPlan(
+            device="cpu" if self.gpu is None else "cuda",
+            device_name=self.target.name,
+            gpu_index=0 if self.gpu is None else self.gpu.index,
+            compute_dtype=self.target.dtype,
+            scheme=scheme,
+            group_size=group_size,
+            kv=kv,
+            page_tokens=self.page,
+            context_tokens=context,
+            prefill_chunk_tokens=min(self.chunk, context),
+            threads=max(1, self.facts.cpu.physical_cores),
+            graph=self.gpu is not None and self.gpu.sm >= 75,
+            dependent_launch=self.gpu is not None and self.gpu.sm >= 90,
+            ops=self._ops(scheme, group_size, kv),
+            reasons=tuple(self.reasons),
+            refused=tuple(self.refused),
+            fit=memory,
+        )
+
+    def _fit(self, scheme: Scheme, kv: KvFormat, context: int) -> MemoryFit:
+        return fit(
+            self.spec,
+            scheme,
+            group_size_of(self.spec, scheme),
+            kv,
+            context_tokens=context,
+            chunk_tokens=self.chunk,
+            free_bytes=self.target.free_bytes,
+            total_bytes=self.target.total_bytes,
+            on_gpu=self.gpu is not None,
+            activation_bytes=4 if self.target.dtype == "float32" else 2,
+            stored_bytes=self.request.stored_bytes,
+        )
+
+    def _scheme(self) -> Scheme:
+        if self.request.scheme == "auto":
+            return self._auto_gpu() if self.gpu is not None else self._auto_cpu()
+        scheme = scheme_named(self.request.scheme)
+        if self.gpu is not None and self.gpu.sm < scheme.lowest_sm:
+            raise PlanError(
+                f"{scheme.title} needs SM {scheme.lowest_sm}, {self.gpu.name} is SM {self.gpu.sm}",
+                hint="choose int8 or fp16",
+            )
+        if scheme.weights == "stored":
+            self._check_stored()
+        self.reasons.append(f"{scheme.title}: asked for")
+        return scheme
+
+    def _check_stored(self) -> None:
+        if self.request.container != "gguf":
+            raise PlanError(
+                "'as stored' runs the blocks of a GGUF file, this model is not one",
+                hint="choose int4, int8 or fp16",
+            )
+        if self.gpu is not None:
+            raise PlanError(
+                "'as stored' has no kernel for cards yet",
+                hint="choose int4, int8 or fp16 (encoded anew at load), or the device cpu",
+            )
+        routes = {name: STORED_ROUTES.get(name) for name in self.request.stored_types}
+        if not set(routes.values()) & {"int4_pack", "int8_pack"}:
+            raise PlanError(
+                f"'as stored': no packed op reads {self._types(self.request.stored_types)}",
+                hint="choose int8 or int4 (encoded anew at load), or fp16",
+            )
+        plain = frozenset(name for name, route in routes.items() if route is None)
+        if plain:
+            self.refused.append(
+                f"{self._types(plain)} as stored: no packed op reads it, 16 bits from load on"
+            )
+
+    def _auto_gpu(self) -> Scheme:
+        context = self.request.context_tokens or min(CONTEXT_FOR_SCHEME, self.spec.context)
+        kv: KvFormat = "int8" if self.request.kv == "int8" or self._kv_int8_card() else "16bit"
+        for name in ("fp16", "int8", "int4"):
+            scheme = SCHEMES[name]
+            if scheme.group_sizes and not group_size_of(self.spec, scheme):
+                self.refused.append(f"{scheme.title}: no group size divides this model")
+                continue
+            estimate = self._fit(scheme, kv, context)
+            needed = f"{estimate.needed_bytes / GIB:.1f} GiB with {context} tokens of context"
+            free = f"{estimate.free_bytes / GIB:.1f} GiB are free"
+            if estimate.verdict != "too_large":
+                self.reasons.append(
+                    f"{scheme.title}: the widest scheme that fits, {needed}, {free}"
+                )
+                return scheme
+            self.refused.append(f"{scheme.title}: needs {needed}, {free}")
+        for name in ("int4", "int8"):
+            scheme = SCHEMES[name]
+            if group_size_of(self.spec, scheme) or not scheme.group_sizes:
+                self.reasons.append(f"{scheme.title}: the smallest scheme, with a shorter context")
+                return scheme
+        raise AssertionError("int8 has no groups")
+
+    def _auto_cpu(self) -> Scheme:
+        types = self.request.stored_types
+        if self.request.container == "gguf" and runs_as_stored(types):
+            self.reasons.append(
+                f"as stored: the packed ops read {self._types(types)} without a second rounding"
+            )
+            return SCHEMES["stored"]
+        if self.request.container == "gguf" and types - {"F32", "F16", "BF16"}:
+            plain = frozenset(name for name in types if name not in STORED_ROUTES)
+            self.refused.append(f"as stored: no packed op reads {self._types(plain)}")
+        if self.spec.linear_parameters < TINY_PARAMETERS:
+            self.reasons.append("16-bit: a model this small gains nothing from packing")
+            return SCHEMES["fp16"]
+        context = self.request.context_tokens or min(CONTEXT_LOWEST, self.spec.context)
+        kv: KvFormat = "int8" if self.request.kv == "int8" else "16bit"
+        narrow = SCHEMES["int4"]
+        eight = self._fit(SCHEMES["int8"], kv, context)
+        if eight.verdict == "too_large" and group_size_of(self.spec, narrow):
+            self.refused.append(
+                f"int8: needs {eight.needed_bytes / GIB:.1f} GiB, "
+                f"{eight.free_bytes / GIB:.1f} GiB are free"
+            )
+            self.reasons.append("int4: int8 does not fit in memory")
+            return narrow
+        self.reasons.append(
+            "int8: decode is bound by weight bytes, the packed op is faster than 16 bits and "
+            "next to lossless"
+        )
+        return SCHEMES["int8"]
+
+    def _kv_int8_card(self) -> bool:
+        return self.request.kv == "auto" and self.gpu is not None and self.gpu.sm < 80
+
+    def _kv(self, scheme: Scheme) -> KvFormat:
+        if self.request.kv != "auto":
+            self.reasons.append(f"KV {self.request.kv}: asked for")
+            return "int8" if self.request.kv == "int8" else "16bit"
+        if self.gpu is None:
+            self.reasons.append("KV 16bit: on the CPU packing the cache saves no time")
+            return "16bit"
+        if self.gpu.sm < 80:
+            self.reasons.append(f"KV int8: cards of SM {self.gpu.sm} are short of memory")
+            return "int8"
+        wide = self._fit(scheme, "16bit", self.wanted)
+        narrow = self._fit(scheme, "int8", self.wanted)
+        if wide.longest_context_tokens < min(self.wanted, narrow.longest_context_tokens):
+            self.reasons.append(
+                f"KV int8: in 16 bits {wide.longest_context_tokens} tokens fit, "
+                f"{self.wanted} are wanted"
+            )
+            return "int8"
+        self.reasons.append(f"KV 16bit: {self.wanted} tokens fit without rounding the cache")
+        return "16bit"
+
+    def _context(self, scheme: Scheme, kv: KvFormat) -> int:
+        estimate = self._fit(scheme, kv, self.wanted)
+        longest = estimate.longest_context_tokens
+        if longest >= self.wanted:
+            if not self.request.context_tokens and self.wanted < self.spec.context:
+                self.reasons.append(
+                    f"context {self.wanted}: the default here, "
+                    f"{longest} of the model's {self.spec.context} would fit"
+                )
+            return self.wanted
+        lowest = min(CONTEXT_LOWEST, self.spec.context)
+        where = f"{scheme.title} with {kv} KV on {self.target.name}"
+        needed = f"{estimate.needed_bytes / GIB:.1f} GiB"
+        free = f"{estimate.free_bytes / GIB:.1f} GiB"
+        if longest < lowest:
+            raise PlanError(
+                f"{where} needs {needed} and {free} are free",
+                hint="choose a lower scheme (int4), a smaller model, or free memory",
+            )
+        if self.request.context_tokens:
+            raise PlanError(
+                f"{where}: a context of {self.wanted} tokens needs {needed}, {free} are free",
+                hint=f"the longest that fits is {longest} tokens",
+            )
+        context = max(lowest, longest // self.page * self.page)
+        self.reasons.append(f"context {context}: what fits of the model's {self.spec.context}")
+        return context
+
+    def _ops(self, scheme: Scheme, group_size: int, kv: KvFormat) -> tuple[OpChoice, ...]:
+        head: WeightFormat = scheme.weights if scheme.head == "same" else scheme.head
+        return choose_ops(
+            OpTarget(
+                sm=0 if self.gpu is None else self.gpu.sm,
+                triton=self.facts.software.triton is not None,
+                bf16_units=self.target.bf16_units,
+                weights=scheme.weights,
+                head=head,
+                kv=kv,
+                group_size=group_size,
+                stored_types=self.request.stored_types,
+            )
+        )
+
+    def _explain_group(self, scheme: Scheme, group_size: int) -> None:
+        wider = [size for size in scheme.group_sizes if size > group_size]
+        if wider:
+            self.refused.append(
+                f"group {wider[0]}: does not divide this model's matrices, taking {group_size}"
+            )
+
+    def _explain_machine(self) -> None:
+        if self.gpu is None:
+            return
+        if self.gpu.sm >= 75:
+            self.reasons.append("CUDA graph for decode: one launch a token instead of hundreds")
+        else:
+            self.refused.append(
+                f"CUDA graph and Triton kernels: need SM 75, this card is SM {self.gpu.sm}, "
+                "torch's own ops instead"
+            )
+        if self.facts.software.triton is None:
+            self.refused.append("Triton kernels: triton is not installed, torch's own ops instead")
+
+    @staticmethod
+    def _types(names: frozenset[str]) -> str:
+        return ", ".join(sorted(names)) or "these tensor types"
