@@ -1,0 +1,1 @@
+"""The block types of ggml: sizes, and dequantisation in plain torch."""

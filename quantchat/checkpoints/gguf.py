@@ -1,0 +1,208 @@
+"""GGUF files: metadata and named byte ranges, checked before use.
+
+Owns the tensor table and the file's life. Value parsing is in `gguf_metadata`, block arithmetic in
+`ggml`. What the metadata means (family, tokenizer, rope) belongs to the loader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from quantchat.checkpoints.base import TensorEntry
+from quantchat.checkpoints.facts import Facts
+from quantchat.checkpoints.ggml.types import TYPES, TYPES_BY_ID, GgmlType
+from quantchat.checkpoints.gguf_metadata import CUT_OFF_HINT, MAX_KEY_BYTES, Cursor, read_metadata
+from quantchat.checkpoints.ranges import check_overlaps, check_range
+from quantchat.errors import CheckpointError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    import torch
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+DEFAULT_ALIGNMENT = 32
+MAX_METADATA_KEYS = 1 << 16
+MAX_TENSORS = 1 << 20
+MAX_DIMENSIONS = 4
+MIN_KEY_BYTES = 13
+"""Length, value type and one byte of value."""
+MIN_TENSOR_BYTES = 24
+"""Name length, number of dimensions, type and offset."""
+
+
+class GgufFile:
+    """An open GGUF file (little endian, version 2 or 3). See `Checkpoint` for how views live."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises CheckpointError for damage, UnsupportedModelError for what we do not read."""
+        from quantchat.checkpoints.mapping import FileMapping
+
+        self.path = path
+        self._mapping = FileMapping(path)
+        try:
+            with self._mapping.buffer() as buffer:
+                self._read(Cursor(buffer, path))
+        except BaseException:
+            self._mapping.close()
+            raise
+
+    def _read(self, cursor: Cursor) -> None:
+        self.version, tensor_count, key_count = _read_counts(cursor)
+        self.metadata = Facts(self.path, MappingProxyType(read_metadata(cursor, key_count)))
+        splits = self.metadata.integer("split.count", default=1)
+        if splits > 1:
+            raise UnsupportedModelError(
+                self.path,
+                f"is one of {splits} parts of a model",
+                hint="join the parts with llama-gguf-split --merge",
+            )
+        self.tensors: Mapping[str, TensorEntry] = MappingProxyType(
+            _read_tensors(cursor, tensor_count, _alignment(self.metadata))
+        )
+        self._header_sha256 = hashlib.sha256(cursor.buffer[: cursor.position]).hexdigest()
+
+    @property
+    def container(self) -> Literal["gguf"]:
+        return "gguf"
+
+    def raw(self, name: str) -> torch.Tensor:
+        """The tensor's blocks as stored: uint8 [nbytes], no copy."""
+        entry = self.tensors[name]
+        return self._mapping.view(entry.offset, entry.nbytes)
+
+    def dense(
+        self,
+        name: str,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+    ) -> torch.Tensor:
+        """The tensor's values in torch shape, decoded on the device; None means float32."""
+        import torch
+
+        from quantchat.checkpoints.ggml.dequantize import dequantize
+
+        entry = self.tensors[name]
+        raw = self.raw(name).to(device)
+        values = dequantize(raw, entry.dtype, dtype=torch.float32 if dtype is None else dtype)
+        return values.reshape(entry.shape)
+
+    def identity(self) -> str:
+        """Hash of name, size, modification time and header."""
+        mapping = self._mapping
+        facts = f"{self.path.name}|{mapping.size}|{mapping.modified_ns}|{self._header_sha256}"
+        return hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()[:20]
+
+    def close(self) -> None:
+        """Let go of the file; views made before stay valid."""
+        self._mapping.close()
+
+    def __enter__(self) -> GgufFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _read_counts(cursor: Cursor) -> tuple[int, int, int]:
+    """Version, number of tensors, number of metadata keys."""
+    path = cursor.path
+    if bytes(cursor.buffer[:4]) != MAGIC:
+        raise CheckpointError(path, "is not a GGUF file", hint="it does not start with GGUF")
+    cursor.position = 4
+    version = cursor.u32("the version")
+    if version not in VERSIONS:
+        if version & 0xFFFF == 0 and version != 0:
+            raise UnsupportedModelError(path, "is a big-endian GGUF file")
+        raise UnsupportedModelError(
+            path, f"has GGUF version {version}, this reader knows 2 and 3", hint="convert it again"
+        )
+    tensors = cursor.u64("the number of tensors")
+    keys = cursor.u64("the number of metadata keys")
+    if tensors > MAX_TENSORS:
+        raise CheckpointError(path, f"claims {tensors} tensors, at most {MAX_TENSORS} make sense")
+    if keys > MAX_METADATA_KEYS:
+        raise CheckpointError(
+            path, f"claims {keys} metadata keys, at most {MAX_METADATA_KEYS} make sense"
+        )
+    cursor.need(1, keys * MIN_KEY_BYTES + tensors * MIN_TENSOR_BYTES, "the header")
+    return version, tensors, keys
+
+
+def _alignment(metadata: Facts) -> int:
+    alignment = metadata.integer("general.alignment", default=DEFAULT_ALIGNMENT, minimum=1)
+    if alignment & (alignment - 1):
+        raise CheckpointError(
+            metadata.path, f"general.alignment is {alignment}, a power of two expected"
+        )
+    return alignment
+
+
+def _read_tensors(cursor: Cursor, count: int, alignment: int) -> dict[str, TensorEntry]:
+    """The tensor table; every range checked against the file and the other ranges."""
+    described: dict[str, tuple[tuple[int, ...], GgmlType, int]] = {}
+    for index in range(count):
+        name = cursor.text(f"name of tensor {index}", limit=MAX_KEY_BYTES)
+        if name in described:
+            raise CheckpointError(cursor.path, "comes twice", tensor=name)
+        described[name] = _read_tensor(cursor, name)
+    data_start = -(-cursor.position // alignment) * alignment
+    entries = {}
+    for name, (shape, kind, offset) in described.items():
+        if offset % alignment:
+            raise CheckpointError(
+                cursor.path, f"offset {offset} is not a multiple of {alignment}", tensor=name
+            )
+        nbytes = math.prod(shape) // kind.block_elements * kind.block_bytes
+        entry = TensorEntry(
+            name=name,
+            shape=shape,
+            dtype=kind.name,
+            offset=data_start + offset,
+            nbytes=nbytes,
+            file=cursor.path,
+        )
+        check_range(entry, cursor.size)
+        entries[name] = entry
+    check_overlaps(entries.values())
+    return entries
+
+
+def _read_tensor(cursor: Cursor, name: str) -> tuple[tuple[int, ...], GgmlType, int]:
+    """Shape in torch order, type, and offset from the start of the data."""
+    what = f"description of tensor {name[:80]!r}"
+    dimensions = cursor.u32(what)
+    if dimensions > MAX_DIMENSIONS:
+        raise CheckpointError(
+            cursor.path, f"claims {dimensions} dimensions, at most {MAX_DIMENSIONS}", tensor=name
+        )
+    sizes = [cursor.u64(what) for _ in range(dimensions)]
+    if 0 in sizes:
+        raise CheckpointError(cursor.path, "has a dimension of zero", tensor=name)
+    type_id = cursor.u32(what)
+    offset = cursor.u64(what)
+    kind = TYPES_BY_ID.get(type_id)
+    if kind is None or not kind.readable:
+        named = f"unknown type {type_id}" if kind is None else f"type {kind.name}"
+        readable = ", ".join(known.name for known in TYPES.values() if known.readable)
+        raise UnsupportedModelError(
+            cursor.path, f"{named} is not supported", tensor=name, hint=f"readable: {readable}"
+        )
+    row = sizes[0] if sizes else 1
+    if row % kind.block_elements:
+        raise CheckpointError(
+            cursor.path,
+            f"rows of {row} are no whole {kind.name} blocks of {kind.block_elements}",
+            tensor=name,
+            hint=CUT_OFF_HINT,
+        )
+    return tuple(reversed(sizes)), kind, offset

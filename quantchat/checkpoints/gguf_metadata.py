@@ -1,0 +1,161 @@
+"""The head of a GGUF file, parsed over untrusted bytes.
+
+Owns the cursor and the metadata's value types. Every count is checked against the bytes that are
+left before anything is built from it. Format: ggml's docs/gguf.md, versions 2 and 3.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
+
+from quantchat.errors import CheckpointError, UnsupportedModelError
+
+MetadataValue: TypeAlias = (
+    "str | int | float | bool | list[str] | list[int] | list[float] | list[bool]"
+)
+
+STRING, ARRAY, BOOL = 8, 9, 7
+SCALARS: MappingProxyType[int, str] = MappingProxyType(
+    {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
+)
+"""Value type -> struct code; 7 is a bool in one byte."""
+
+MAX_KEY_BYTES = 1 << 16
+MAX_ARRAY_ELEMENTS = 1 << 24
+CUT_OFF_HINT = "the file is cut off or damaged; download it again"
+
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+
+
+class Cursor:
+    """Reads little-endian values one after another; raises CheckpointError past the end."""
+
+    __slots__ = ("buffer", "path", "position", "size")
+
+    def __init__(self, buffer: memoryview, path: Path) -> None:
+        self.buffer = buffer
+        self.path = path
+        self.position = 0
+        self.size = len(buffer)
+
+    def need(self, count: int, width: int, what: str) -> None:
+        """Check that `count` items of at least `width` bytes can still follow."""
+        left = self.size - self.position
+        if count * width > left:
+            raise CheckpointError(
+                self.path,
+                f"{what} needs {_bytes(count * width)} at byte {self.position}, {left} bytes are left",
+                hint=CUT_OFF_HINT,
+            )
+
+    def u32(self, what: str) -> int:
+        """Four bytes."""
+        self.need(1, 4, what)
+        (value,) = _U32.unpack_from(self.buffer, self.position)
+        self.position += 4
+        return int(value)
+
+    def u64(self, what: str) -> int:
+        """Eight bytes."""
+        self.need(1, 8, what)
+        (value,) = _U64.unpack_from(self.buffer, self.position)
+        self.position += 8
+        return int(value)
+
+    def text(self, what: str, *, limit: int | None = None) -> str:
+        """A length in eight bytes, then UTF-8."""
+        length = self.u64(what)
+        if limit is not None and length > limit:
+            raise CheckpointError(
+                self.path, f"{what} claims {_bytes(length)}, at most {limit} make sense"
+            )
+        self.need(length, 1, what)
+        start, self.position = self.position, self.position + length
+        try:
+            return str(self.buffer[start : self.position], "utf-8")
+        except UnicodeDecodeError:
+            raise CheckpointError(self.path, f"{what} at byte {start} is not UTF-8") from None
+
+    def scalar(self, kind: int, what: str) -> int | float | bool:
+        """One number or bool of a value type."""
+        code = struct.Struct("<" + SCALARS[kind])
+        self.need(1, code.size, what)
+        (value,) = code.unpack_from(self.buffer, self.position)
+        self.position += code.size
+        return bool(value) if kind == BOOL else value  # type: ignore[no-any-return]
+
+    def texts(self, count: int, what: str) -> list[str]:
+        """Many strings, as fast as Python can."""
+        self.need(count, 8, what)
+        buffer, position, size = self.buffer, self.position, self.size
+        unpack = _U64.unpack_from
+        found: list[str] = []
+        append = found.append
+        try:
+            for _ in range(count):
+                (length,) = unpack(buffer, position)
+                position += 8
+                end = position + length
+                if end > size:
+                    self.position = position
+                    self.need(length, 1, f"entry {len(found)} of {what}")
+                append(str(buffer[position:end], "utf-8"))
+                position = end
+        except struct.error:
+            self.position = position
+            self.need(1, 8, f"entry {len(found)} of {what}")
+            raise
+        except UnicodeDecodeError:
+            raise CheckpointError(self.path, f"entry {len(found)} of {what} is not UTF-8") from None
+        self.position = position
+        return found
+
+    def array(self, what: str) -> list[str] | list[int] | list[float] | list[bool]:
+        """Element type, count, elements; arrays of arrays are refused, as llama.cpp does."""
+        kind = self.u32(what)
+        count = self.u64(what)
+        if count > MAX_ARRAY_ELEMENTS:
+            raise CheckpointError(
+                self.path,
+                f"{what} claims {count} elements, at most {MAX_ARRAY_ELEMENTS} make sense",
+            )
+        if kind == STRING:
+            return self.texts(count, what)
+        if kind not in SCALARS:
+            named = "arrays" if kind == ARRAY else f"unknown value type {kind}"
+            raise UnsupportedModelError(self.path, f"{what} is an array of {named}")
+        width = struct.calcsize("<" + SCALARS[kind])
+        self.need(count, width, what)
+        values = struct.unpack_from(f"<{count}{SCALARS[kind]}", self.buffer, self.position)
+        self.position += count * width
+        return [bool(value) for value in values] if kind == BOOL else list(values)
+
+    def value(self, what: str) -> MetadataValue:
+        """A value type, then the value."""
+        kind = self.u32(what)
+        if kind == STRING:
+            return self.text(what)
+        if kind == ARRAY:
+            return self.array(what)
+        if kind not in SCALARS:
+            raise UnsupportedModelError(self.path, f"{what} has unknown value type {kind}")
+        return self.scalar(kind, what)
+
+
+def read_metadata(cursor: Cursor, count: int) -> dict[str, MetadataValue]:
+    """`count` keys with their values; a key that comes twice is an error."""
+    metadata: dict[str, MetadataValue] = {}
+    for index in range(count):
+        key = cursor.text(f"metadata key {index}", limit=MAX_KEY_BYTES)
+        if key in metadata:
+            raise CheckpointError(cursor.path, f"metadata key {key!r} comes twice")
+        metadata[key] = cursor.value(f"metadata {key[:80]!r}")
+    return metadata
+
+
+def _bytes(count: int) -> str:
+    return f"{count} bytes" if count < 1 << 50 else "an absurd number of bytes"
