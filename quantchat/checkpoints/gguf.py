@@ -17,6 +17,7 @@ from quantchat.checkpoints.base import TensorEntry
 from quantchat.checkpoints.facts import Facts
 from quantchat.checkpoints.ggml.types import TYPES, TYPES_BY_ID, GgmlType
 from quantchat.checkpoints.gguf_metadata import CUT_OFF_HINT, MAX_KEY_BYTES, Cursor, read_metadata
+from quantchat.checkpoints.mapping import FileMapping
 from quantchat.checkpoints.ranges import check_overlaps, check_range
 from quantchat.errors import CheckpointError, UnsupportedModelError
 
@@ -40,8 +41,6 @@ class GgufFile:
 
     def __init__(self, path: Path) -> None:
         """Raises CheckpointError for damage, UnsupportedModelError for what we do not read."""
-        from quantchat.checkpoints.mapping import FileMapping
-
         self.path = path
         self._mapping = FileMapping(path)
         try:

@@ -86,7 +86,7 @@ class Cursor:
         self.need(1, code.size, what)
         (value,) = code.unpack_from(self.buffer, self.position)
         self.position += code.size
-        return bool(value) if kind == BOOL else value  # type: ignore[no-any-return]
+        return bool(value) if kind == BOOL else value
 
     def texts(self, count: int, what: str) -> list[str]:
         """Many strings, as fast as Python can."""

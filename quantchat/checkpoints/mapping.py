@@ -10,10 +10,12 @@ import os
 import stat
 import warnings
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from quantchat.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
 
 
 class FileMapping:
@@ -52,6 +54,8 @@ class FileMapping:
 
     def view(self, offset: int, nbytes: int) -> torch.Tensor:
         """Bytes as uint8 [nbytes], no copy."""
+        import torch
+
         assert 0 <= offset <= offset + nbytes <= self.size
         if self._bytes is None:
             assert self._mmap is not None, "closed"

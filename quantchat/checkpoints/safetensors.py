@@ -1,0 +1,166 @@
+"""A Hugging Face model folder: config.json and safetensors, in one file or in shards.
+
+Owns shards and their index. Headers are `safetensors_header`; what the config means belongs to the model's
+family file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from quantchat.checkpoints.base import TensorEntry
+from quantchat.checkpoints.facts import Facts
+from quantchat.checkpoints.json_file import read_object
+from quantchat.checkpoints.mapping import FileMapping
+from quantchat.checkpoints.safetensors_header import Header, read_header, values
+from quantchat.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIG = "config.json"
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SUFFIX = ".safetensors"
+
+
+class SafetensorsFolder:
+    """An open model folder. See `Checkpoint` for how views live."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises CheckpointError naming the file, and the tensor or shard that is missing."""
+        self.path = folder
+        config, config_bytes = read_object(folder / CONFIG)
+        self.config = Facts(folder / CONFIG, MappingProxyType(config))
+        self._mappings: dict[Path, FileMapping] = {}
+        self._headers: dict[Path, Header] = {}
+        self._digest = hashlib.sha256(config_bytes)
+        try:
+            self.tensors: Mapping[str, TensorEntry] = MappingProxyType(self._open_tensors())
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def container(self) -> Literal["safetensors"]:
+        return "safetensors"
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The free texts in the files' headers; the last file wins."""
+        return MappingProxyType(
+            {
+                key: text
+                for header in self._headers.values()
+                for key, text in header.metadata.items()
+            }
+        )
+
+    def raw(self, name: str) -> torch.Tensor:
+        """The tensor's bytes as stored: uint8 [nbytes], no copy."""
+        entry = self.tensors[name]
+        return self._mappings[entry.file].view(entry.offset, entry.nbytes)
+
+    def dense(
+        self,
+        name: str,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+    ) -> torch.Tensor:
+        """The tensor's values in torch shape, cast on the device; None means float32."""
+        import torch
+
+        entry = self.tensors[name]
+        raw = self.raw(name)
+        moved = raw.to(device)
+        wanted = torch.float32 if dtype is None else dtype
+        stored = values(entry, moved)
+        owned = stored.untyped_storage().data_ptr() != raw.untyped_storage().data_ptr()
+        return stored.to(wanted, copy=not owned)
+
+    def identity(self) -> str:
+        """Hash of names, sizes, modification times, headers and config."""
+        digest = self._digest.copy()
+        for path, mapping in sorted(self._mappings.items()):
+            header = self._headers[path].sha256
+            line = f"|{path.name}|{mapping.size}|{mapping.modified_ns}|{header}"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:20]
+
+    def close(self) -> None:
+        """Let go of all files; views made before stay valid."""
+        for mapping in self._mappings.values():
+            mapping.close()
+
+    def __enter__(self) -> SafetensorsFolder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open_tensors(self) -> dict[str, TensorEntry]:
+        if (self.path / SINGLE).exists():
+            return dict(self._open_file(SINGLE).tensors)
+        if (self.path / INDEX).exists():
+            return self._open_shards()
+        names = sorted(entry.name for entry in self.path.iterdir() if entry.name.endswith(SUFFIX))
+        if len(names) == 1:
+            return dict(self._open_file(names[0]).tensors)
+        if not names:
+            raise CheckpointError(self.path, "holds no *.safetensors")
+        raise CheckpointError(
+            self.path,
+            f"holds {len(names)} *.safetensors, but no {INDEX}",
+            hint="download the model again, with its index",
+        )
+
+    def _open_file(self, name: str) -> Header:
+        path = self.path / name
+        self._mappings[path] = FileMapping(path)
+        self._headers[path] = read_header(self._mappings[path])
+        return self._headers[path]
+
+    def _open_shards(self) -> dict[str, TensorEntry]:
+        index = self.path / INDEX
+        table, index_bytes = read_object(index)
+        self._digest.update(index_bytes)
+        weight_map = Facts(index, table).section("weight_map")
+        shard_of = {tensor: weight_map.text(tensor) for tensor in weight_map}
+        if not shard_of:
+            raise CheckpointError(index, "weight_map is empty")
+        headers: dict[str, Header] = {}
+        for shard in sorted(set(shard_of.values())):
+            self._check_shard(index, shard)
+            headers[shard] = self._open_file(shard)
+        entries = {}
+        for tensor, shard in shard_of.items():
+            if tensor not in headers[shard].tensors:
+                raise CheckpointError(
+                    self.path / shard, f"lacks it, though {INDEX} says it is here", tensor=tensor
+                )
+            entries[tensor] = headers[shard].tensors[tensor]
+        return entries
+
+    def _check_shard(self, index: Path, shard: str) -> None:
+        plain = shard.endswith(SUFFIX) and not any(mark in shard for mark in "/\\:\0")
+        if not plain:
+            raise CheckpointError(index, f"shard {shard[:80]!r} is not a plain *.safetensors name")
+        try:
+            there = (self.path / shard).is_file()
+        except OSError:
+            there = False
+        if not there:
+            raise CheckpointError(
+                self.path,
+                f"shard {shard[:80]} is missing",
+                hint="the download is incomplete; pull the model again",
+            )
