@@ -1,0 +1,326 @@
+"""Conversations: a tree of turns each, written while they stream.
+
+Regenerating adds a sibling, editing adds a sibling that begins a branch; one sibling at each
+place is active, and the active ones from the root down are the conversation that is shown.
+Every method may be called from any thread and is one transaction; all raise StoreError.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import time
+
+from quantchat.errors import StoreError
+from quantchat.requests import Role
+from quantchat.store.db import Database
+from quantchat.store.owner import Owner, life_of, this_process
+from quantchat.store.records import (
+    Chat,
+    Figures,
+    Turn,
+    TurnState,
+    chat_of,
+    storable,
+    title_from,
+    turn_of,
+)
+from quantchat.store.search import search_clause
+
+ABANDONED_S = 600.0
+"""A writer that cannot be seen from here and was silent for so long is taken for gone."""
+
+_SIBLINGS = """
+    (SELECT count(*) FROM turns AS s
+     WHERE s.chat_id = t.chat_id AND ifnull(s.parent_id, 0) = ifnull(t.parent_id, 0)) AS versions
+"""
+
+
+class Chats:
+    """The conversations in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self,
+        *,
+        model: str = "",
+        scheme: str = "",
+        kv: str = "",
+        system_prompt: str = "",
+        title: str = "",
+    ) -> Chat:
+        """Begin a conversation; an empty title is taken from the first user turn."""
+        now_s = time.time()
+        with self._database.write() as connection:
+            cursor = connection.execute(
+                "INSERT INTO chats (title, created_s, updated_s, model, scheme, kv, system_prompt)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (storable(title), now_s, now_s, model, scheme, kv, storable(system_prompt)),
+            )
+            return _chat(connection, cursor.lastrowid)
+
+    def get(self, chat_id: int) -> Chat:
+        """The conversation of that id."""
+        with self._database.read() as connection:
+            return _chat(connection, chat_id)
+
+    def rename(self, chat_id: int, title: str) -> Chat:
+        """Give it a title; an empty one is taken from the next user turn."""
+        return self._set(chat_id, title=" ".join(title.split()))
+
+    def pin(self, chat_id: int, pinned: bool) -> Chat:
+        """Keep it at the top of the list, or not."""
+        return self._set(chat_id, pinned=int(pinned))
+
+    def configure(
+        self,
+        chat_id: int,
+        *,
+        model: str | None = None,
+        scheme: str | None = None,
+        kv: str | None = None,
+        system_prompt: str | None = None,
+    ) -> Chat:
+        """Remember what it goes on with; None leaves a value as it is."""
+        values = {"model": model, "scheme": scheme, "kv": kv, "system_prompt": system_prompt}
+        return self._set(
+            chat_id, **{key: value for key, value in values.items() if value is not None}
+        )
+
+    def delete(self, chat_id: int) -> None:
+        """Take it off the list; `restore` brings it back until `purge`."""
+        self._mark_deleted(chat_id, time.time())
+
+    def restore(self, chat_id: int) -> Chat:
+        """Undo a deletion."""
+        self._mark_deleted(chat_id, None)
+        return self.get(chat_id)
+
+    def purge(self, *, older_than_s: float = 0.0) -> int:
+        """Erase conversations deleted at least so long ago; how many."""
+        with self._database.write() as connection:
+            return connection.execute(
+                "DELETE FROM chats WHERE deleted_s <= ?", (time.time() - older_than_s,)
+            ).rowcount
+
+    def add_turn(
+        self,
+        chat_id: int,
+        parent_id: int | None,
+        role: Role,
+        content: str = "",
+        *,
+        state: TurnState = "complete",
+        model: str = "",
+        scheme: str = "",
+        kv: str = "",
+        metrics: Figures | None = None,
+    ) -> Turn:
+        """Add a turn after its parent (None: the first one) and make it the active version.
+
+        One with the state "streaming" belongs to this process until `finish_turn`.
+        """
+        now_s = time.time()
+        owner = this_process() if state == "streaming" else None
+        content, figures = storable(content), _json(metrics)
+        with self._database.write() as connection:
+            chat = _chat(connection, chat_id)
+            if parent_id is not None and _turn(connection, parent_id).chat_id != chat_id:
+                raise StoreError(f"turn {parent_id} is not part of conversation {chat_id}")
+            _unchoose(connection, chat_id, parent_id)
+            cursor = connection.execute(
+                "INSERT INTO turns (chat_id, parent_id, role, content, state, model, scheme, kv,"
+                " metrics, created_s, updated_s, active, owner_pid, owner_start, version)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, (SELECT ifnull(max(version)"
+                " + 1, 0) FROM turns WHERE chat_id = ? AND parent_id IS ?))",
+                (
+                    *(chat_id, parent_id, role, content, state, model, scheme, kv),
+                    *(figures, now_s, now_s, owner and owner.pid, owner and owner.start),
+                    *(chat_id, parent_id),
+                ),
+            )
+            title = chat.title or (title_from(content) if role == "user" else "")
+            connection.execute(
+                "UPDATE chats SET updated_s = ?, title = ? WHERE id = ?", (now_s, title, chat_id)
+            )
+            return _turn(connection, cursor.lastrowid)
+
+    def append_text(self, turn_id: int, text: str) -> None:
+        """Add to a streaming turn of this process; kept from here on, even if it is killed."""
+        owner = this_process()
+        with self._database.write() as connection:
+            cursor = connection.execute(
+                "UPDATE turns SET content = content || ?, updated_s = ?"
+                " WHERE id = ? AND owner_pid = ? AND owner_start = ?",
+                (storable(text), time.time(), turn_id, owner.pid, owner.start),
+            )
+            if cursor.rowcount == 0:
+                raise StoreError(f"turn {turn_id} is not being written here")
+
+    def finish_turn(
+        self,
+        turn_id: int,
+        state: TurnState,
+        content: str,
+        metrics: Figures | None = None,
+        *,
+        note: str = "",
+    ) -> Turn:
+        """End a streaming turn with all of its text; `note` says why it stopped or failed."""
+        assert state != "streaming"
+        now_s = time.time()
+        with self._database.write() as connection:
+            cursor = connection.execute(
+                "UPDATE turns SET state = ?, content = ?, metrics = ?, note = ?, updated_s = ?,"
+                " owner_pid = NULL, owner_start = NULL WHERE id = ?",
+                (state, storable(content), _json(metrics), storable(note), now_s, turn_id),
+            )
+            if cursor.rowcount == 0:
+                raise StoreError(f"turn {turn_id} is gone")
+            connection.execute(
+                "UPDATE chats SET updated_s = ?"
+                " WHERE id = (SELECT chat_id FROM turns WHERE id = ?)",
+                (now_s, turn_id),
+            )
+            return _turn(connection, turn_id)
+
+    def turn(self, turn_id: int) -> Turn:
+        """The turn of that id."""
+        with self._database.read() as connection:
+            return _turn(connection, turn_id)
+
+    def path(self, chat_id: int) -> tuple[Turn, ...]:
+        """The active turns from the first to the last."""
+        with self._database.read() as connection:
+            _chat(connection, chat_id)
+            rows = connection.execute(
+                f"""
+                WITH RECURSIVE line (id, depth) AS (
+                    SELECT id, 0 FROM turns WHERE chat_id = ? AND parent_id IS NULL AND active = 1
+                    UNION ALL
+                    SELECT turns.id, depth + 1 FROM line JOIN turns ON turns.parent_id = line.id
+                    WHERE turns.active = 1
+                )
+                SELECT t.*, {_SIBLINGS} FROM line JOIN turns AS t ON t.id = line.id ORDER BY depth
+                """,
+                (chat_id,),
+            )
+            return tuple(turn_of(row) for row in rows)
+
+    def siblings(self, turn_id: int) -> tuple[Turn, ...]:
+        """All versions of a turn, itself among them, oldest first."""
+        with self._database.read() as connection:
+            turn = _turn(connection, turn_id)
+            rows = connection.execute(
+                f"SELECT t.*, {_SIBLINGS} FROM turns AS t"
+                " WHERE chat_id = ? AND parent_id IS ? ORDER BY version",
+                (turn.chat_id, turn.parent_id),
+            )
+            return tuple(turn_of(row) for row in rows)
+
+    def choose(self, turn_id: int) -> tuple[Turn, ...]:
+        """Make a turn active, and with it all that lead to it; the new path."""
+        with self._database.write() as connection:
+            turn = _turn(connection, turn_id)
+            step: Turn | None = turn
+            while step is not None:
+                _unchoose(connection, step.chat_id, step.parent_id)
+                connection.execute("UPDATE turns SET active = 1 WHERE id = ?", (step.id,))
+                step = None if step.parent_id is None else _turn(connection, step.parent_id)
+        return self.path(turn.chat_id)
+
+    def recover(self) -> int:
+        """Mark turns whose writer is gone as stopped, with the text they have; how many."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, updated_s, owner_pid, owner_start FROM turns WHERE state = 'streaming'"
+            ).fetchall()
+        gone = [row for row in rows if _abandoned(row)]
+        if not gone:
+            return 0
+        with self._database.write() as connection:
+            return sum(
+                connection.execute(
+                    "UPDATE turns SET state = 'stopped', note = 'quantchat ended while it streamed'"
+                    " WHERE id = ? AND state = 'streaming' AND updated_s = ?",
+                    (row["id"], row["updated_s"]),
+                ).rowcount
+                for row in gone
+            )
+
+    def list(self, limit: int = 200, search: str = "") -> tuple[Chat, ...]:
+        """Conversations, pinned first, then the latest; `search` wants every word of it found."""
+        condition, parameters = search_clause(search)
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT * FROM chats WHERE deleted_s IS NULL AND {condition}"
+                " ORDER BY pinned DESC, updated_s DESC, id DESC LIMIT ?",
+                (*parameters, limit),
+            )
+            return tuple(chat_of(row) for row in rows)
+
+    def _set(self, chat_id: int, **values: str | int) -> Chat:
+        values = {
+            name: storable(value) if isinstance(value, str) else value
+            for name, value in values.items()
+        }
+        columns = ", ".join(f"{name} = ?" for name in values)
+        with self._database.write() as connection:
+            if columns:
+                connection.execute(
+                    f"UPDATE chats SET {columns} WHERE id = ?", (*values.values(), chat_id)
+                )
+            return _chat(connection, chat_id)
+
+    def _mark_deleted(self, chat_id: int, when_s: float | None) -> None:
+        with self._database.write() as connection:
+            cursor = connection.execute(
+                "UPDATE chats SET deleted_s = ? WHERE id = ?", (when_s, chat_id)
+            )
+            if cursor.rowcount == 0:
+                raise _no_chat(chat_id)
+
+
+def _no_chat(chat_id: int | None) -> StoreError:
+    return StoreError(f"conversation {chat_id} is gone", hint="it may have been deleted elsewhere")
+
+
+def _chat(connection: sqlite3.Connection, chat_id: int | None) -> Chat:
+    row = connection.execute("SELECT * FROM chats WHERE id = ?", (chat_id,)).fetchone()
+    if row is None:
+        raise _no_chat(chat_id)
+    return chat_of(row)
+
+
+def _turn(connection: sqlite3.Connection, turn_id: int | None) -> Turn:
+    row = connection.execute(
+        f"SELECT t.*, {_SIBLINGS} FROM turns AS t WHERE id = ?", (turn_id,)
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"turn {turn_id} is gone", hint="it may have been deleted elsewhere")
+    return turn_of(row)
+
+
+def _unchoose(connection: sqlite3.Connection, chat_id: int, parent_id: int | None) -> None:
+    connection.execute(
+        "UPDATE turns SET active = 0 WHERE chat_id = ? AND parent_id IS ? AND active = 1",
+        (chat_id, parent_id),
+    )
+
+
+def _abandoned(row: sqlite3.Row) -> bool:
+    if row["owner_pid"] is None:
+        return True
+    life = life_of(Owner(pid=row["owner_pid"], start=row["owner_start"]))
+    if life == "elsewhere":
+        return bool(time.time() - row["updated_s"] > ABANDONED_S)
+    return life == "gone"
+
+
+def _json(metrics: Figures | None) -> str | None:
+    if metrics is None:
+        return None
+    return json.dumps({name: value for name, value in metrics.items() if math.isfinite(value)})

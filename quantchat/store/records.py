@@ -1,0 +1,113 @@
+"""Conversations as they come out of the store: frozen records, read from rows."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from quantchat.requests import Role
+
+TurnState: TypeAlias = Literal["streaming", "complete", "stopped", "failed"]
+Figures: TypeAlias = Mapping[str, float | int]
+"""Meters of an answer by name, units in the names."""
+
+TITLE_LIMIT = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """One conversation, without its turns."""
+
+    id: int
+    title: str
+    """Empty until the first user turn gives it one."""
+    created_s: float
+    """Seconds since the epoch."""
+    updated_s: float
+    model: str
+    scheme: str
+    kv: str
+    system_prompt: str
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One message in the tree: siblings are versions of it, children follow it."""
+
+    id: int
+    chat_id: int
+    parent_id: int | None
+    role: Role
+    content: str
+    state: TurnState
+    model: str
+    scheme: str
+    kv: str
+    metrics: Figures | None
+    note: str
+    """Why it was stopped or failed, in words."""
+    created_s: float
+    version: int
+    """Place among its siblings, from 0."""
+    versions: int
+    """How many siblings there are, itself counted."""
+    active: bool
+    """Whether it is the chosen one among its siblings."""
+
+
+def chat_of(row: sqlite3.Row) -> Chat:
+    """A row of chats as a record."""
+    return Chat(
+        id=row["id"],
+        title=row["title"],
+        created_s=row["created_s"],
+        updated_s=row["updated_s"],
+        model=row["model"],
+        scheme=row["scheme"],
+        kv=row["kv"],
+        system_prompt=row["system_prompt"],
+        pinned=bool(row["pinned"]),
+    )
+
+
+def turn_of(row: sqlite3.Row) -> Turn:
+    """A row of turns, with `versions` counted, as a record."""
+    metrics: Figures | None = None if row["metrics"] is None else json.loads(row["metrics"])
+    return Turn(
+        id=row["id"],
+        chat_id=row["chat_id"],
+        parent_id=row["parent_id"],
+        role=row["role"],
+        content=row["content"],
+        state=row["state"],
+        model=row["model"],
+        scheme=row["scheme"],
+        kv=row["kv"],
+        metrics=metrics,
+        note=row["note"],
+        created_s=row["created_s"],
+        version=row["version"],
+        versions=row["versions"],
+        active=bool(row["active"]),
+    )
+
+
+def storable(text: str) -> str:
+    """The text without what SQLite cannot hold: NUL and halves of surrogate pairs."""
+    return re.sub("[\x00\ud800-\udfff]", "\ufffd", text)
+
+
+def title_from(text: str) -> str:
+    """A title out of a first message: its first line of words, cut between words."""
+    lines = (re.sub(r"[#>*_`~|\s]+", " ", line).strip() for line in text.splitlines())
+    line = next((line for line in lines if line), "")
+    if len(line) <= TITLE_LIMIT:
+        return line
+    head = line[:TITLE_LIMIT]
+    words, _, _ = head.rpartition(" ")
+    return (words if len(words) > TITLE_LIMIT // 2 else head).rstrip(" ,;:.") + "…"
