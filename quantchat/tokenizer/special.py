@@ -1,0 +1,29 @@
+"""Which tokens end an answer, known by their names across families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+TURN_ENDS = frozenset(
+    {
+        "</s>",  # Llama 2, Mistral
+        "<EOT>",  # CodeLlama infill
+        "<end_of_turn>",  # Gemma
+        "<eos>",  # Gemma
+        "<|END_OF_TURN_TOKEN|>",  # Command R
+        "<|end_of_text|>",  # Llama 3, Granite
+        "<|end_of_turn|>",  # OpenChat
+        "<|endoftext|>",  # GPT-2, Qwen, Phi, SmolLM2
+        "<|end|>",  # Phi 3
+        "<|eom_id|>",  # Llama 3.1, before a tool answers
+        "<|eot_id|>",  # Llama 3
+        "<|im_end|>",  # ChatML: Qwen, SmolLM2, Yi
+        "<｜end▁of▁sentence｜>",  # DeepSeek
+    }
+)
+"""A token of one of these names ends an answer wherever it is a special token."""
+
+
+def turn_ends(pieces: Sequence[str], special_ids: Iterable[int]) -> frozenset[int]:
+    """Special tokens that end a turn, by name."""
+    return frozenset(i for i in special_ids if pieces[i] in TURN_ENDS)
