@@ -33,13 +33,13 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
             Scheme(
                 name="int4",
                 title="int4",
-                summary="4-bit codes in groups with scale and offset, fitted without data (HQQ), int8 head.",
+                summary="4-bit codes in groups, scale and offset fitted by least squares without data, int8 head.",
                 weights="int4_group",
                 head="int8_channel",
                 bits=4,
                 group_sizes=(128, 64, 32),
-                rounding="hqq",
-                source="HQQ, mobiusml.github.io/hqq_blog",
+                rounding="least_squares",
+                source="alternating least squares per group, as in k-means with evenly spaced centroids",
             ),
             Scheme(
                 name="stored",

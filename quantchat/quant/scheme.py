@@ -26,7 +26,7 @@ class Scheme:
     """Bits of a code; 16 for dense, 0 where the file decides."""
     group_sizes: tuple[int, ...] = ()
     """Group sizes along K in order of preference; the first that divides K is taken."""
-    rounding: Literal["none", "absmax", "hqq"] = "none"
+    rounding: Literal["none", "absmax", "least_squares"] = "none"
     calibration: bool = False
     lowest_sm: int = 70
     source: str = ""

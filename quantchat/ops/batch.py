@@ -1,0 +1,48 @@
+"""The rows of one forward pass and where their keys and values live.
+
+T rows in all. A prefill pass holds a chunk of one sequence; a decode pass one row per sequence.
+Device tensors are static buffers in a captured graph, so nothing here is read back by an op;
+`spans` is the host's knowledge of the same facts, absent inside a graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Rows `start .. start + count` are the last `count` tokens of a sequence of `length` tokens."""
+
+    start: int
+    count: int
+    length: int
+    pages: tuple[int, ...]
+    """Pages that hold the sequence, in order."""
+
+    def run_start(self) -> int | None:
+        """First page where all pages follow each other, else None."""
+        first = self.pages[0]
+        last = self.pages[-1]
+        return first if last - first == len(self.pages) - 1 and _ascending(self.pages) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """ids, positions, slots: int64 [T]; block_table: int32 [B, max_pages]; seq_lens: int32 [B]."""
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    slots: torch.Tensor
+    """page * page_tokens + offset of each row's place in the cache."""
+    decode: bool
+    spans: tuple[Span, ...] = ()
+    block_table: torch.Tensor | None = None
+    seq_lens: torch.Tensor | None = None
+
+
+def _ascending(pages: tuple[int, ...]) -> bool:
+    return all(b - a == 1 for a, b in pairwise(pages))

@@ -1,0 +1,205 @@
+"""The decoder's operations in plain torch: the CPU's path, and any device's reference.
+
+Shapes: T rows, C hidden, Hq query heads, Hk KV heads, D head size, S cached tokens of a sequence.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from quantchat.ops.batch import Batch, Span
+from quantchat.ops.kv_pool import KvLayer, KvPool
+from quantchat.ops.linear import DenseLinear, LinearOp
+from quantchat.ops.linear_cpu import cpu_linear
+from quantchat.ops.rope import RopeTable
+from quantchat.quant.tensor import StoredWeight
+from quantchat.spec import DecoderSpec
+
+
+class TorchOps:
+    """Every operation the decoder calls, for one device and compute dtype."""
+
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        copy_dtype: torch.dtype | None = None,
+    ) -> None:
+        self.spec = spec
+        self.device = device
+        self.dtype = dtype
+        self.copy_dtype = copy_dtype
+        self._inverse_hidden = 1 / spec.hidden
+
+    def linear(self, weight: StoredWeight, bias: torch.Tensor | None) -> LinearOp:
+        """The op that runs a stored weight here."""
+        if self.device.type == "cpu":
+            return cpu_linear(weight, bias, dtype=self.dtype, copy_dtype=self.copy_dtype)
+        return DenseLinear(weight.dequantize(self.dtype), bias)
+
+    def rms_norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """RMSNorm as in Llama: float32 inside, cast, then times weight. x [T, C] -> [T, C]."""
+        if x.shape[0] == 1 and x.device.type == "cpu":
+            # One row: a dot and two products take half the time of the fused norm.
+            row = x[0]
+            mean_square = float(torch.dot(row, row)) * self._inverse_hidden
+            scaled = torch.mul(x, (mean_square + self.spec.norm_eps) ** -0.5)
+        else:
+            scaled = F.rms_norm(x, (x.shape[-1],), None, self.spec.norm_eps)
+        return scaled.to(self.dtype).mul_(weight)
+
+    def add_rms_norm(
+        self, x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """residual + x, and its norm. x [T, C] compute dtype, residual float32 [T, C]."""
+        residual = residual.add_(x)
+        return self.rms_norm(residual, weight), residual
+
+    def silu_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
+        """silu(gate) * up of the fused [T, 2 I] -> [T, I]."""
+        gate, up = gate_up.chunk(2, dim=-1)
+        return F.silu(gate).mul_(up)
+
+    def rope_append(
+        self,
+        qkv: torch.Tensor,
+        batch: Batch,
+        layer: KvLayer,
+        rope: RopeTable,
+        q_norm: torch.Tensor | None,
+        k_norm: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Turn q and k, put k and v into the cache. qkv [T, (Hq + 2 Hk) D] -> q [T, Hq, D]."""
+        spec = self.spec
+        rows = qkv.view(qkv.shape[0], -1, spec.head_dim)
+        turned = rows[:, : spec.heads + spec.kv_heads].float()
+        if q_norm is not None and k_norm is not None:
+            turned = self._head_norm(turned, q_norm, k_norm)
+        turned = rope.turn(turned, batch.positions).to(self.dtype)
+        k = turned[:, spec.heads :]
+        v = rows[:, spec.heads + spec.kv_heads :]
+        _write(layer.k, layer.k_params, k, batch)
+        _write(layer.v, layer.v_params, v, batch)
+        return turned[:, : spec.heads]
+
+    def _head_norm(
+        self, heads: torch.Tensor, q_norm: torch.Tensor, k_norm: torch.Tensor
+    ) -> torch.Tensor:
+        normed = F.rms_norm(heads, (heads.shape[-1],), None, self.spec.norm_eps).to(self.dtype)
+        return torch.cat(
+            (normed[:, : self.spec.heads] * q_norm, normed[:, self.spec.heads :] * k_norm), dim=1
+        ).float()
+
+    def attention(
+        self, q: torch.Tensor, batch: Batch, pool: KvPool, layer: KvLayer, window: int
+    ) -> torch.Tensor:
+        """Attention of each span's rows over its sequence. q [T, Hq, D] -> [T, Hq * D]."""
+        parts = [self._span_attention(q, span, pool, layer, window) for span in batch.spans]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _span_attention(
+        self, q: torch.Tensor, span: Span, pool: KvPool, layer: KvLayer, window: int
+    ) -> torch.Tensor:
+        spec = self.spec
+        count, length = span.count, span.length
+        k = _read(layer.k, layer.k_params, span, pool, self.dtype)
+        v = _read(layer.v, layer.v_params, span, pool, self.dtype)
+        first = max(0, length - count - window + 1) if window else 0
+        if first:
+            k, v = k[first:], v[first:]
+        group = spec.heads // spec.kv_heads
+        rows = q[span.start : span.start + count]
+        # [count, Hq, D] -> [Hk, group, count, D]; keys [S, Hk, D] -> [Hk, 1, S, D]
+        keys, values = k.transpose(0, 1)[:, None], v.transpose(0, 1)[:, None]
+        if count == 1:
+            query = rows.view(spec.kv_heads, 1, group, spec.head_dim)
+            out = F.scaled_dot_product_attention(query, keys, values, scale=spec.attention_scale)
+            return out.reshape(1, -1)
+        query = rows.view(count, spec.kv_heads, group, spec.head_dim).permute(1, 2, 0, 3)
+        size = (spec.kv_heads, group, keys.shape[2], spec.head_dim)
+        plain = length == count and not (window and window < count)
+        out = F.scaled_dot_product_attention(
+            query,
+            keys.expand(size),
+            values.expand(size),
+            attn_mask=None if plain else self._mask(count, length, first, window),
+            is_causal=plain,
+            scale=spec.attention_scale,
+        )
+        return out.permute(2, 0, 1, 3).reshape(count, -1)
+
+    def _mask(self, count: int, length: int, first: int, window: int) -> torch.Tensor:
+        """bool [count, length - first]: which cached tokens each row may see."""
+        row = torch.arange(length - count, length, device=self.device)[:, None]
+        column = torch.arange(first, length, device=self.device)[None]
+        seen = column <= row
+        return seen & (column > row - window) if window else seen
+
+
+def _write(
+    cache: torch.Tensor, params: torch.Tensor | None, values: torch.Tensor, batch: Batch
+) -> None:
+    """Put values [T, Hk, D] at the batch's slots."""
+    if params is None:
+        _put(cache, values.to(cache.dtype), batch)
+        return
+    codes, pairs = quantize_kv(values)
+    _put(cache, codes, batch)
+    _put(params, pairs, batch)
+
+
+def _put(cache: torch.Tensor, values: torch.Tensor, batch: Batch) -> None:
+    flat = cache.flatten(0, 1)
+    if len(batch.spans) == 1:
+        span = batch.spans[0]
+        run = span.run_start()
+        if run is not None:
+            start = run * cache.shape[1] + span.length - span.count
+            flat[start : start + span.count].copy_(values)
+            return
+    flat.index_copy_(0, batch.slots, values)
+
+
+def quantize_kv(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Asymmetric int8 over the last dimension: codes uint8 [..., D], float16 (scale, min) [..., 2].
+
+    The codes answer to scale and minimum as stored; a constant vector gets scale 0 and code 0.
+    """
+    x = x.float()
+    low, high = x.aminmax(dim=-1, keepdim=True)
+    pairs = torch.cat(((high - low) / 255, low), dim=-1).to(torch.float16)
+    scale, minimum = pairs[..., :1].float(), pairs[..., 1:].float()
+    inverse = torch.where(scale > 0, 1 / scale, torch.zeros_like(scale))
+    codes = ((x - minimum) * inverse).round_().clamp_(0, 255).to(torch.uint8)
+    return codes, pairs
+
+
+def dequantize_kv(codes: torch.Tensor, pairs: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The values that codes and (scale, min) stand for."""
+    return codes.float().mul_(pairs[..., :1].float()).add_(pairs[..., 1:].float()).to(dtype)
+
+
+def _read(
+    cache: torch.Tensor,
+    params: torch.Tensor | None,
+    span: Span,
+    pool: KvPool,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """Keys or values of a sequence: [S, Hk, D]; a view where its pages form one run."""
+    run = span.run_start()
+    if run is not None:
+        start = run * pool.page_tokens
+        flat = cache.flatten(0, 1)[start : start + span.length]
+        if params is None:
+            return flat
+        return dequantize_kv(flat, params.flatten(0, 1)[start : start + span.length], dtype)
+    pages = torch.tensor(span.pages, device=cache.device)
+    gathered = cache.index_select(0, pages).flatten(0, 1)[: span.length]
+    if params is None:
+        return gathered
+    pairs = params.index_select(0, pages).flatten(0, 1)[: span.length]
+    return dequantize_kv(gathered, pairs, dtype)

@@ -1,0 +1,103 @@
+"""From dense weights to codes without data: absmax int8 rows, least-squares int4 groups.
+
+Runs on the weight's device, in slices that stay in a CPU's cache or a GPU's spare memory.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from quantchat.quant.pack import pack_nibbles
+from quantchat.quant.tensor import Int4GroupWeight, Int8ChannelWeight
+
+SHRINKS = (1.0, 0.9, 0.8, 0.7)
+"""Starting ranges tried for a group, as shares of its full range."""
+REFITS = 3
+"""Rounds of (assign codes, refit scale and offset) from each start."""
+SLICE_ELEMENTS_CPU = 1 << 17
+SLICE_ELEMENTS_GPU = 1 << 25
+
+
+def int8_channel(weight: torch.Tensor) -> Int8ChannelWeight:
+    """Absmax rounding of each row: scale = max|w| / 127. weight [N, K] float.
+
+    Scales are rounded up to a bfloat16 value, which every kernel takes without further loss.
+    """
+    n, _ = weight.shape
+    codes = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+    scale = torch.empty(n, dtype=torch.float32, device=weight.device)
+    for rows in _row_slices(weight, 1):
+        w = weight[rows].float()
+        s = (w.abs().amax(dim=1) / 127).clamp_min(1e-12)
+        s = (s * (1 + 2**-8)).to(torch.bfloat16).float()
+        codes[rows] = (w / s[:, None]).round_().clamp_(-127, 127).to(torch.int8)
+        scale[rows] = s
+    return Int8ChannelWeight(codes, scale)
+
+
+def int4_group(weight: torch.Tensor, group_size: int) -> Int4GroupWeight:
+    """Least-squares rounding of groups: min over q, s, o of sum (w - q s - o)^2.
+
+    Alternates between the nearest code and the closed-form fit of (s, o), from several clipped
+    ranges, keeping each group's best; the fit ends on values as stored (float16), so that the
+    last codes answer to what the kernel will use. weight [N, K] float, K % group_size == 0.
+    """
+    n, k = weight.shape
+    assert k % group_size == 0
+    groups = k // group_size
+    device = weight.device
+    packed = torch.empty((n, k // 2), dtype=torch.uint8, device=device)
+    scale = torch.empty((n, groups), dtype=torch.float16, device=device)
+    offset = torch.empty((n, groups), dtype=torch.float16, device=device)
+    for rows in _row_slices(weight, len(SHRINKS)):
+        w = weight[rows].float().view(-1, groups, group_size)
+        codes, s, o = _fit(w)
+        packed[rows] = pack_nibbles(codes.view(-1, k))
+        scale[rows] = s.squeeze(-1)
+        offset[rows] = o.squeeze(-1)
+    return Int4GroupWeight(packed, scale, offset, group_size)
+
+
+def _fit(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Codes uint8 [R, G, g], scale and offset float16 [R, G, 1] of w float32 [R, G, g]."""
+    low, high = w.aminmax(dim=-1, keepdim=True)
+    w_mean = w.mean(dim=-1, keepdim=True)
+    best_error = torch.full_like(low, float("inf"))
+    best_scale = torch.zeros_like(low)
+    best_offset = low.clone()
+    for shrink in SHRINKS:
+        margin = (high - low) * ((1 - shrink) / 2)
+        scale = ((high - low) * (shrink / 15)).clamp_min(1e-9)
+        offset = low + margin
+        for _ in range(REFITS):
+            q = _codes(w, scale, offset)
+            q_mean = q.mean(dim=-1, keepdim=True)
+            centred = q - q_mean
+            variance = (centred * centred).sum(dim=-1, keepdim=True)
+            covariance = (centred * (w - w_mean)).sum(dim=-1, keepdim=True)
+            fitted = covariance / variance.clamp_min(1e-9)
+            scale = torch.where((variance > 0) & (fitted > 0), fitted, scale)
+            offset = w_mean - scale * q_mean
+        scale = scale.to(torch.float16).float()
+        offset = offset.to(torch.float16).float()
+        q = _codes(w, scale, offset)
+        error = (q * scale + offset - w).square_().sum(dim=-1, keepdim=True)
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        best_scale = torch.where(better, scale, best_scale)
+        best_offset = torch.where(better, offset, best_offset)
+    codes = _codes(w, best_scale, best_offset).to(torch.uint8)
+    return codes, best_scale.to(torch.float16), best_offset.to(torch.float16)
+
+
+def _codes(w: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+    """Nearest code of each weight, as floats 0 to 15; a zero scale gives code 0."""
+    inverse = torch.where(scale > 0, 1 / scale, torch.zeros_like(scale))
+    return ((w - offset) * inverse).round_().clamp_(0, 15)
+
+
+def _row_slices(weight: torch.Tensor, copies: int) -> list[slice]:
+    n, k = weight.shape
+    elements = SLICE_ELEMENTS_CPU if weight.device.type == "cpu" else SLICE_ELEMENTS_GPU // copies
+    step = max(1, elements // k)
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]

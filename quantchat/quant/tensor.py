@@ -1,0 +1,158 @@
+"""Stored formats: what a linear's weight is in memory, each with one way back to dense.
+
+A weight is [N, K]: N outputs, K inputs, as in `y = x W^T`. Layouts and roundings produce these;
+ops run them. No checkpoint quirk gets past this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+
+from quantchat.quant.pack import pack_nibbles, unpack_nibbles
+
+
+@dataclass(frozen=True, slots=True)
+class DenseWeight:
+    """`data` [N, K] in a float dtype."""
+
+    data: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, K)."""
+        return self.data.shape[0], self.data.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.data.nbytes
+
+    def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
+        """[N, K] in `dtype`."""
+        return self.data.to(dtype)
+
+    def take_rows(self, rows: torch.Tensor) -> DenseWeight:
+        """The rows [R] in that order."""
+        return DenseWeight(self.data.index_select(0, rows))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Parts by name, for the disk."""
+        return {"data": self.data}
+
+
+@dataclass(frozen=True, slots=True)
+class Int8ChannelWeight:
+    """`w = codes * scale`: int8 codes [N, K], float32 scale [N]."""
+
+    codes: torch.Tensor
+    scale: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, K)."""
+        return self.codes.shape[0], self.codes.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.codes.nbytes + self.scale.nbytes
+
+    def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
+        """[N, K] in `dtype`, multiplied in float32."""
+        return (self.codes.float() * self.scale[:, None]).to(dtype)
+
+    def take_rows(self, rows: torch.Tensor) -> Int8ChannelWeight:
+        """The rows [R] in that order."""
+        return Int8ChannelWeight(self.codes.index_select(0, rows), self.scale.index_select(0, rows))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Parts by name, for the disk."""
+        return {"codes": self.codes, "scale": self.scale}
+
+
+@dataclass(frozen=True, slots=True)
+class Int4GroupWeight:
+    """`w = q * scale + offset` with one scale and offset for each group of inputs.
+
+    packed: uint8 [N, K/2], low nibble first along K; scale, offset: float16 [N, K/group_size].
+    """
+
+    packed: torch.Tensor
+    scale: torch.Tensor
+    offset: torch.Tensor
+    group_size: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, K)."""
+        return self.packed.shape[0], self.packed.shape[1] * 2
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.packed.nbytes + self.scale.nbytes + self.offset.nbytes
+
+    def codes(self) -> torch.Tensor:
+        """uint8 [N, K], 0 to 15."""
+        return unpack_nibbles(self.packed)
+
+    def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
+        """[N, K] in `dtype`, computed in float32."""
+        n, k = self.shape
+        q = self.codes().view(n, -1, self.group_size).float()
+        w = q.mul_(self.scale.float()[..., None]).add_(self.offset.float()[..., None])
+        return w.view(n, k).to(dtype)
+
+    def take_rows(self, rows: torch.Tensor) -> Int4GroupWeight:
+        """The rows [R] in that order."""
+        return Int4GroupWeight(
+            self.packed.index_select(0, rows),
+            self.scale.index_select(0, rows),
+            self.offset.index_select(0, rows),
+            self.group_size,
+        )
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Parts by name, for the disk."""
+        return {"packed": self.packed, "scale": self.scale, "offset": self.offset}
+
+
+StoredWeight: TypeAlias = DenseWeight | Int8ChannelWeight | Int4GroupWeight
+
+
+def int4_group_weight(
+    codes: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor, group_size: int
+) -> Int4GroupWeight:
+    """From codes uint8 [N, K] and float scale, offset [N, K/group_size]."""
+    return Int4GroupWeight(
+        pack_nibbles(codes), scale.to(torch.float16), offset.to(torch.float16), group_size
+    )
+
+
+def concat_rows(weights: list[StoredWeight]) -> StoredWeight | None:
+    """Stack weights of one format along N, or None where their formats differ."""
+    first = weights[0]
+    if isinstance(first, DenseWeight):
+        dense = [w.data for w in weights if isinstance(w, DenseWeight)]
+        return DenseWeight(torch.cat(dense)) if len(dense) == len(weights) else None
+    if isinstance(first, Int8ChannelWeight):
+        int8 = [w for w in weights if isinstance(w, Int8ChannelWeight)]
+        if len(int8) != len(weights):
+            return None
+        return Int8ChannelWeight(
+            torch.cat([w.codes for w in int8]), torch.cat([w.scale for w in int8])
+        )
+    int4 = [
+        w for w in weights if isinstance(w, Int4GroupWeight) and w.group_size == first.group_size
+    ]
+    if len(int4) != len(weights):
+        return None
+    return Int4GroupWeight(
+        torch.cat([w.packed for w in int4]),
+        torch.cat([w.scale for w in int4]),
+        torch.cat([w.offset for w in int4]),
+        first.group_size,
+    )
