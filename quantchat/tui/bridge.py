@@ -1,0 +1,128 @@
+"""Carries events from the engine to the screen in flushes, never one hop per token.
+
+Owns the pace: up to 16 flushes a second, fewer when drawing one takes long, so that the screen
+never takes the decode thread's time.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from textual.app import App
+from textual.timer import Timer
+
+from quantchat.engine.api import Engine
+from quantchat.events import Done, Event, Failed, Stats, Token
+from quantchat.tui.messages import Item, TokenRun
+
+log = logging.getLogger(__name__)
+
+SHORTEST_S = 1 / 16
+LONGEST_S = 0.5
+DEAR_S = 0.030
+"""A flush that takes longer than this makes the next one wait longer."""
+SHARE = 0.10
+"""Part of the time that drawing may take once flushes are dear."""
+
+
+def gather(events: Sequence[Event]) -> list[Item]:
+    """Events with each request's tokens put together and only its latest meters kept."""
+    items: list[Item] = []
+    runs: dict[int, list[Token]] = {}
+    stats: dict[int, Stats] = {}
+
+    def close(request_id: int) -> None:
+        tokens = runs.pop(request_id, [])
+        if tokens:
+            items.append(
+                TokenRun(
+                    request_id=request_id,
+                    slot=tokens[0].slot,
+                    text="".join(token.text for token in tokens),
+                    tokens=len(tokens),
+                    first_index=tokens[0].index,
+                )
+            )
+        latest = stats.pop(request_id, None)
+        if latest is not None:
+            items.append(latest)
+
+    for event in events:
+        if isinstance(event, Token):
+            runs.setdefault(event.request_id, []).append(event)
+        elif isinstance(event, Stats):
+            stats[event.request_id] = event
+        else:
+            if isinstance(event, Done | Failed):
+                close(event.request_id)
+            items.append(event)
+    for request_id in [*runs, *stats]:
+        close(request_id)
+    return items
+
+
+class Bridge:
+    """Drains an engine on the app's event loop and hands items to one receiver."""
+
+    def __init__(
+        self, app: App[None], engine: Engine, receive: Callable[[Sequence[Item]], None]
+    ) -> None:
+        self._app = app
+        self._engine = engine
+        self._receive = receive
+        self._timer: Timer | None = None
+        self._stopped = False
+        self._costs: deque[float] = deque(maxlen=512)
+        self._flush_began = 0.0
+        self.interval_s = SHORTEST_S
+        self.flushes = 0
+        """Flushes that carried something."""
+
+    def start(self) -> None:
+        """Begin to drain."""
+        self._stopped = False
+        self._timer = self._app.set_timer(self.interval_s, self._flush, name="bridge")
+
+    def stop(self) -> None:
+        """Cease to drain."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.stop()
+
+    @property
+    def flush_p99_ms(self) -> float:
+        """Time of a flush with its drawing, 99th percentile of the last 512."""
+        costs = sorted(self._costs)
+        return costs[int(0.99 * (len(costs) - 1))] * 1e3 if costs else 0.0
+
+    def _flush(self) -> None:
+        if self._stopped:
+            return
+        events = self._engine.drain()
+        if not events:
+            self.start()
+            return
+        began = time.perf_counter()
+        self.flushes += 1
+        try:
+            self._receive(gather(events))
+        except Exception:
+            log.exception("the screen could not take in what the engine said")
+            raise
+        finally:
+            self._flush_began = began
+            if not self._app.call_after_refresh(self._drawn):
+                self._drawn()
+
+    def _drawn(self) -> None:
+        cost_s = time.perf_counter() - self._flush_began
+        self._costs.append(cost_s)
+        if cost_s > DEAR_S:
+            self.interval_s = min(LONGEST_S, max(self.interval_s, cost_s / SHARE))
+        else:
+            self.interval_s = max(SHORTEST_S, self.interval_s * 0.8)
+        if not self._stopped:
+            self.start()

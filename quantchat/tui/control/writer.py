@@ -1,0 +1,112 @@
+"""Writes answers to the store while they stream, off the event loop.
+
+One thread, in order; text is put together for up to 80 ms, so that a killed process misses no
+more than that. Errors are handed back once, not once per token.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from quantchat.errors import StoreError
+from quantchat.store.chats import Chats
+from quantchat.store.records import Figures, TurnState
+
+log = logging.getLogger(__name__)
+
+GATHER_S = 0.08
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Finish:
+    turn_id: int
+    state: TurnState
+    content: str
+    metrics: Figures | None
+    note: str
+
+
+class TurnWriter:
+    """Takes text from the event loop and commits it in its own thread."""
+
+    def __init__(self, chats: Chats, on_error: Callable[[StoreError], None]) -> None:
+        self._chats = chats
+        self._on_error = on_error
+        self._queue: SimpleQueue[tuple[int, str] | _Finish | threading.Event | None] = SimpleQueue()
+        self._broken: set[int] = set()
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def append(self, turn_id: int, text: str) -> None:
+        """More text of a streaming turn."""
+        self._queue.put((turn_id, text))
+
+    def finish(
+        self, turn_id: int, state: TurnState, content: str, metrics: Figures | None, note: str = ""
+    ) -> None:
+        """All of the turn's text."""
+        self._queue.put(
+            _Finish(turn_id=turn_id, state=state, content=content, metrics=metrics, note=note)
+        )
+
+    def flush(self, timeout_s: float = 2.0) -> bool:
+        """Wait until everything given so far is committed; False when the time ran out."""
+        done = threading.Event()
+        self._queue.put(done)
+        return done.wait(timeout_s)
+
+    def close(self) -> None:
+        """Commit what is left and end the thread."""
+        self._queue.put(None)
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            item = self._queue.get()
+            if isinstance(item, tuple):
+                pause.wait(GATHER_S)
+            texts: dict[int, list[str]] = {}
+            while True:
+                if isinstance(item, tuple):
+                    texts.setdefault(item[0], []).append(item[1])
+                else:
+                    self._commit(texts)
+                    texts = {}
+                    if item is None:
+                        return
+                    if isinstance(item, threading.Event):
+                        item.set()
+                    else:
+                        self._finish(item)
+                try:
+                    item = self._queue.get_nowait()
+                except Empty:
+                    break
+            self._commit(texts)
+
+    def _commit(self, texts: dict[int, list[str]]) -> None:
+        for turn_id, parts in texts.items():
+            if turn_id in self._broken:
+                continue
+            try:
+                self._chats.append_text(turn_id, "".join(parts))
+            except StoreError as error:
+                self._broken.add(turn_id)
+                log.error("turn %d is not saved: %s", turn_id, error)
+                self._on_error(error)
+
+    def _finish(self, item: _Finish) -> None:
+        try:
+            self._chats.finish_turn(
+                item.turn_id, item.state, item.content, item.metrics, note=item.note
+            )
+        except StoreError as error:
+            log.error("turn %d is not finished: %s", item.turn_id, error)
+            if item.turn_id not in self._broken:
+                self._on_error(error)
+        self._broken.discard(item.turn_id)

@@ -1,0 +1,94 @@
+"""Theme files to Textual themes: ours, and the user's own.
+
+A file that cannot be used is named with its reason; it never stops the app.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from textual.color import Color, ColorParseError
+from textual.theme import Theme
+
+COLOURS = (
+    "primary",
+    "secondary",
+    "accent",
+    "success",
+    "warning",
+    "error",
+    "foreground",
+    "background",
+    "surface",
+    "panel",
+)
+FILE_LIMIT_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenTheme:
+    """A theme file that was left out."""
+
+    path: Path
+    reason: str
+
+
+def own_themes() -> list[Theme]:
+    """The themes that come with quantchat."""
+    folder = files("quantchat.themes")
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return [theme_from(tomllib.loads((folder / name).read_text("utf-8"))) for name in names]
+
+
+def user_themes(folder: Path) -> tuple[list[Theme], list[BrokenTheme]]:
+    """The themes in a folder, and the files that could not be used."""
+    loaded: list[Theme] = []
+    broken: list[BrokenTheme] = []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            if path.stat().st_size > FILE_LIMIT_BYTES:
+                raise ValueError(f"larger than {FILE_LIMIT_BYTES} bytes")
+            loaded.append(theme_from(tomllib.loads(path.read_text("utf-8")), name=path.stem))
+        except (OSError, ValueError, RecursionError) as error:
+            broken.append(BrokenTheme(path=path, reason=str(error)))
+    return loaded, broken
+
+
+def theme_from(table: Mapping[str, object], *, name: str = "") -> Theme:
+    """A theme out of a parsed file; raises ValueError naming the key that is off."""
+    title = table.get("name", name)
+    if not isinstance(title, str) or not title or not title.isprintable():
+        raise ValueError("name: a word is wanted")
+    known = {"name", "dark", "variables", *COLOURS}
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise ValueError(f"{unknown[0]}: not known; the keys are {', '.join(sorted(known))}")
+    if "primary" not in table:
+        raise ValueError("primary: missing")
+    colours = {key: _colour(key, table[key]) for key in COLOURS if key in table}
+    dark = table.get("dark", True)
+    if not isinstance(dark, bool):
+        raise ValueError("dark: true or false is wanted")
+    variables = table.get("variables", {})
+    if not isinstance(variables, Mapping):
+        raise ValueError("variables: a table is wanted")
+    for key, value in variables.items():
+        if not isinstance(value, str):
+            raise ValueError(f"variables.{key}: text is wanted")
+        if value.startswith("#"):
+            _colour(f"variables.{key}", value)
+    return Theme(name=title, dark=dark, variables=dict(variables), **colours)  # type: ignore[arg-type]
+
+
+def _colour(key: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{key}: a colour such as '#7aa2f7' is wanted")
+    try:
+        Color.parse(value)
+    except ColorParseError as error:
+        raise ValueError(f"{key}: {value!r} is not a colour") from error
+    return value

@@ -1,0 +1,393 @@
+"""Doubles that screens and commands are tested with: an engine that follows a script.
+
+The fake moves only when it is drained, so a test decides how far an answer has come.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from quantchat.events import (
+    Done,
+    EngineStopped,
+    Event,
+    Failed,
+    FinishReason,
+    Loaded,
+    LoadFailed,
+    LoadPhase,
+    LoadProgress,
+    MemoryUse,
+    Metrics,
+    ModelInfo,
+    Notice,
+    PrefillProgress,
+    Started,
+    Stats,
+    Token,
+    Unloaded,
+)
+from quantchat.requests import ChatRequest, LoadRequest, Slot
+
+PHASES: tuple[LoadPhase, ...] = ("import", "read", "quantize", "upload", "warm")
+BITS = {"fp16": 16.0, "int8": 8.5, "int4": 4.7, "stored": 5.0, "auto": 5.0}
+PARAMETERS = 134_515_008
+
+
+@dataclass
+class Script:
+    """One answer: its tokens, and what goes wrong."""
+
+    text: str | Sequence[str] = "The sky is blue."
+    fail_after: int | None = None
+    message: str = "not enough memory for the KV cache"
+    hint: str = "choose int8 KV or a shorter context"
+    finish: FinishReason = "stop"
+    notice: str = ""
+    endless: bool = False
+
+    def tokens(self) -> list[str]:
+        """The text in pieces of about a word."""
+        if not isinstance(self.text, str):
+            return list(self.text)
+        pieces: list[str] = []
+        for word in self.text.split(" "):
+            pieces.append(word if not pieces else " " + word)
+        return pieces
+
+
+@dataclass
+class _Answer:
+    request_id: int
+    request: ChatRequest
+    script: Script
+    pieces: list[str]
+    started: float
+    at: int = 0
+    text: str = ""
+    begun: bool = False
+    cancelled: bool = False
+
+
+@dataclass
+class _Load:
+    load_id: int
+    request: LoadRequest
+    step: int = 0
+    cancelled: bool = False
+
+
+@dataclass
+class FakeEngine:
+    """Implements `quantchat.engine.api.Engine`; `scripts` are used in turn, the last one again."""
+
+    scripts: list[Script] = field(default_factory=lambda: [Script()])
+    tokens_per_drain: int = 4
+    tok_per_s: float | None = None
+    """Emit by the clock instead, for using the app by hand."""
+    load_s: float = 0.0
+    hold_loads: bool = False
+    """Loads stay in the phase they are in until this is False."""
+    hold_answers: bool = False
+    load_failures: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Scheme or model -> message and hint of a LoadFailed."""
+    context_tokens: int = 2048
+
+    def __post_init__(self) -> None:
+        self.loads: list[LoadRequest] = []
+        self.chats: list[ChatRequest] = []
+        self.unloaded: list[Slot] = []
+        self.infos: dict[Slot, ModelInfo] = {}
+        self.closed = False
+        self._events: deque[Event] = deque()
+        self._pending: list[_Load] = []
+        self._answers: list[_Answer] = []
+        self._ids = 0
+        self._load_started = 0.0
+
+    def load(self, request: LoadRequest) -> int:
+        """Queue a load."""
+        self._ids += 1
+        self.loads.append(request)
+        self._pending.append(_Load(self._ids, request))
+        self._load_started = time.perf_counter()
+        return self._ids
+
+    def cancel_load(self, slot: Slot) -> None:
+        """The pending load of the slot ends at the next drain."""
+        for load in self._pending:
+            load.cancelled = load.cancelled or load.request.slot == slot
+
+    def unload(self, slot: Slot) -> None:
+        """Empty the slot at once."""
+        self.unloaded.append(slot)
+        self.infos.pop(slot, None)
+        self._pending = [load for load in self._pending if load.request.slot != slot]
+        self._events.append(Unloaded(slot=slot, time_s=time.perf_counter()))
+
+    def chat(self, request: ChatRequest) -> int:
+        """Queue an answer by the next script."""
+        self._ids += 1
+        self.chats.append(request)
+        script = self.scripts[min(len(self.chats) - 1, len(self.scripts) - 1)]
+        now = time.perf_counter()
+        self._answers.append(_Answer(self._ids, request, script, script.tokens(), now))
+        return self._ids
+
+    def cancel(self, request_id: int) -> None:
+        """The answer ends at the next drain."""
+        for answer in self._answers:
+            answer.cancelled = answer.cancelled or answer.request_id == request_id
+
+    def die(
+        self, message: str = "the engine thread ended", hint: str = "start the app again"
+    ) -> None:
+        """Stop as a crashed engine does: running answers fail first."""
+        for answer in self._answers:
+            self._events.append(self._failed(answer, message, hint))
+        self._answers.clear()
+        self._events.append(EngineStopped(message=message, hint=hint, time_s=time.perf_counter()))
+
+    def drain(self) -> list[Event]:
+        """Take a step of everything that runs; its events."""
+        for load in list(self._pending):
+            self._step_load(load)
+        for answer in list(self._answers):
+            self._step_answer(answer)
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """Drain; sleeps a little when there is nothing."""
+        events = self.drain()
+        if not events:
+            time.sleep(min(timeout_s, 0.005))
+            events = self.drain()
+        return events
+
+    def close(self) -> None:
+        """Remember that it was closed."""
+        self.closed = True
+
+    def push(self, events: Iterable[Event]) -> None:
+        """Put events of the test's own into the next drain."""
+        self._events.extend(events)
+
+    def _step_load(self, load: _Load) -> None:
+        now = time.perf_counter()
+        request = load.request
+        if load.cancelled:
+            self._pending.remove(load)
+            self._events.append(
+                LoadFailed(
+                    slot=request.slot,
+                    load_id=load.load_id,
+                    message="load cancelled",
+                    hint="",
+                    cancelled=True,
+                    time_s=now,
+                )
+            )
+            return
+        waits = now - self._load_started < self.load_s * load.step / len(PHASES)
+        if load.step < len(PHASES):
+            total = 96 * 2**20
+            self._events.append(
+                LoadProgress(
+                    slot=request.slot,
+                    load_id=load.load_id,
+                    phase=PHASES[load.step],
+                    done=total * (load.step + 1) // (len(PHASES) + 1),
+                    total=total,
+                    time_s=now,
+                )
+            )
+            load.step += 0 if self.hold_loads or waits else 1
+            return
+        self._pending.remove(load)
+        failure = self.load_failures.get(request.scheme) or self.load_failures.get(request.model)
+        if failure is not None:
+            message, hint = failure
+            self._events.append(
+                LoadFailed(
+                    slot=request.slot, load_id=load.load_id, message=message, hint=hint, time_s=now
+                )
+            )
+            return
+        info = model_info(request, self.context_tokens)
+        self.infos[request.slot] = info
+        self._events.append(
+            Loaded(
+                slot=request.slot,
+                load_id=load.load_id,
+                info=info,
+                memory=memory_use(info),
+                time_s=now,
+            )
+        )
+
+    def _step_answer(self, answer: _Answer) -> None:
+        now = time.perf_counter()
+        request, script = answer.request, answer.script
+        info = self.infos.get(request.slot)
+        if info is None:
+            self._answers.remove(answer)
+            self._events.append(self._failed(answer, "no model is loaded", "load one first"))
+            return
+        if not answer.begun:
+            self._begin(answer, info, now)
+        if answer.cancelled:
+            self._finish(answer, info, "cancelled")
+            return
+        if self.hold_answers:
+            return
+        for _ in range(self._due(answer, now)):
+            if script.fail_after is not None and answer.at >= script.fail_after:
+                self._answers.remove(answer)
+                self._events.append(self._failed(answer, script.message, script.hint))
+                return
+            if answer.at >= len(answer.pieces) and not script.endless:
+                self._finish(answer, info, script.finish)
+                return
+            piece = answer.pieces[answer.at % len(answer.pieces)]
+            self._events.append(
+                Token(
+                    request_id=answer.request_id,
+                    slot=request.slot,
+                    index=answer.at,
+                    token_id=answer.at,
+                    text=piece,
+                    time_s=now,
+                )
+            )
+            answer.text += piece
+            answer.at += 1
+        self._events.append(
+            Stats(
+                request_id=answer.request_id,
+                slot=request.slot,
+                metrics=metrics_of(answer.at, info, self.tok_per_s),
+                memory=memory_use(info, answer.at),
+                time_s=now,
+            )
+        )
+
+    def _due(self, answer: _Answer, now: float) -> int:
+        if self.tok_per_s is None:
+            return self.tokens_per_drain
+        speed = self.tok_per_s * 16.0 / BITS.get(self.infos[answer.request.slot].scheme, 8.0)
+        return max(0, int((now - answer.started) * speed) - answer.at)
+
+    def _begin(self, answer: _Answer, info: ModelInfo, now: float) -> None:
+        answer.begun = True
+        prompt = sum(len(message.content.split()) + 4 for message in answer.request.messages)
+        key, slot = answer.request_id, answer.request.slot
+        self._events.append(
+            Started(
+                prompt_tokens=prompt,
+                cached_tokens=0,
+                context_tokens_max=info.context_tokens,
+                seed=1,
+                request_id=key,
+                slot=slot,
+                time_s=now,
+            )
+        )
+        self._events.append(
+            PrefillProgress(
+                request_id=key, slot=slot, done_tokens=prompt, total_tokens=prompt, time_s=now
+            )
+        )
+        notice = answer.script.notice
+        if notice:
+            self._events.append(
+                Notice(request_id=key, slot=slot, kind="context", message=notice, time_s=now)
+            )
+
+    def _finish(self, answer: _Answer, info: ModelInfo, reason: FinishReason) -> None:
+        self._answers.remove(answer)
+        self._events.append(
+            Done(
+                request_id=answer.request_id,
+                slot=answer.request.slot,
+                finish_reason=reason,
+                text=answer.text,
+                metrics=metrics_of(answer.at, info, self.tok_per_s),
+                memory=memory_use(info, answer.at),
+                time_s=time.perf_counter(),
+            )
+        )
+
+    def _failed(self, answer: _Answer, message: str, hint: str) -> Failed:
+        return Failed(
+            request_id=answer.request_id,
+            slot=answer.request.slot,
+            message=message,
+            hint=hint,
+            text=answer.text,
+            time_s=time.perf_counter(),
+        )
+
+
+def model_info(request: LoadRequest, context_tokens: int = 2048) -> ModelInfo:
+    """What a load of the starter's size would report."""
+    scheme = "int8" if request.scheme == "auto" else request.scheme
+    bits = BITS.get(scheme, 8.0)
+    return ModelInfo(
+        slot=request.slot,
+        model=request.model,
+        path=f"/models/{request.model}.gguf",
+        architecture="llama",
+        parameters=PARAMETERS,
+        scheme=scheme,
+        scheme_detail=f"{scheme}, group 64",
+        kv="16bit" if request.kv == "auto" else request.kv,
+        device="cpu",
+        device_name="CPU, 2 cores",
+        context_tokens=context_tokens,
+        weight_bytes=int(PARAMETERS * bits / 8),
+        bits_per_weight=bits,
+        load_s=1.5,
+    )
+
+
+def memory_use(info: ModelInfo, tokens: int = 0) -> MemoryUse:
+    """Memory that grows with the tokens."""
+    return MemoryUse(
+        weight_bytes=info.weight_bytes,
+        kv_used_bytes=tokens * 23_040,
+        kv_reserved_bytes=info.context_tokens * 23_040,
+        workspace_bytes=12 * 2**20,
+        peak_bytes=info.weight_bytes + 80 * 2**20,
+        process_bytes=info.weight_bytes + 400 * 2**20,
+        device_total_bytes=8 * 2**30,
+        device_free_bytes=5 * 2**30,
+    )
+
+
+def metrics_of(tokens: int, info: ModelInfo, tok_per_s: float | None = None) -> Metrics:
+    """Latency that depends on the scheme, as a real one does."""
+    gap = info.bits_per_weight / 16.0 / (tok_per_s or 40.0)
+    return Metrics(
+        prompt_tokens=20,
+        cached_tokens=0,
+        completion_tokens=tokens,
+        context_tokens=20 + tokens,
+        context_tokens_max=info.context_tokens,
+        queue_s=0.001,
+        template_s=0.002,
+        prefill_s=0.15,
+        first_sample_s=0.004,
+        ttft_s=0.157,
+        itl_p50_s=gap,
+        itl_p95_s=gap * 1.6,
+        itl_max_s=gap * 2.2,
+        itl_recent_s=tuple(gap * (1 + 0.3 * ((at * 7) % 5)) for at in range(min(tokens, 60))),
+        prefill_tok_per_s=133.0,
+        decode_tok_per_s=1 / gap,
+        e2e_s=0.157 + gap * tokens,
+    )
