@@ -97,7 +97,7 @@ class SettingSpec:
             raise self._refusal(value, "whole characters")
         if self.kind == "text" and "\n" in value:
             raise self._refusal(value, "a single line")
-        return value
+        return value.replace("\r\n", "\n")
 
     def _in_bounds(self, value: float) -> float:
         low, high = self.minimum, self.maximum
