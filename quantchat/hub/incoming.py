@@ -1,0 +1,151 @@
+"""The folder where downloads grow until they are whole, and the step that makes them visible.
+
+Owns `<models>/.incoming`: one unique folder per attempt, locked while its process lives.
+A model appears under its final name by one rename, or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from quantchat import paths
+from quantchat.errors import DownloadError
+from quantchat.hub.manifest import read_manifest
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
+_STALE_S = 24 * 3600.0
+_FRESH_S = 60.0
+_SPARE_BYTES = 64 << 20
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staging:
+    """A private folder of one fetch."""
+
+    payload: Path
+    """Becomes the model's folder."""
+    work: Path
+    """Anything needed on the way; thrown away."""
+
+    def clear(self) -> None:
+        """Empty both folders for the next source."""
+        for folder in (self.payload, self.work):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def staging(name: str) -> Iterator[Staging]:
+    """A fresh staging folder, removed at the end whatever happened."""
+    root = paths.models_dir() / ".incoming"
+    root.mkdir(mode=0o700, exist_ok=True)
+    _sweep(root)
+    folder = root / f"{name[:60]}-{uuid.uuid4().hex[:12]}"
+    folder.mkdir(mode=0o700)
+    lock = (folder / _LOCK).open("w")
+    try:
+        _try_lock(lock)
+        stage = Staging(payload=folder / "payload", work=folder / "work")
+        stage.clear()
+        yield stage
+    finally:
+        lock.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(stage: Staging, folder_name: str) -> Path:
+    """Rename the whole payload into place; keeps an equal one that another process put there."""
+    target = paths.models_dir() / folder_name
+    for _ in range(3):
+        try:
+            os.rename(stage.payload, target)
+            return target
+        except OSError as error:
+            if not os.path.lexists(target):
+                raise DownloadError(
+                    f"cannot move the model to {target}: {error.strerror}"
+                ) from error
+        if _is_whole(target):
+            return target
+        aside = stage.work / f"old-{uuid.uuid4().hex[:8]}"
+        with contextlib.suppress(OSError):
+            os.rename(target, aside)
+    raise DownloadError(f"cannot move the model to {target}", hint="is something holding it open?")
+
+
+def discard(folder: Path) -> None:
+    """Make a model disappear by one rename, then free its space."""
+    root = paths.models_dir() / ".incoming"
+    root.mkdir(mode=0o700, exist_ok=True)
+    aside = root / f"removed-{uuid.uuid4().hex[:12]}"
+    os.rename(folder, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_space(needed_bytes: int) -> None:
+    """Raise DownloadError when the models folder's disk cannot hold so much more."""
+    folder = paths.models_dir()
+    free = shutil.disk_usage(folder).free
+    if needed_bytes + _SPARE_BYTES > free:
+        raise DownloadError(
+            f"not enough room in {folder}: {needed_bytes / 1e9:.2f} GB needed, "
+            f"{free / 1e9:.2f} GB free",
+            hint="free some space, or set QUANTCHAT_HOME to a folder on another disk",
+        )
+
+
+def _is_whole(folder: Path) -> bool:
+    manifest = read_manifest(folder)
+    return manifest is not None and manifest.is_complete(folder)
+
+
+def _sweep(root: Path) -> None:
+    for folder in root.iterdir():
+        if _is_abandoned(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    try:
+        age_s = time.time() - _newest_s(folder)
+    except OSError:
+        return False
+    if age_s > _STALE_S:
+        return True
+    if fcntl is None or age_s < _FRESH_S:
+        return False
+    try:
+        with (folder / _LOCK).open("r+") as lock:
+            return _try_lock(lock)
+    except OSError:
+        return False
+
+
+def _newest_s(folder: Path) -> float:
+    times = [folder.stat().st_mtime]
+    for where, _, files in os.walk(folder):
+        times.extend(os.stat(os.path.join(where, name)).st_mtime for name in files)
+    return max(times)
+
+
+def _try_lock(lock: IO[str]) -> bool:
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

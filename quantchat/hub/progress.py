@@ -1,0 +1,110 @@
+"""Progress of one fetch: bytes, speed over the last seconds, time left, stalls.
+
+Owns the record and its arithmetic. Drawing belongs to screens and commands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_WINDOW_S = 3.0
+_STALL_S = 5.0
+_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchProgress:
+    """Where a fetch stands."""
+
+    done_bytes: int
+    total_bytes: int
+    """0 while not known."""
+    bytes_per_s: float
+    """Over the last three seconds; 0 when stalled, never a frozen value."""
+    remaining_s: float | None
+    source: str
+    """The source at work, in words."""
+    detail: str
+    """The file or step at work; the reason when `failed`."""
+    stalled: bool
+    """No byte came for five seconds."""
+    failed: bool = False
+    """This source gave up; the next one is tried."""
+
+
+class Meter:
+    """Counts bytes of one source and reports at most ten times a second."""
+
+    def __init__(self, on_progress: Callable[[FetchProgress], None], source: str) -> None:
+        self._on_progress = on_progress
+        self.source = source
+        self.detail = ""
+        self.done_bytes = 0
+        self.total_bytes = 0
+        self._samples: deque[tuple[float, int]] = deque()
+        self._moved_s = time.monotonic()
+        self._shown_s = 0.0
+
+    def step(self, detail: str) -> None:
+        """Name the file or step at work and report at once."""
+        self.detail = detail
+        self._moved_s = time.monotonic()
+        self.report(force=True)
+
+    def set_done(self, done_bytes: int) -> None:
+        """Set the bytes so far; may go back when a transfer starts anew."""
+        now = time.monotonic()
+        if done_bytes < self.done_bytes:
+            self._samples.clear()
+        if done_bytes != self.done_bytes:
+            self._moved_s = now
+        self.done_bytes = done_bytes
+        self.report()
+
+    def add(self, count_bytes: int) -> None:
+        """Count bytes that came."""
+        self.set_done(self.done_bytes + count_bytes)
+
+    def fail(self, reason: str) -> None:
+        """Report that this source gave up."""
+        self._on_progress(
+            FetchProgress(
+                done_bytes=0,
+                total_bytes=0,
+                bytes_per_s=0.0,
+                remaining_s=None,
+                source=self.source,
+                detail=reason,
+                stalled=False,
+                failed=True,
+            )
+        )
+
+    def report(self, *, force: bool = False) -> None:
+        """Tell the listener, unless it was told a moment ago."""
+        now = time.monotonic()
+        if not force and now - self._shown_s < _EVERY_S:
+            return
+        self._shown_s = now
+        self._samples.append((now, self.done_bytes))
+        while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
+            self._samples.popleft()
+        stalled = now - self._moved_s > _STALL_S
+        started_s, before = self._samples[0]
+        elapsed_s = now - started_s
+        speed = 0.0 if stalled or elapsed_s <= 0 else (self.done_bytes - before) / elapsed_s
+        left = self.total_bytes - self.done_bytes
+        self._on_progress(
+            FetchProgress(
+                done_bytes=self.done_bytes,
+                total_bytes=self.total_bytes,
+                bytes_per_s=speed,
+                remaining_s=left / speed if speed > 0 and left >= 0 and self.total_bytes else None,
+                source=self.source,
+                detail=self.detail,
+                stalled=stalled,
+            )
+        )
