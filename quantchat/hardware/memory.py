@@ -61,9 +61,11 @@ class MemoryFit:
     kv_bytes: int
     """KV cache for `context_tokens`."""
     kv_bytes_per_token: int
+    copy_bytes: int
+    """Dense copies of packed linears that the CPU keeps for prefill."""
     workspace_bytes: int
     load_peak_bytes: int
-    """Weights plus what loading holds beside them at its worst moment."""
+    """Weights and copies plus what loading holds beside them at its worst moment."""
     free_bytes: int
     total_bytes: int
     context_tokens: int
@@ -74,7 +76,8 @@ class MemoryFit:
     @property
     def needed_bytes(self) -> int:
         """The larger of running and loading."""
-        return max(self.weight_bytes + self.kv_bytes + self.workspace_bytes, self.load_peak_bytes)
+        running = self.weight_bytes + self.copy_bytes + self.kv_bytes + self.workspace_bytes
+        return max(running, self.load_peak_bytes)
 
 
 def linears_of(spec: DecoderSpec) -> tuple[Linear, ...]:
@@ -162,29 +165,25 @@ def kv_bytes_per_token(spec: DecoderSpec, kv: KvFormat) -> int:
 
 
 def workspace_bytes(
-    spec: DecoderSpec,
-    scheme: Scheme,
-    *,
-    chunk_tokens: int,
-    context_tokens: int,
-    on_gpu: bool,
-    activation_bytes: int,
+    spec: DecoderSpec, scheme: Scheme, *, chunk_tokens: int, context_tokens: int, on_gpu: bool
 ) -> int:
     """Bytes beside weights and KV while a prompt is read, at their peak.
 
-    Counts per chunk token: residual twice, norm output, q, k, v, attention output, gate and up,
-    their product; for one layer the keys and values of the context gathered for SDPA and its
-    mask [chunk, context]; last-token logits in fp32 with one copy for the sampler; the largest
-    matrix in 16 bits where many rows are multiplied through a dequantized copy; the runtime.
+    Counts per chunk token: residual and one row of normed, q, k, v, attention output, gate, up and
+    product, 2 bytes an element on a card, 4 on the CPU; for one layer the keys and values of the
+    context gathered for SDPA and its mask [chunk, context]; last-token logits in fp32 with one
+    copy for the sampler; on a card the largest matrix in 16 bits, dequantized for many rows; the
+    runtime.
     """
+    size = 2 if on_gpu else 4
     q = spec.heads * spec.head_dim
     kv = spec.kv_heads * spec.head_dim
-    row = 3 * spec.hidden + 2 * q + 2 * kv + 3 * spec.intermediate
-    activations = chunk_tokens * row * activation_bytes
-    attention = 2 * context_tokens * kv * activation_bytes + chunk_tokens * context_tokens * 2
+    row = 2 * spec.hidden + 2 * q + 2 * kv + 3 * spec.intermediate
+    activations = chunk_tokens * (row * size + spec.hidden * 4)
+    attention = 2 * context_tokens * kv * size + chunk_tokens * context_tokens * 2
     logits = 2 * spec.vocab * 4
     widest = max(linear.weights for linear in linears_of(spec))
-    scratch = 0 if scheme.weights == "dense" else widest * activation_bytes
+    scratch = widest * 2 if on_gpu and scheme.weights != "dense" else 0
     runtime = CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES
     return activations + attention + logits + scratch + runtime
 
@@ -209,16 +208,20 @@ def fit(
     free_bytes: int,
     total_bytes: int,
     on_gpu: bool,
-    activation_bytes: int,
     dense_bytes: int = 2,
     stored_bytes: int = 0,
+    copy_dtype_bytes: int = 0,
 ) -> MemoryFit:
-    """All lines of the estimate for one sequence of `context_tokens`, and the verdict."""
+    """All lines of the estimate for one sequence of `context_tokens`, and the verdict.
+
+    `copy_dtype_bytes`: element size of the linears' dense copies, 0 without; the head has none.
+    """
     weights = weight_bytes(
         spec, scheme, group_size, dense_bytes=dense_bytes, stored_bytes=stored_bytes
     )
     per_token = kv_bytes_per_token(spec, kv)
-    peak = load_peak_bytes(spec, scheme, weights, on_gpu=on_gpu)
+    copies = spec.linear_parameters * copy_dtype_bytes
+    peak = load_peak_bytes(spec, scheme, weights + copies, on_gpu=on_gpu)
     usable = int(free_bytes * (1 - RESERVE_SHARE))
 
     def work(context: int) -> int:
@@ -228,11 +231,10 @@ def fit(
             chunk_tokens=min(chunk_tokens, context),
             context_tokens=context,
             on_gpu=on_gpu,
-            activation_bytes=activation_bytes,
         )
 
     def runs(context: int) -> bool:
-        return weights + context * per_token + work(context) <= usable
+        return weights + copies + context * per_token + work(context) <= usable
 
     low, high = 0, spec.context
     while low < high:
@@ -241,7 +243,7 @@ def fit(
     longest = low if peak <= usable else 0
 
     workspace = work(context_tokens)
-    needed = max(weights + context_tokens * per_token + workspace, peak)
+    needed = max(weights + copies + context_tokens * per_token + workspace, peak)
     verdict: Verdict = (
         "too_large" if needed > usable else "tight" if needed > free_bytes * TIGHT_SHARE else "fits"
     )
@@ -249,6 +251,7 @@ def fit(
         weight_bytes=weights,
         kv_bytes=context_tokens * per_token,
         kv_bytes_per_token=per_token,
+        copy_bytes=copies,
         workspace_bytes=workspace,
         load_peak_bytes=peak,
         free_bytes=free_bytes,

@@ -11,12 +11,13 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from quantchat.hardware.memory import KvFormat
+from quantchat.hardware.target import ComputeDtype
 from quantchat.quant.scheme import WeightFormat
 
 GEMV_ROWS = 8
 """On a card: up to this many rows the weights are read packed, above they are dequantized."""
-CPU_PACKED_ROWS = 64
-"""On a processor without bf16 units: above this many rows fp32 products are faster."""
+CPU_COPY_ROWS = 8
+"""On a processor: from this many rows on a dense copy, where one is kept, beats packed codes."""
 
 StoredRoute: TypeAlias = Literal["int4_pack", "int8_pack", "dense"]
 
@@ -30,7 +31,7 @@ STORED_ROUTES: Mapping[str, StoredRoute] = MappingProxyType(
         "BF16": "dense",
     }
 )
-"""GGUF tensor types that the CPU path runs from packed ops or dense, types of other names are
+"""GGUF tensor types that the CPU path runs from packed ops or dense; types of other names are
 dequantized to 16 bits at load."""
 
 
@@ -52,8 +53,8 @@ class OpTarget:
     sm: int
     """0 on the CPU."""
     triton: bool
-    bf16_units: bool
-    """The CPU multiplies bf16 natively (avx512_bf16 or amx_bf16)."""
+    copy: ComputeDtype | None
+    """Type of the dense copies that CPU linears keep for many rows."""
     weights: WeightFormat
     head: WeightFormat
     kv: KvFormat
@@ -145,65 +146,66 @@ def _cpu_ops(target: OpTarget) -> tuple[OpChoice, ...]:
     if target.weights == "stored":
         linears = _cpu_stored(target)
     else:
-        linears = _cpu_linear("linear", target.weights, target)
+        linears = (
+            *_cpu_linear("linear", target.weights, target.group_size, target.copy),
+            *_cpu_linear("head", target.head, target.group_size, None),
+        )
     return (
         *linears,
-        *(() if target.head == "stored" else _cpu_linear("head", target.head, target)),
         OpChoice(
             op="attention",
             rows="any",
-            kernel="gathered pages + torch SDPA",
-            reason="the library's CPU kernel; int8 pages are decoded as they are gathered"
-            if target.kv == "int8"
-            else "the library's CPU kernel",
+            kernel="torch SDPA",
+            reason="over the pages in place where they form one run, else gathered"
+            + ("; int8 is decoded on the way" if target.kv == "int8" else ""),
         ),
     )
 
 
-def _cpu_linear(op: str, weights: WeightFormat, target: OpTarget) -> tuple[OpChoice, ...]:
+def _cpu_linear(
+    op: str, weights: WeightFormat, group_size: int, copy: ComputeDtype | None
+) -> tuple[OpChoice, ...]:
     if weights == "dense":
-        if target.bf16_units:
-            return (
-                OpChoice(
-                    op=op,
-                    rows="any",
-                    kernel="torch bf16 matmul",
-                    reason="this processor multiplies bf16 natively",
-                ),
-            )
-        few = ("torch bf16 matmul", "decode reads half the bytes of fp32")
-        many = ("convert + fp32 matmul", "without bf16 units large bf16 products are slower")
-    else:
-        few = (
-            ("torch int4 packed matmul", f"4-bit codes read packed, group {target.group_size}")
-            if weights == "int4_group"
-            else ("torch int8 packed matmul", "8-bit codes read packed, bf16 activations")
+        return (
+            OpChoice(
+                op=op, rows="any", kernel="torch bf16 matmul", reason="half the bytes of fp32"
+            ),
         )
-        if target.bf16_units:
-            return (OpChoice(op=op, rows="any", kernel=few[0], reason=few[1]),)
-        many = ("dequantize + fp32 matmul", "without bf16 units large packed products are slower")
+    kernel, reason = (
+        ("torch packed int4", f"4-bit codes read packed, group {group_size}")
+        if weights == "int4_group"
+        else ("torch packed int8", "8-bit codes read packed, one scale a row")
+    )
+    return _packed(op, kernel, reason, copy)
+
+
+def _packed(op: str, kernel: str, reason: str, copy: ComputeDtype | None) -> tuple[OpChoice, ...]:
+    if copy is None:
+        return (OpChoice(op=op, rows="any", kernel=kernel, reason=reason),)
+    name = "bf16" if copy == "bfloat16" else "fp32"
     return (
-        OpChoice(op=op, rows=f"1-{CPU_PACKED_ROWS}", kernel=few[0], reason=few[1]),
-        OpChoice(op=op, rows=f">{CPU_PACKED_ROWS}", kernel=many[0], reason=many[1]),
+        OpChoice(op=op, rows=f"1-{CPU_COPY_ROWS - 1}", kernel=kernel, reason=reason),
+        OpChoice(
+            op=op,
+            rows=f">={CPU_COPY_ROWS}",
+            kernel=f"torch {name} matmul on a copy",
+            reason="many rows are bound by arithmetic, which the dense product does faster",
+        ),
     )
 
 
 def _cpu_stored(target: OpTarget) -> tuple[OpChoice, ...]:
-    kernels: Mapping[StoredRoute, tuple[str, str]] = {
-        "int4_pack": (
-            "torch int4 packed matmul",
-            "blocks of 32 map onto the packed op's groups value for value",
-        ),
-        "int8_pack": ("torch int8 packed matmul", "8-bit blocks, one scale per channel"),
-        "dense": ("torch bf16 matmul", "not quantized in the file"),
-    }
     rows: list[OpChoice] = []
     for name in sorted(target.stored_types):
+        op = f"linear {name}"
         route = STORED_ROUTES.get(name)
-        kernel, reason = (
-            kernels[route]
-            if route is not None
-            else ("torch bf16 matmul", "no packed op reads this type: 16 bits from load on")
-        )
-        rows.append(OpChoice(op=f"linear {name}", rows="any", kernel=kernel, reason=reason))
+        if route == "int4_pack":
+            why = "blocks of 32 become the packed op's groups, code for code"
+            rows += _packed(op, "torch packed int4", why, target.copy)
+        elif route == "int8_pack":
+            why = "blocks of 32 are rounded to one scale a row"
+            rows += _packed(op, "torch packed int8", why, target.copy)
+        else:
+            why = "not quantized in the file" if route else "no packed op reads it: 16 bits at load"
+            rows.append(OpChoice(op=op, rows="any", kernel="torch bf16 matmul", reason=why))
     return tuple(rows)

@@ -6,10 +6,8 @@ bytes `memory`'s. Refuses with PlanError what cannot run, naming what can.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
-
 from quantchat.errors import PlanError, UsageError
+from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts
 from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, fit, group_size_of
 from quantchat.hardware.op_table import (
@@ -19,10 +17,12 @@ from quantchat.hardware.op_table import (
     choose_ops,
     runs_as_stored,
 )
-from quantchat.hardware.target import ComputeDtype, Target, choose_target, cpu_target
+from quantchat.hardware.target import DTYPE_BYTES, ComputeDtype, Target, choose_target, cpu_target
 from quantchat.quant.registry import SCHEMES, scheme_named
 from quantchat.quant.scheme import Scheme, WeightFormat
 from quantchat.spec import DecoderSpec
+
+__all__ = ["ExecutionPlan", "OpChoice", "PlanRequest", "plan"]
 
 CONTEXT_DEFAULT_GPU = 16384
 CONTEXT_DEFAULT_CPU = 8192
@@ -32,54 +32,10 @@ CONTEXT_LOWEST = 512
 """Below this, unless the model itself is shorter, a plan is refused."""
 PAGE_TOKENS_GPU = 16
 PAGE_TOKENS_CPU = 32
+COPY_SHARE = 0.5
+"""Dense copies for prefill are kept on the CPU if all of it stays below this part of free memory."""
 TINY_PARAMETERS = 20_000_000
 """Models this small stay in 16 bits on the CPU: their linears fit its caches."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRequest:
-    """What the user wants and what the file holds."""
-
-    scheme: str = "auto"
-    kv: str = "auto"
-    """auto, 16bit or int8."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    context_tokens: int = 0
-    """0 takes what fits, up to the model's own and a default for the device."""
-    container: Literal["gguf", "safetensors"] = "safetensors"
-    stored_bytes: int = 0
-    """Bytes of all tensors as the file stores them."""
-    stored_types: frozenset[str] = field(default_factory=frozenset)
-    """Tensor types of the file, as in Q4_1, Q8_0, F32."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutionPlan:
-    """Everything decided before a model is loaded."""
-
-    device: Literal["cpu", "cuda"]
-    device_name: str
-    gpu_index: int
-    """Ordinal of the card, 0 on the CPU."""
-    compute_dtype: ComputeDtype
-    scheme: Scheme
-    group_size: int
-    """0 where the scheme has no groups."""
-    kv: KvFormat
-    page_tokens: int
-    context_tokens: int
-    prefill_chunk_tokens: int
-    threads: int
-    """Threads of torch's CPU ops."""
-    graph: bool
-    """Decode runs in a CUDA graph."""
-    dependent_launch: bool
-    """The card can start a kernel before the one ahead has ended (SM 90)."""
-    ops: tuple[OpChoice, ...]
-    reasons: tuple[str, ...]
-    refused: tuple[str, ...]
-    fit: MemoryFit
 
 
 def plan(facts: Facts, spec: DecoderSpec, request: PlanRequest) -> ExecutionPlan:
@@ -147,7 +103,8 @@ class _Planner:
             self._explain_group(scheme, group_size)
         kv = self._kv(scheme)
         context = self._context(scheme, kv)
-        memory = self._fit(scheme, kv, context)
+        copy = self._copy(scheme, kv, context)
+        memory = self._fit(scheme, kv, context, copy)
         self._explain_machine()
         return ExecutionPlan(
             device="cpu" if self.gpu is None else "cuda",
@@ -160,16 +117,19 @@ class _Planner:
             page_tokens=self.page,
             context_tokens=context,
             prefill_chunk_tokens=min(self.chunk, context),
+            copy_dtype=copy,
             threads=max(1, self.facts.cpu.physical_cores),
             graph=self.gpu is not None and self.gpu.sm >= 75,
             dependent_launch=self.gpu is not None and self.gpu.sm >= 90,
-            ops=self._ops(scheme, group_size, kv),
+            ops=self._ops(scheme, group_size, kv, copy),
             reasons=tuple(self.reasons),
             refused=tuple(self.refused),
             fit=memory,
         )
 
-    def _fit(self, scheme: Scheme, kv: KvFormat, context: int) -> MemoryFit:
+    def _fit(
+        self, scheme: Scheme, kv: KvFormat, context: int, copy: ComputeDtype | None = None
+    ) -> MemoryFit:
         return fit(
             self.spec,
             scheme,
@@ -180,9 +140,28 @@ class _Planner:
             free_bytes=self.target.free_bytes,
             total_bytes=self.target.total_bytes,
             on_gpu=self.gpu is not None,
-            activation_bytes=4 if self.target.dtype == "float32" else 2,
-            stored_bytes=self.request.stored_bytes,
+            stored_bytes=self._stored_bytes(),
+            copy_dtype_bytes=0 if copy is None else DTYPE_BYTES[copy],
         )
+
+    def _stored_bytes(self) -> int:
+        """The file's bytes as they become in memory: Q4_0 gains an offset for each block."""
+        stored = self.request.stored_bytes
+        return stored * 10 // 9 if "Q4_0" in self.request.stored_types else stored
+
+    def _copy(self, scheme: Scheme, kv: KvFormat, context: int) -> ComputeDtype | None:
+        if self.gpu is not None or scheme.weights == "dense":
+            return None
+        copy: ComputeDtype = "bfloat16" if self.target.bf16_units else "float32"
+        needed = self._fit(scheme, kv, context, copy).needed_bytes
+        if needed > COPY_SHARE * self.target.free_bytes:
+            self.refused.append(
+                f"{copy} copies for prefill: {needed / GIB:.1f} GiB with them, more than half of "
+                f"the free {self.target.free_bytes / GIB:.1f} GiB; packed products instead"
+            )
+            return None
+        self.reasons.append(f"{copy} copies beside the packed weights: prefill is faster on them")
+        return copy
 
     def _scheme(self) -> Scheme:
         if self.request.scheme == "auto":
@@ -249,7 +228,7 @@ class _Planner:
         types = self.request.stored_types
         if self.request.container == "gguf" and runs_as_stored(types):
             self.reasons.append(
-                f"as stored: the packed ops read {self._types(types)} without a second rounding"
+                f"as stored: {self._types(types)} go into the packed ops as they are read"
             )
             return SCHEMES["stored"]
         if self.request.container == "gguf" and types - {"F32", "F16", "BF16"}:
@@ -327,13 +306,15 @@ class _Planner:
         self.reasons.append(f"context {context}: what fits of the model's {self.spec.context}")
         return context
 
-    def _ops(self, scheme: Scheme, group_size: int, kv: KvFormat) -> tuple[OpChoice, ...]:
+    def _ops(
+        self, scheme: Scheme, group_size: int, kv: KvFormat, copy: ComputeDtype | None
+    ) -> tuple[OpChoice, ...]:
         head: WeightFormat = scheme.weights if scheme.head == "same" else scheme.head
         return choose_ops(
             OpTarget(
                 sm=0 if self.gpu is None else self.gpu.sm,
                 triton=self.facts.software.triton is not None,
-                bf16_units=self.target.bf16_units,
+                copy=copy,
                 weights=scheme.weights,
                 head=head,
                 kv=kv,

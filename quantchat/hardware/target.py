@@ -6,7 +6,9 @@ Owns the choice of device and arithmetic type; pure.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from quantchat.errors import PlanError, UsageError
@@ -14,6 +16,9 @@ from quantchat.hardware.facts import Facts, GpuFacts
 
 ComputeDtype: TypeAlias = Literal["float16", "bfloat16", "float32"]
 
+DTYPE_BYTES: Mapping[ComputeDtype, int] = MappingProxyType(
+    {"float16": 2, "bfloat16": 2, "float32": 4}
+)
 LOWEST_SM = 70
 LOWEST_SM_CUDA_13 = 75
 LOWEST_DRIVER = {13: 580, 12: 525}
@@ -122,20 +127,19 @@ def _gpu_target(gpu: GpuFacts, *, others: int, refused: tuple[str, ...]) -> Targ
 def cpu_target(
     facts: Facts, *, reasons: tuple[str, ...] = (), refused: tuple[str, ...] = ()
 ) -> Target:
-    """The processor as a target; bf16 where it multiplies bf16 natively, else fp32 activations."""
+    """The processor as a target."""
     cpu = facts.cpu
     units = sorted(cpu.isa & {"avx512_bf16", "amx_bf16"})
-    dtype: ComputeDtype = "bfloat16" if units else "float32"
     why = (
         f"bfloat16: this processor has {' and '.join(units)}"
         if units
-        else "float32 between ops, bf16 into packed ops: without bf16 units the packed ops are fast "
-        "for bf16 input only, and large products for fp32 only"
+        else "bfloat16: half the bytes of fp32 in decode, and the packed ops are fast for no other "
+        "input; the residual stays fp32"
     )
     return Target(
         gpu=None,
         name=cpu.name,
-        dtype=dtype,
+        dtype="bfloat16",
         bf16_units=bool(units),
         free_bytes=cpu.ram_free_bytes,
         total_bytes=cpu.ram_total_bytes,

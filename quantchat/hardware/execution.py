@@ -1,0 +1,62 @@
+"""The wish that goes into a plan and the plan that comes out, as records.
+
+Owns the fields; `plan` owns the rules that fill them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from quantchat.hardware.memory import KvFormat, MemoryFit
+from quantchat.hardware.op_table import OpChoice
+from quantchat.hardware.target import ComputeDtype
+from quantchat.quant.scheme import Scheme
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What the user wants and what the file holds."""
+
+    scheme: str = "auto"
+    kv: str = "auto"
+    """auto, 16bit or int8."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    context_tokens: int = 0
+    """0 takes what fits, up to the model's own and a default for the device."""
+    container: Literal["gguf", "safetensors"] = "safetensors"
+    stored_bytes: int = 0
+    """Bytes of all tensors as the file stores them."""
+    stored_types: frozenset[str] = field(default_factory=frozenset)
+    """Tensor types of the file, as in Q4_1, Q8_0, F32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionPlan:
+    """Everything decided before a model is loaded."""
+
+    device: Literal["cpu", "cuda"]
+    device_name: str
+    gpu_index: int
+    """Ordinal of the card, 0 on the CPU."""
+    compute_dtype: ComputeDtype
+    scheme: Scheme
+    group_size: int
+    """0 where the scheme has no groups."""
+    kv: KvFormat
+    page_tokens: int
+    context_tokens: int
+    prefill_chunk_tokens: int
+    copy_dtype: ComputeDtype | None
+    """Type of the dense copies that CPU linears keep beside packed weights for many rows."""
+    threads: int
+    """Threads of torch's CPU ops."""
+    graph: bool
+    """Decode runs in a CUDA graph."""
+    dependent_launch: bool
+    """The card can start a kernel before the one ahead has ended (SM 90)."""
+    ops: tuple[OpChoice, ...]
+    reasons: tuple[str, ...]
+    refused: tuple[str, ...]
+    fit: MemoryFit
