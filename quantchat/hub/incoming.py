@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,10 +21,8 @@ from quantchat import paths
 from quantchat.errors import DownloadError
 from quantchat.hub.manifest import read_manifest
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]
 
 _STALE_S = 24 * 3600.0
 _FRESH_S = 60.0
@@ -125,7 +124,7 @@ def _is_abandoned(folder: Path) -> bool:
         return False
     if age_s > _STALE_S:
         return True
-    if fcntl is None or age_s < _FRESH_S:
+    if age_s < _FRESH_S:
         return False
     try:
         with (folder / _LOCK).open("r+") as lock:
@@ -142,10 +141,12 @@ def _newest_s(folder: Path) -> float:
 
 
 def _try_lock(lock: IO[str]) -> bool:
-    if fcntl is None:
+    """Whether nobody else holds the file; always False where such locks are unknown."""
+    if sys.platform == "win32":
         return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    else:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

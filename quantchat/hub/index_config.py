@@ -79,19 +79,16 @@ def _from_uv(path: Path) -> list[str]:
     tables = [data]
     if isinstance(data.get("pip"), dict):
         tables.append(data["pip"])
-    indexes = data.get("index")
-    named = [item for item in indexes if isinstance(item, dict)] if _is_list(indexes) else []
+    named = [item for item in _items(data.get("index")) if isinstance(item, dict)]
     named.sort(key=lambda item: item.get("default") is not True)
     found = [item.get("url") for item in named]
     for table in tables:
-        found.append(table.get("index-url"))
-        extra = table.get("extra-index-url")
-        found += extra if _is_list(extra) else []
+        found += [table.get("index-url"), *_items(table.get("extra-index-url"))]
     return [url for url in found if isinstance(url, str)]
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _pip_files() -> list[Path]:

@@ -54,11 +54,17 @@ def resolve(name: str) -> LocalModel:
     text = name.strip()
     if not text:
         raise ModelNotFoundError("no model is named", hint="`quantchat models` lists them")
+    entry = entry_for(text)
     if text not in CATALOG:
-        by_path = _from_path(text)
+        try:
+            by_path = _from_path(text)
+        except ModelNotFoundError:
+            # A folder that only happens to be called like a repository says nothing.
+            if entry is None:
+                raise
+            by_path = None
         if by_path is not None:
             return by_path
-    entry = entry_for(text)
     if entry is None:
         raise _unknown(text)
     for folder, manifest in _downloads():
@@ -86,16 +92,13 @@ def find(name: str) -> LocalModel | None:
 def remove(name: str) -> int:
     """Delete a download and return the bytes freed. Refuses what quantchat did not download."""
     model = resolve(name)
-    root = paths.models_dir().resolve()
     folder = model.path if model.container == "safetensors" else model.path.parent
-    manifest = read_manifest(folder)
-    if model.origin != "download" and folder.resolve().parent != root:
+    ours = folder.resolve().parent == paths.models_dir().resolve() and not folder.is_symlink()
+    if model.origin != "download" or not ours:
         raise UsageError(
             f"{name} was not downloaded by quantchat; it is left alone",
             hint=f"delete {model.path} yourself if you want it gone",
         )
-    if manifest is None or folder.is_symlink() or folder.resolve().parent != root:
-        raise UsageError(f"{name} is not a download of quantchat", hint=f"look at {model.path}")
     freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     discard(folder)
     return freed

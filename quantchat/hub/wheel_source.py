@@ -70,7 +70,7 @@ def _get_wheel(source: WheelSource, stage: Staging, meter: Meter, cancel: thread
     for number, (detail, way) in enumerate(_ways(source, meter, cancel)):
         folder = stage.work / f"way-{number}"
         folder.mkdir(parents=True)
-        meter.total_bytes = source.wheel_size_bytes
+        meter.detail, meter.total_bytes = detail, source.wheel_size_bytes
         meter.set_done(0)
         meter.step(detail)
         try:
