@@ -55,3 +55,8 @@ def check_out(out: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> 
     assert tuple(out.shape) == shape, f"out is {tuple(out.shape)}, {shape} is written"
     assert out.dtype == dtype, f"out is {out.dtype}, {dtype} is written"
     assert out.is_contiguous(), f"out must be contiguous, strides are {out.stride()}"
+
+
+def launch_options(dependent: bool = False) -> dict[str, bool]:
+    """Keywords of every launch: contraction to FMA as tuned for, dependent launch where asked."""
+    return {"enable_fp_fusion": True} | ({"launch_pdl": True} if dependent else {})

@@ -10,8 +10,17 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._launch import LOWEST_ASM_SM, check_activation, check_out, power_of_2, sm_version
+from .._bits import pair_high, pair_low
+from .._launch import (
+    LOWEST_ASM_SM,
+    check_activation,
+    check_out,
+    launch_options,
+    power_of_2,
+    sm_version,
+)
 from .pack import GROUP_SIZES
 from .tiles import MAX_ROWS, Tile, tile_for
 
@@ -62,22 +71,6 @@ _QUARTER_SUM = tl.constexpr("""
     cvt.f32.f16 f1, h1;
     add.f32 $0, f0, f1;
     }""")
-
-
-@triton.jit
-def pair_low(pair, BF16: tl.constexpr):
-    """The lower half of a 16-bit pair in fp32."""
-    if BF16:
-        return (pair << 16).to(tl.float32, bitcast=True)
-    return pair.to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32)
-
-
-@triton.jit
-def pair_high(pair, BF16: tl.constexpr):
-    """The upper half of a 16-bit pair in fp32."""
-    if BF16:
-        return (pair & -65536).to(tl.float32, bitcast=True)
-    return (pair >> 16).to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32)
 
 
 @triton.jit
@@ -185,6 +178,31 @@ def _accumulate(acc, w, s, o, x0, x1, x2, x3, BF16: tl.constexpr, USE_ASM: tl.co
 
 
 @triton.jit
+def _step(
+    acc,
+    x_ptr,
+    w,
+    s,
+    o,
+    row,
+    rows,
+    g,
+    j,
+    NG: tl.constexpr,
+    GROUP: tl.constexpr,
+    M: tl.constexpr,
+    MASKED: tl.constexpr,
+    BF16: tl.constexpr,
+    USE_ASM: tl.constexpr,
+):
+    x0 = _load_plane(x_ptr, row, rows, g, j, 0, NG, GROUP, M, MASKED)
+    x1 = _load_plane(x_ptr, row, rows, g, j, 1, NG, GROUP, M, MASKED)
+    x2 = _load_plane(x_ptr, row, rows, g, j, 2, NG, GROUP, M, MASKED)
+    x3 = _load_plane(x_ptr, row, rows, g, j, 3, NG, GROUP, M, MASKED)
+    return _accumulate(acc, w, s, o, x0, x1, x2, x3, BF16, USE_ASM)
+
+
+@triton.jit
 def wna16_gemv_kernel(
     x_ptr,
     w_ptr,
@@ -204,11 +222,12 @@ def wna16_gemv_kernel(
     USE_ASM: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     """x_ptr and w_ptr are seen as int32: pairs of activations, words of codes."""
     W: tl.constexpr = GROUP // 8
     NG: tl.constexpr = K // GROUP
-    FULL: tl.constexpr = NG // G
+    STEPS: tl.constexpr = (NG + G - 1) // G
     TAIL: tl.constexpr = NG % G != 0
     n = tl.program_id(0) * BN + tl.arange(0, BN)
     m_n = n < N
@@ -217,22 +236,24 @@ def wna16_gemv_kernel(
     g = tl.arange(0, G)[None, None, :, None]
     j = tl.arange(0, W)[None, None, None, :]
     acc = tl.zeros([M, BN, G, W], tl.float32)
-    for i in range(0, FULL):
-        gi = g + i * G
-        w, s, o = _load_weights(w_ptr, s_ptr, o_ptr, n4, gi, j, NG, GROUP, False)
-        x0 = _load_plane(x_ptr, row, rows, gi, j, 0, NG, GROUP, M, False)
-        x1 = _load_plane(x_ptr, row, rows, gi, j, 1, NG, GROUP, M, False)
-        x2 = _load_plane(x_ptr, row, rows, gi, j, 2, NG, GROUP, M, False)
-        x3 = _load_plane(x_ptr, row, rows, gi, j, 3, NG, GROUP, M, False)
-        acc = _accumulate(acc, w, s, o, x0, x1, x2, x3, BF16, USE_ASM)
-    if TAIL:
-        gi = g + FULL * G
-        w, s, o = _load_weights(w_ptr, s_ptr, o_ptr, n4, gi, j, NG, GROUP, True)
-        x0 = _load_plane(x_ptr, row, rows, gi, j, 0, NG, GROUP, M, True)
-        x1 = _load_plane(x_ptr, row, rows, gi, j, 1, NG, GROUP, M, True)
-        x2 = _load_plane(x_ptr, row, rows, gi, j, 2, NG, GROUP, M, True)
-        x3 = _load_plane(x_ptr, row, rows, gi, j, 3, NG, GROUP, M, True)
-        acc = _accumulate(acc, w, s, o, x0, x1, x2, x3, BF16, USE_ASM)
+    if PDL:
+        gdc_launch_dependents()
+    w, s, o = _load_weights(w_ptr, s_ptr, o_ptr, n4, g, j, NG, GROUP, TAIL)
+    if PDL:
+        gdc_wait()
+    for i in range(0, STEPS - 1):
+        w_next, s_next, o_next = _load_weights(
+            w_ptr, s_ptr, o_ptr, n4, g + (i + 1) * G, j, NG, GROUP, TAIL
+        )
+        acc = _step(
+            acc, x_ptr, w, s, o, row, rows, g + i * G, j, NG, GROUP, M, False, BF16, USE_ASM
+        )
+        w = w_next
+        s = s_next
+        o = o_next
+    acc = _step(
+        acc, x_ptr, w, s, o, row, rows, g + (STEPS - 1) * G, j, NG, GROUP, M, TAIL, BF16, USE_ASM
+    )
     total = tl.sum(tl.sum(acc, 3), 2)  # [M, BN]
     if HAS_BIAS:
         total += tl.load(bias_ptr + n, mask=m_n, other=0.0).to(tl.float32)[None, :]
@@ -254,13 +275,15 @@ def gemv(
     bias: torch.Tensor | None = None,
     residual: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
+    dependent: bool = False,
     tile: Tile | None = None,
     use_asm: bool | None = None,
 ) -> torch.Tensor:
     """x [M, K] times int4 group weights, plus bias [N] and residual [M, N] -> [M, N]; M <= 8.
 
     x, residual and the result are fp16 or bf16; words int32 [N, K // 8] from pack; scale and
-    offset fp16 [N, K // group_size]. `out` may be `residual`. `tile` and `use_asm` are for
+    offset fp16 [N, K // group_size]. `out` may be `residual`. `dependent` starts it while the
+    kernel before it in the stream still runs (SM 90 and up): weights are fetched, then it waits. `tile` and `use_asm` are for
     tuning and tests; by default they follow from the shapes and the card.
     """
     check_activation(x)
@@ -306,7 +329,9 @@ def gemv(
         USE_ASM=use_asm,
         HAS_BIAS=bias is not None,
         HAS_RESIDUAL=residual is not None,
+        PDL=dependent,
         num_warps=tile.warps,
         num_stages=1,
+        **launch_options(dependent),
     )
     return out

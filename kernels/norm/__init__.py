@@ -1,0 +1,1 @@
+"""RMS norm, alone and fused with the residual addition."""

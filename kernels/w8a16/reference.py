@@ -1,0 +1,27 @@
+"""int8 weights per output channel in plain torch: the truth that the kernels are held to."""
+
+from __future__ import annotations
+
+import torch
+
+
+def dequantize(codes: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Dense weights [N, K] of codes int8 [N, K] and scale fp32 [N]: q * scale, cast to dtype."""
+    return (codes.float() * scale.float()[:, None]).to(dtype)
+
+
+def gemv(
+    x: torch.Tensor,
+    codes: torch.Tensor,
+    scale: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """x [M, K] times the transposed weights, plus bias [N] and residual [M, N], in fp32 -> [M, N]."""
+    total = (x.float() @ codes.float().t()) * scale.float()[None, :]
+    if bias is not None:
+        total = total + bias.float()
+    if residual is not None:
+        total = total + residual.float()
+    return total.to(x.dtype)
