@@ -135,7 +135,9 @@ class Facts(Mapping[str, Any]):
         raise self._error(key, "is missing")
 
     def _error(self, key: str, problem: str) -> CheckpointError:
-        return CheckpointError(self.path, f"{self.prefix}{key} {problem}")
+        name = f"{self.prefix}{key}"
+        shown = name if name.isprintable() and len(name) <= 100 else ascii(name[:100])
+        return CheckpointError(self.path, f"{shown} {problem}")
 
 
 def _text(value: Any) -> str | None:

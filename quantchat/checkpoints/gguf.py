@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from quantchat.checkpoints.base import TensorEntry
 from quantchat.checkpoints.facts import Facts
 from quantchat.checkpoints.ggml.types import TYPES, TYPES_BY_ID, GgmlType
-from quantchat.checkpoints.gguf_metadata import CUT_OFF_HINT, MAX_KEY_BYTES, Cursor, read_metadata
+from quantchat.checkpoints.gguf_metadata import CUT_OFF_HINT, Cursor, read_metadata
 from quantchat.checkpoints.mapping import FileMapping
 from quantchat.checkpoints.ranges import check_overlaps, check_range
 from quantchat.errors import CheckpointError, UnsupportedModelError
@@ -30,6 +30,8 @@ DEFAULT_ALIGNMENT = 32
 MAX_METADATA_KEYS = 1 << 16
 MAX_TENSORS = 1 << 20
 MAX_DIMENSIONS = 4
+MAX_NAME_BYTES = 256
+"""ggml itself stops at 64."""
 MIN_KEY_BYTES = 13
 """Length, value type and one byte of value."""
 MIN_TENSOR_BYTES = 24
@@ -150,7 +152,7 @@ def _read_tensors(cursor: Cursor, count: int, alignment: int) -> dict[str, Tenso
     """The tensor table; every range checked against the file and the other ranges."""
     described: dict[str, tuple[tuple[int, ...], GgmlType, int]] = {}
     for index in range(count):
-        name = cursor.text(f"name of tensor {index}", limit=MAX_KEY_BYTES)
+        name = cursor.text(f"name of tensor {index}", limit=MAX_NAME_BYTES)
         if name in described:
             raise CheckpointError(cursor.path, "comes twice", tensor=name)
         described[name] = _read_tensor(cursor, name)
@@ -178,7 +180,7 @@ def _read_tensors(cursor: Cursor, count: int, alignment: int) -> dict[str, Tenso
 
 def _read_tensor(cursor: Cursor, name: str) -> tuple[tuple[int, ...], GgmlType, int]:
     """Shape in torch order, type, and offset from the start of the data."""
-    what = f"description of tensor {name[:80]!r}"
+    what = f"description of tensor {name!r}"
     dimensions = cursor.u32(what)
     if dimensions > MAX_DIMENSIONS:
         raise CheckpointError(

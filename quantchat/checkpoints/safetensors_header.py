@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_HEADER_BYTES = 32 << 20
 MAX_DIMENSIONS = 16
+MAX_NAME_CHARACTERS = 512
 MAX_ELEMENTS = 1 << 48
 LENGTH_BYTES = 8
 
@@ -107,6 +108,8 @@ def values(entry: TensorEntry, raw: torch.Tensor) -> torch.Tensor:
 
 
 def _entry(path: Path, name: str, described: Any, data_start: int) -> TensorEntry:
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise CheckpointError(path, "a tensor's name is absurdly long", tensor=name[:40])
     if not isinstance(described, dict):
         raise CheckpointError(path, "is not described by a table", tensor=name)
     dtype = described.get("dtype")

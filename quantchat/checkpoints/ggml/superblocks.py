@@ -82,6 +82,13 @@ def q4_k(blocks: torch.Tensor) -> torch.Tensor:
     return _affine(_four_bits(blocks[:, 16:], 32), half(blocks, 0), scales, half(blocks, 2), minima)
 
 
+def q4_k_parts(blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Codes uint8 [n, 256], scale and offset float32 [n, 8] of Q4_K: w = q scale + offset."""
+    scales, minima = _scales_and_minima(blocks[:, 4:16])
+    codes = _four_bits(blocks[:, 16:], 32).reshape(-1, 256)
+    return codes, half(blocks, 0) * scales.float(), -half(blocks, 2) * minima.float()
+
+
 def q5_k(blocks: torch.Tensor) -> torch.Tensor:
     """d, dmin, scales[12], qh[32], qs[128]: Q4_K with a fifth bit, bit i of qh for sub-block i."""
     scales, minima = _scales_and_minima(blocks[:, 4:16])
