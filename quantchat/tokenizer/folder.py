@@ -1,0 +1,251 @@
+"""A tokenizer from a Hugging Face folder: tokenizer.json and the small files beside it.
+
+Owns which file answers which question. Folders without tokenizer.json go through transformers,
+imported only then, which never runs code from the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quantchat.checkpoints.facts import Facts
+from quantchat.checkpoints.json_file import parse_object, read_object
+from quantchat.errors import CheckpointError, TokenizerError, UnsupportedModelError
+from quantchat.tokenizer.fallback import choose_template
+from quantchat.tokenizer.pieces import PieceBytes, byte_level, sentencepiece
+from quantchat.tokenizer.special import turn_ends
+from quantchat.tokenizer.template import MAX_TEMPLATE_CHARS
+from quantchat.tokenizer.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import tokenizers
+
+MAX_TOKENIZER_BYTES = 128 << 20
+MAX_TOKENS = 2_000_000
+
+_SLOW_FILES = ("tokenizer.model", "vocab.json", "spiece.model")
+_WORDS = ("bos_token", "eos_token", "unk_token", "pad_token")
+_BROKEN_HINT = "the file is damaged; download it again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """The small files of a folder; an absent one has no facts."""
+
+    tokenizer_config: Facts
+    special_tokens: Facts
+    generation: Facts
+    model: Facts
+
+    @classmethod
+    def read(cls, folder: Path) -> _Side:
+        return cls(
+            tokenizer_config=_facts(folder / "tokenizer_config.json"),
+            special_tokens=_facts(folder / "special_tokens_map.json"),
+            generation=_facts(folder / "generation_config.json"),
+            model=_facts(folder / "config.json"),
+        )
+
+    def word(self, name: str) -> str | None:
+        """A special token's spelling; a null in tokenizer_config.json means there is none."""
+        for facts in (self.tokenizer_config, self.special_tokens):
+            if name in facts:
+                value = facts[name]
+                word = value.get("content") if isinstance(value, dict) else value
+                return word if isinstance(word, str) else None
+        return None
+
+    def knows(self, name: str) -> bool:
+        return name in self.tokenizer_config or name in self.special_tokens
+
+    def ids(self, name: str) -> Iterator[int]:
+        """Ids in the model's own configs: one number or a list of them."""
+        for facts in (self.generation, self.model):
+            value = facts.get(name)
+            for found in value if isinstance(value, list) else [value]:
+                if isinstance(found, int) and not isinstance(found, bool):
+                    yield found
+
+
+def from_folder(path: Path) -> Tokenizer:
+    """The tokenizer of a Hugging Face folder.
+
+    Raises TokenizerError where it is missing or damaged, UnsupportedModelError for kinds that
+    are not known here.
+    """
+    import tokenizers
+
+    source = path / "tokenizer.json"
+    try:
+        if source.is_file():
+            table, data = read_object(source, max_bytes=MAX_TOKENIZER_BYTES)
+        else:
+            data = _converted(path)
+            table = parse_object(data, path, "the converted tokenizer")
+    except TokenizerError:
+        raise
+    except CheckpointError as error:
+        raise _as_ours(error) from error
+    try:
+        backend = tokenizers.Tokenizer.from_str(data.decode())
+    except Exception as error:  # the library raises bare Exception
+        raise TokenizerError(
+            source, f"is not a tokenizer: {str(error)[:200]}", hint=_BROKEN_HINT
+        ) from error
+    backend.no_truncation()
+    backend.no_padding()
+    return _assemble(path, backend, table)
+
+
+def _converted(folder: Path) -> bytes:
+    """What tokenizer.json would hold, made by transformers from an older format."""
+    if not any((folder / name).is_file() for name in _SLOW_FILES):
+        raise TokenizerError(
+            folder, "has no tokenizer", hint="tokenizer.json is missing; download the whole model"
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        slow = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+        converted: str = slow.backend_tokenizer.to_str()
+    except Exception as error:  # conversions fail in many ways, all of them the file's
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise TokenizerError(
+            folder,
+            f"has no tokenizer.json, and its tokenizer cannot be converted: {reason}",
+            hint="take a version of the model that has a tokenizer.json",
+        ) from error
+    return converted.encode()
+
+
+def _assemble(folder: Path, backend: tokenizers.Tokenizer, table: Mapping[str, Any]) -> Tokenizer:
+    side = _Side.read(folder)
+    ids: dict[str, int] = backend.get_vocab(with_added_tokens=True)
+    if not ids:
+        raise TokenizerError(folder, "has a tokenizer without tokens", hint=_BROKEN_HINT)
+    highest = max(ids.values())
+    if highest >= MAX_TOKENS:
+        raise TokenizerError(folder, f"has a token with the id {highest}", hint=_BROKEN_HINT)
+    pieces = [""] * (highest + 1)
+    for piece, token_id in ids.items():
+        pieces[token_id] = piece
+
+    added = backend.get_added_tokens_decoder()
+    specials = frozenset(i for i, token in added.items() if token.special)
+    words = {name: word for name in _WORDS if (word := side.word(name)) is not None}
+    bos_id = ids.get(words.get("bos_token", ""))
+    if bos_id is None and not side.knows("bos_token"):
+        bos_id = next((i for i in side.ids("bos_token_id") if 0 <= i <= highest), None)
+    eos_ids = frozenset(i for i in side.ids("eos_token_id") if 0 <= i <= highest)
+    eos_ids |= {ids[words["eos_token"]]} if words.get("eos_token") in ids else frozenset()
+    eos_ids |= turn_ends(pieces, added)
+    named = {ids[word] for word in words.values() if word in ids}
+    specials |= eos_ids | named | (frozenset() if bos_id is None else {bos_id})
+    spelling = _spelling(folder, table)
+    return Tokenizer(
+        path=folder,
+        backend=backend,
+        pieces=pieces,
+        piece_bytes=spelling.piece_bytes,
+        literal_ids=frozenset(added) - specials,
+        special_ids=specials,
+        bos_id=bos_id,
+        eos_ids=eos_ids,
+        adds_bos=_adds_bos(side, backend, bos_id),
+        strips_space=spelling.strips_space,
+        template=choose_template(
+            _template_text(folder, side), path=folder, ids=ids, special_tokens=words
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spelling:
+    piece_bytes: PieceBytes
+    strips_space: bool
+
+
+def _spelling(folder: Path, table: Mapping[str, Any]) -> _Spelling:
+    """How pieces are spelled, by the steps of the tokenizer's decoder."""
+    decoder = table.get("decoder")
+    steps = [decoder] if isinstance(decoder, dict) else []
+    if steps and steps[0].get("type") == "Sequence":
+        steps = [step for step in steps[0].get("decoders", []) if isinstance(step, dict)]
+    kinds = {str(step.get("type")): step for step in steps}
+    if "ByteLevel" in kinds:
+        return _Spelling(piece_bytes=byte_level, strips_space=False)
+    if "Metaspace" in kinds:
+        metaspace = kinds["Metaspace"]
+        prefix = metaspace.get("prepend_scheme", "always") != "never"
+        prefix = prefix and metaspace.get("add_prefix_space") is not False
+        return _Spelling(piece_bytes=sentencepiece, strips_space=prefix)
+    if "ByteFallback" in kinds:
+        strip = kinds.get("Strip", {})
+        prefix = strip.get("content") == " " and strip.get("start") == 1
+        return _Spelling(piece_bytes=sentencepiece, strips_space=prefix)
+    raise UnsupportedModelError(
+        folder,
+        f"has a tokenizer that decodes by {', '.join(kinds) or 'nothing'}",
+        hint="byte-level BPE and SentencePiece are known",
+    )
+
+
+def _adds_bos(side: _Side, backend: tokenizers.Tokenizer, bos_id: int | None) -> bool:
+    """The config's word, else what the tokenizer does to an empty text."""
+    stated = side.tokenizer_config.get("add_bos_token")
+    if isinstance(stated, bool):
+        return stated and bos_id is not None
+    ids: list[int] = backend.encode("", add_special_tokens=True).ids
+    return bos_id is not None and ids[:1] == [bos_id]
+
+
+def _template_text(folder: Path, side: _Side) -> str | None:
+    """The model's chat template: its own file first, then the configs."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return _read_text(file)
+    beside = _facts(folder / "chat_template.json")
+    for value in (side.tokenizer_config.get("chat_template"), beside.get("chat_template")):
+        if isinstance(value, str):
+            return value
+        if isinstance(value, list):
+            named = {
+                str(entry.get("name")): entry.get("template")
+                for entry in value
+                if isinstance(entry, dict)
+            }
+            text = named.get("default", next(iter(named.values()), None))
+            if isinstance(text, str):
+                return text
+    return None
+
+
+def _read_text(file: Path) -> str:
+    try:
+        with open(file, encoding="utf-8") as handle:
+            text = handle.read(MAX_TEMPLATE_CHARS + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenizerError(file, f"cannot be read: {error}", hint=_BROKEN_HINT) from error
+    if len(text) > MAX_TEMPLATE_CHARS:
+        raise TokenizerError(file, f"has more than {MAX_TEMPLATE_CHARS} characters")
+    return text
+
+
+def _facts(file: Path) -> Facts:
+    if not file.is_file():
+        return Facts(file, {})
+    try:
+        table, _ = read_object(file)
+    except CheckpointError as error:
+        raise _as_ours(error) from error
+    return Facts(file, table)
+
+
+def _as_ours(error: CheckpointError) -> TokenizerError:
+    problem = error.message.removeprefix(f"{error.path.name}: ")
+    return TokenizerError(error.path, problem, hint=error.hint or _BROKEN_HINT)
