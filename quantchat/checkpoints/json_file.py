@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def read_object(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> tuple[dict[st
     """The JSON object in a file, and the file's bytes."""
     try:
         with open(path, "rb") as file:
-            data = file.read(max_bytes + 1)
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(min(size, max_bytes) + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise CheckpointError(path, f"cannot be read: {reason}") from error
