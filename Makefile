@@ -1,0 +1,85 @@
+# One environment of the project's own: `make chat` opens the app, `make test` runs the suite.
+
+VENV ?= .venv
+PYTHON ?=
+BIN := $(VENV)/bin
+# A change of pyproject.toml or of the folder's place makes another key, and so another set-up.
+KEY := $(shell { pwd; cat pyproject.toml; } | cksum | tr ' ' '-')
+MADE := $(VENV)/.made
+RUN_READY := $(VENV)/.ready-run-$(KEY)
+TEST_READY := $(VENV)/.ready-test-$(KEY)
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet)
+
+.DEFAULT_GOAL := help
+.PHONY: help chat setup setup-test test check format lint types imports clean
+
+help:
+	@echo 'make chat     set up, fetch the starter model, open the app'
+	@echo 'make test     set up with test extras, check and run the whole suite'
+	@echo 'make check    format, lint, types and import rules, without the tests'
+	@echo 'make format   write the format and the fixes that the linter is sure of'
+	@echo 'make clean    remove the environment and everything that was built'
+
+chat: $(RUN_READY)
+	@$(BIN)/quantchat pull starter || echo 'The app opens without the starter model.' >&2
+	@$(BIN)/quantchat
+
+setup: $(RUN_READY)
+setup-test: $(TEST_READY)
+
+test: check
+	@$(BIN)/pytest
+
+check: lint types imports
+
+lint: $(TEST_READY)
+	@$(BIN)/ruff format --check --quiet . || { echo 'not formatted: run "make format"' >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+
+# kernels/ is checked by its folder's name: type checkers do not see it as quantchat.kernels.
+types: $(TEST_READY)
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/mypy --no-error-summary kernels
+
+imports: $(TEST_READY)
+	@$(BIN)/lint-imports --no-logo > $(VENV)/imports.log 2>&1 || { cat $(VENV)/imports.log; exit 1; }
+
+format: $(TEST_READY)
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist quantchat.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .hypothesis .import_linter_cache snapshot_report.html
+	find quantchat kernels themes tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(MADE):
+	@found=; \
+	for name in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	    if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        found=$$name; break; \
+	    fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo 'quantchat: needs Python 3.11 or newer; install one, or name it: make chat PYTHON=/path/to/python3' >&2; \
+	    exit 1; \
+	fi; \
+	if ! "$$found" -c 'import venv, ensurepip' 2>/dev/null; then \
+	    echo "quantchat: $$found cannot make environments; on Debian and Ubuntu: apt install python3-venv" >&2; \
+	    exit 1; \
+	fi; \
+	"$$found" -m venv --clear $(VENV)
+	@touch $@
+
+$(RUN_READY): $(MADE)
+	@echo 'Installing quantchat into $(VENV) ...'
+	@$(PIP_INSTALL) -e .
+	@rm -f $(VENV)/.ready-*
+	@touch $@
+
+# The test extras contain all that the app needs.
+$(TEST_READY): $(MADE)
+	@echo 'Installing quantchat and its test tools into $(VENV) ...'
+	@$(PIP_INSTALL) -e '.[test]'
+	@rm -f $(VENV)/.ready-*
+	@touch $(RUN_READY) $@

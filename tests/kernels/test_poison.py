@@ -1,0 +1,18 @@
+"""Wrappers' fresh memory is poisoned in these tests, so that an unwritten output fails."""
+
+from __future__ import annotations
+
+import torch
+
+
+def allocate(dtype: torch.dtype) -> torch.Tensor:
+    scope = {"torch": torch, "__name__": "quantchat.kernels.example"}
+    exec("made = torch.empty(3, 5, dtype=dtype)", scope | {"dtype": dtype}, result := {})
+    made = result["made"]
+    assert isinstance(made, torch.Tensor)
+    return made
+
+
+def test_memory_of_wrappers_is_poisoned() -> None:
+    assert allocate(torch.bfloat16).isnan().all()
+    assert (allocate(torch.int32) == torch.iinfo(torch.int32).max).all()
