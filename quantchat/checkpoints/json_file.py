@@ -41,6 +41,8 @@ def parse_object(data: bytes, path: Path, what: str) -> dict[str, Any]:
 def read_object(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> tuple[dict[str, Any], bytes]:
     """The JSON object in a file, and the file's bytes."""
     try:
+        if not path.is_file():
+            raise CheckpointError(path, "is not a regular file" if path.exists() else "is missing")
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             data = file.read(min(size, max_bytes) + 1)

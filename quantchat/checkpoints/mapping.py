@@ -31,10 +31,11 @@ class FileMapping:
         """Raises CheckpointError where the file is missing, empty, or no regular file."""
         self.path = path
         try:
+            # Opening a pipe would wait for its writer.
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise CheckpointError(path, "is not a regular file")
             with open(path, "rb") as file:
                 status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise CheckpointError(path, "is not a regular file")
                 if status.st_size == 0:
                     raise CheckpointError(path, "the file is empty", hint="download it again")
                 self._mmap: mmap.mmap | None = mmap.mmap(

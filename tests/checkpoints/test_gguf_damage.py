@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import tracemalloc
 from pathlib import Path
@@ -207,7 +208,9 @@ def test_missing_and_empty(tmp_path: Path) -> None:
     (tmp_path / "empty.gguf").touch()
     assert "empty" in failure(tmp_path / "empty.gguf").message
     (tmp_path / "folder.gguf").mkdir()
-    failure(tmp_path / "folder.gguf")
+    assert "regular file" in failure(tmp_path / "folder.gguf").message
+    os.mkfifo(tmp_path / "pipe.gguf")
+    assert "regular file" in failure(tmp_path / "pipe.gguf").message
 
 
 def test_cut_off_anywhere(tmp_path: Path) -> None:

@@ -260,6 +260,10 @@ def test_config_of_the_wrong_form(tmp_path: Path, text: str) -> None:
     assert "config.json" in failure(folder).message
 
 
+def test_config_missing(tmp_path: Path) -> None:
+    assert "config.json: is missing" in failure(tmp_path).message
+
+
 def test_config_larger_than_sense(tmp_path: Path) -> None:
     folder = write(tmp_path / "m", {})
     os.truncate(folder / "config.json", (16 << 20) + 1)
