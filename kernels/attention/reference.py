@@ -1,0 +1,49 @@
+"""Decode attention over pages in plain torch: the truth that the kernels are held to."""
+
+from __future__ import annotations
+
+import torch
+
+from ..rope_append.reference import dequantize_heads
+
+
+def gather(
+    cache: torch.Tensor, params: torch.Tensor | None, pages: torch.Tensor, tokens: int
+) -> torch.Tensor:
+    """The first `tokens` vectors fp32 [tokens, Hk, D] of the pages int [n] of one sequence."""
+    flat = cache[pages.long()].flatten(0, 1)[:tokens]
+    if params is None:
+        return flat.float()
+    return dequantize_heads(flat, params[pages.long()].flatten(0, 1)[:tokens], torch.float32)
+
+
+def decode(
+    q: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    block_table: torch.Tensor,
+    seq_lens: torch.Tensor,
+    *,
+    scale: float,
+    window: int = 0,
+    k_params: torch.Tensor | None = None,
+    v_params: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """q [B, Hq, D] against the newest `window` (0: all) of seq_lens tokens -> [B, Hq, D].
+
+    fp32 inside, rounded once; a sequence of length 0 yields zeros.
+    """
+    out = torch.zeros_like(q)
+    heads, kv_heads = q.shape[1], k_cache.shape[2]
+    for b, length in enumerate(seq_lens.tolist()):
+        if length == 0:
+            continue
+        pages = block_table[b, : -(-length // k_cache.shape[1])]
+        first = max(0, length - window) if window else 0
+        k = gather(k_cache, k_params, pages, length)[first:]
+        v = gather(v_cache, v_params, pages, length)[first:]
+        k = k.repeat_interleave(heads // kv_heads, dim=1)
+        v = v.repeat_interleave(heads // kv_heads, dim=1)
+        scores = torch.einsum("hd,thd->ht", q[b].float(), k) * scale
+        out[b] = torch.einsum("ht,thd->hd", scores.softmax(-1), v).to(q.dtype)
+    return out

@@ -1,0 +1,24 @@
+"""RMS norm in plain torch: the truth that the kernels are held to.
+
+Llama's arithmetic: the normalised value is taken in fp32 and rounded to the activations' dtype,
+then multiplied by the weight, then rounded again.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """x [M, K] over the root of its mean square, times weight [K] -> [M, K] of x's dtype."""
+    wide = x.float()
+    normed = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+    return (normed.float() * weight.float()).to(x.dtype)
+
+
+def add_rms_norm(
+    x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rms_norm of x + residual, x + residual), all [M, K]; the sum is rounded to x's dtype first."""
+    total = (x.float() + residual.float()).to(x.dtype)
+    return rms_norm(total, weight, eps), total
