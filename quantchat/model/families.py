@@ -11,6 +11,7 @@ from pathlib import Path
 from quantchat.checkpoints.base import Checkpoint
 from quantchat.checkpoints.detect import open_checkpoint
 from quantchat.checkpoints.gguf import GgufFile
+from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import CheckpointError
 from quantchat.model.config_gguf import gguf_traits, spec_from_gguf
 from quantchat.model.config_hf import spec_from_config
@@ -56,6 +57,7 @@ def _source(checkpoint: Checkpoint) -> ModelSource:
         spec, scheme = spec_from_gguf(checkpoint), GGUF
         adjacent = gguf_traits(checkpoint).adjacent_pairs
     else:
+        assert isinstance(checkpoint, SafetensorsFolder)
         has_head = HUGGING_FACE["head"] in checkpoint.tensors
         spec, scheme = spec_from_config(checkpoint.config, has_head=has_head), HUGGING_FACE
         adjacent = False

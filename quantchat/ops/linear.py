@@ -19,6 +19,8 @@ class LinearOp(Protocol):
     """Bytes held besides, for prefill; 0 where the stored weight serves both."""
     kernel: str
     """What runs, in a word, for the plan and the meters."""
+    owns_copy: bool
+    """The op holds its own form of the weight, so that the stored one is extra where still used."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
 
@@ -26,13 +28,32 @@ class LinearOp(Protocol):
 class DenseLinear:
     """Library matmul on a dense weight [N, K] in the compute dtype."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, *, owns_copy: bool = False
+    ) -> None:
         self.out_features, self.in_features = weight.shape
         self.weight_bytes = weight.nbytes
         self.copy_bytes = 0
         self.kernel = f"dense {str(weight.dtype).removeprefix('torch.')}"
+        self.owns_copy = owns_copy
         self._weight = weight
         self._bias = bias
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self._weight, self._bias)
+
+
+class StackedLinear:
+    """Several linears on the same input, their outputs side by side."""
+
+    def __init__(self, ops: list[LinearOp]) -> None:
+        self.out_features = sum(op.out_features for op in ops)
+        self.in_features = ops[0].in_features
+        self.weight_bytes = sum(op.weight_bytes for op in ops)
+        self.copy_bytes = sum(op.copy_bytes for op in ops)
+        self.kernel = " + ".join(dict.fromkeys(op.kernel for op in ops))
+        self.owns_copy = any(op.owns_copy for op in ops)
+        self._ops = ops
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([op(x) for op in self._ops], dim=-1)

@@ -14,6 +14,7 @@ from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, Int8ChannelWeig
 
 COPY_ROWS = 8
 """Rows from which the dense copy is used."""
+CACHE_LINE_BYTES = 64
 INT4_GROUPS = (32, 64, 128, 256)
 
 
@@ -30,7 +31,7 @@ class PackedLinear:
         self._bias = bias
         self._group = 0
         if isinstance(weight, Int8ChannelWeight):
-            self._codes = weight.codes.contiguous()
+            self._codes = aligned(weight.codes.contiguous())
             self._scale = weight.scale.to(torch.bfloat16)
             self.kernel = "packed int8"
         else:
@@ -42,6 +43,7 @@ class PackedLinear:
             zero = weight.offset.float().t() + 8 * scale
             self._scale = torch.stack((scale, zero), dim=-1).to(torch.bfloat16).contiguous()
             self.kernel = "packed int4"
+        self.owns_copy = self._group > 0
         self.weight_bytes = self._codes.nbytes + self._scale.nbytes
         self._copy = None if copy_dtype is None else weight.dequantize(copy_dtype)
         self.copy_bytes = 0 if self._copy is None else self._copy.nbytes
@@ -56,6 +58,26 @@ class PackedLinear:
         return y if self._bias is None else y.add_(self._bias)
 
 
+def aligned(codes: torch.Tensor) -> torch.Tensor:
+    """The codes at a cache line; torch's int8 op crashes on others (seen with AVX-512)."""
+    return codes if codes.data_ptr() % CACHE_LINE_BYTES == 0 else codes.clone()
+
+
+class DenseCopyLinear(DenseLinear):
+    """A 16-bit weight for few rows beside a float32 copy for many, on CPUs without bf16 units."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__(weight, bias)
+        self._copy = weight.float()
+        self.copy_bytes = self._copy.nbytes
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[0] < COPY_ROWS:
+            return super().__call__(x)
+        y = F.linear(x.float(), self._copy).to(x.dtype)
+        return y if self._bias is None else y.add_(self._bias)
+
+
 def cpu_linear(
     weight: StoredWeight,
     bias: torch.Tensor | None,
@@ -65,11 +87,14 @@ def cpu_linear(
 ) -> LinearOp:
     """The op for a weight on the CPU; formats that no packed op takes are made dense."""
     bias = None if bias is None else bias.to(dtype)
-    if dtype != torch.bfloat16 or isinstance(weight, DenseWeight):
+    if isinstance(weight, DenseWeight):
+        if dtype == torch.bfloat16 and copy_dtype == torch.float32:
+            return DenseCopyLinear(weight.dequantize(dtype), bias)
         return DenseLinear(weight.dequantize(dtype), bias)
     n, k = weight.shape
-    if isinstance(weight, Int4GroupWeight) and (
-        n % 16 or k % 2 or weight.group_size not in INT4_GROUPS
-    ):
-        return DenseLinear(weight.dequantize(dtype), bias)
+    fits = isinstance(weight, Int8ChannelWeight) or (
+        n % 16 == 0 and k % 2 == 0 and weight.group_size in INT4_GROUPS
+    )
+    if dtype != torch.bfloat16 or not fits:
+        return DenseLinear(weight.dequantize(dtype), bias, owns_copy=True)
     return PackedLinear(weight, bias, copy_dtype)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from quantchat.ops.batch import Batch, Span
+from quantchat.ops.embedding import Embedding
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import DenseLinear, LinearOp
 from quantchat.ops.linear_cpu import cpu_linear
@@ -39,6 +40,10 @@ class TorchOps:
         if self.device.type == "cpu":
             return cpu_linear(weight, bias, dtype=self.dtype, copy_dtype=self.copy_dtype)
         return DenseLinear(weight.dequantize(self.dtype), bias)
+
+    def embed(self, embedding: Embedding, ids: torch.Tensor) -> torch.Tensor:
+        """ids [T] -> the residual stream's first value, float32 [T, C]."""
+        return embedding(ids)
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """RMSNorm as in Llama: float32 inside, cast, then times weight. x [T, C] -> [T, C]."""

@@ -1,0 +1,74 @@
+"""The decoder, top to bottom: one forward pass for all families, driven by the spec.
+
+T rows, C hidden. The residual stream is float32 on the CPU and the ops' choice elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from quantchat.ops.batch import Batch
+from quantchat.ops.embedding import Embedding
+from quantchat.ops.kv_pool import KvPool
+from quantchat.ops.linear import LinearOp
+from quantchat.ops.rope import RopeTable
+from quantchat.ops.torch_ops import TorchOps
+from quantchat.spec import DecoderSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One block's linears and norm weights."""
+
+    attn_norm: torch.Tensor
+    qkv: LinearOp
+    q_norm: torch.Tensor | None
+    k_norm: torch.Tensor | None
+    o: LinearOp
+    mlp_norm: torch.Tensor
+    gate_up: LinearOp
+    down: LinearOp
+
+    @property
+    def linears(self) -> tuple[LinearOp, ...]:
+        """The four linears in the order of execution."""
+        return self.qkv, self.o, self.gate_up, self.down
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoder:
+    """Weights as ops. Stateless: the cache comes with the call."""
+
+    spec: DecoderSpec
+    ops: TorchOps
+    embedding: Embedding
+    layers: tuple[Layer, ...]
+    final_norm: torch.Tensor
+    head: LinearOp
+    rope: RopeTable
+    weight_bytes: int
+    """Bytes of all weights as decode reads them; a tied head counts once."""
+    copy_bytes: int
+    """Bytes of dense copies held for prefill."""
+
+    def forward(self, batch: Batch, pool: KvPool) -> torch.Tensor:
+        """Run the rows through all layers, filling the cache. -> normed hidden states [T, C]."""
+        ops = self.ops
+        residual = ops.embed(self.embedding, batch.ids)
+        x = ops.rms_norm(residual, self.layers[0].attn_norm)
+        last = len(self.layers) - 1
+        for i, (layer, kv) in enumerate(zip(self.layers, pool.layers, strict=True)):
+            qkv = layer.qkv(x)
+            q = ops.rope_append(qkv, batch, kv, self.rope, layer.q_norm, layer.k_norm)
+            attended = ops.attention(q, batch, pool, kv, self.spec.window(i))
+            x, residual = ops.add_rms_norm(layer.o(attended), residual, layer.mlp_norm)
+            gated = ops.silu_mul(layer.gate_up(x))
+            following = self.final_norm if i == last else self.layers[i + 1].attn_norm
+            x, residual = ops.add_rms_norm(layer.down(gated), residual, following)
+        return x
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Hidden states [R, C] -> logits float32 [R, vocab]."""
+        return self.head(hidden).float()

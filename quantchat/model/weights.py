@@ -1,0 +1,145 @@
+"""Weights of one decoder as stored formats, named ours, fused where formats agree.
+
+Owns the step from checkpoint tensors to stored formats under a scheme: permuting rotary pairs,
+rounding, fusing q|k|v and gate|up. Reads one tensor at a time; nothing here runs the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from quantchat.checkpoints.base import TensorEntry
+from quantchat.model.families import ModelSource
+from quantchat.quant.ggml import stored_from_ggml
+from quantchat.quant.rounding import int4_group, int8_channel
+from quantchat.quant.scheme import Scheme
+from quantchat.quant.tensor import DenseWeight, StoredWeight, concat_rows
+from quantchat.spec import DecoderSpec
+
+PLAIN_TYPES = frozenset({"F32", "F16", "BF16"})
+FUSED = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightRecipe:
+    """How matrices become stored formats."""
+
+    scheme: Scheme
+    group_size: int
+    dtype: torch.dtype
+    """Of dense matrices."""
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A fused linear before it becomes an op: one or more stacked weights, and their bias."""
+
+    parts: tuple[StoredWeight, ...]
+    """Several only where formats differ and cannot be stacked."""
+    bias: torch.Tensor | None
+
+
+class WeightReader:
+    """Reads a source's tensors in our names and conventions."""
+
+    def __init__(self, source: ModelSource, recipe: WeightRecipe) -> None:
+        self.source = source
+        self.recipe = recipe
+        self.errors: dict[str, list[float]] = {}
+        """Relative RMS error by file type, of tensors that had to be re-encoded."""
+
+    def vector(self, name: str) -> torch.Tensor:
+        """A norm weight or bias, float32 on the device."""
+        values = self.source.checkpoint.dense(
+            self.source.names[name], dtype=torch.float32, device=self.recipe.device
+        )
+        return values.index_select(0, self._pairs(name)) if self._permuted(name) else values
+
+    def matrix(self, layer: str, parts: tuple[str, ...]) -> Matrix:
+        """The stacked weight of `layer` + each part, formats permitting, with its bias."""
+        weights = [self.weight(layer + part, self.recipe.scheme.weights) for part in parts]
+        stacked = concat_rows(weights) if len(weights) > 1 else weights[0]
+        biases = [layer + part + ".bias" for part in parts]
+        known = [self.vector(name) for name in biases if name in self.source.names]
+        assert len(known) in (0, len(parts))
+        return Matrix(
+            tuple(weights) if stacked is None else (stacked,), torch.cat(known) if known else None
+        )
+
+    def head(self) -> StoredWeight:
+        """The output head, which is the embedding where it is tied."""
+        name = "embed" if self.source.spec.tied_head else "head"
+        scheme = self.recipe.scheme
+        return self.weight(name, scheme.weights if scheme.head == "same" else scheme.head)
+
+    def weight(self, name: str, form: str) -> StoredWeight:
+        """One matrix in a stored format."""
+        entry = self.source.checkpoint.tensors[self.source.names[name]]
+        weight = self._stored(entry, form) if form == "stored" else self._rounded(entry, form)
+        if not self._permuted(name):
+            return weight
+        return weight.take_rows(self._pairs(name))
+
+    def _rounded(self, entry: TensorEntry, form: str) -> StoredWeight:
+        dtype = self.recipe.dtype if form == "dense" else torch.float32
+        dense = self.source.checkpoint.dense(entry.name, dtype=dtype, device=self.recipe.device)
+        if form == "dense":
+            return DenseWeight(dense)
+        if form == "int8_channel":
+            return int8_channel(dense)
+        assert form == "int4_group"
+        return int4_group(dense, self.recipe.group_size)
+
+    def _stored(self, entry: TensorEntry, form: str) -> StoredWeight:
+        if entry.dtype in PLAIN_TYPES:
+            return self._rounded(entry, "dense")
+        raw = self.source.checkpoint.raw(entry.name).to(self.recipe.device)
+        n, k = entry.shape
+        weight, error = stored_from_ggml(raw, entry.dtype, (n, k))
+        if error:
+            self.errors.setdefault(entry.dtype, []).append(error)
+        return weight
+
+    def _permuted(self, name: str) -> bool:
+        part = name.removesuffix(".bias").rsplit(".", 1)[-1]
+        return not self.source.adjacent_pairs and part in ("q", "k", "q_norm", "k_norm")
+
+    def _pairs(self, name: str) -> torch.Tensor:
+        """Row order that puts rotary partners (i, i + r/2) side by side in each head."""
+        spec = self.source.spec
+        part = name.removesuffix(".bias").rsplit(".", 1)[-1]
+        heads = {"q": spec.heads, "k": spec.kv_heads}.get(part, 1)
+        half = spec.rope.rotary_dim // 2
+        within = torch.arange(spec.head_dim)
+        within[: 2 * half] = torch.arange(2 * half).view(2, half).t().flatten()
+        rows = torch.arange(heads)[:, None] * spec.head_dim + within[None]
+        return rows.flatten().to(self.recipe.device)
+
+
+def matrix_names(spec: DecoderSpec) -> list[tuple[str, str, tuple[str, ...]]]:
+    """(our fused name, layer prefix, parts) of every linear in the order of execution."""
+    names: list[tuple[str, str, tuple[str, ...]]] = []
+    for i in range(spec.layers):
+        prefix = f"layers.{i}."
+        names += [
+            (prefix + "qkv", prefix, FUSED["qkv"]),
+            (prefix + "o", prefix, ("o",)),
+            (prefix + "gate_up", prefix, FUSED["gate_up"]),
+            (prefix + "down", prefix, ("down",)),
+        ]
+    return names
+
+
+def read_matrices(
+    reader: WeightReader, on_part: Callable[[str], None]
+) -> Iterator[tuple[str, Matrix]]:
+    """Every linear of the decoder, then the head; `on_part` is called before each."""
+    for name, prefix, parts in matrix_names(reader.source.spec):
+        on_part(name)
+        yield name, reader.matrix(prefix, parts)
+    on_part("head")
+    yield "head", Matrix((reader.head(),), None)

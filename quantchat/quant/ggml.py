@@ -1,0 +1,69 @@
+"""ggml blocks into stored formats: exactly where one fits, else re-encoded with the cost known.
+
+Q4_0, Q4_1 and Q4_K are int4 groups of 32 with scale and offset; the rest becomes int8 rows.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from quantchat.checkpoints.ggml.blocks import half, nibbles
+from quantchat.checkpoints.ggml.dequantize import PLAIN, dequantize
+from quantchat.checkpoints.ggml.superblocks import q4_k_parts
+from quantchat.quant.pack import pack_nibbles
+from quantchat.quant.rounding import int8_channel
+from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, StoredWeight
+
+GROUP = 32
+EXACT_INT4 = ("Q4_0", "Q4_1", "Q4_K")
+CHUNK_BLOCKS = 1 << 16
+
+
+def stored_from_ggml(
+    raw: torch.Tensor, type_name: str, shape: tuple[int, int]
+) -> tuple[StoredWeight, float]:
+    """The stored format of blocks uint8 [nbytes] of a [N, K] tensor, on the same device.
+
+    Returns the weight and the relative RMS error of re-encoding, 0 where the blocks fit exactly
+    (Q4_K: up to rounding products of its two scales to float16).
+    """
+    n, k = shape
+    if type_name in PLAIN:
+        return DenseWeight(dequantize(raw.view(n, -1), type_name)), 0.0
+    if type_name in EXACT_INT4:
+        return _int4(raw, type_name, n, k), 0.0
+    dense = dequantize(raw.view(n, -1), type_name)
+    weight = int8_channel(dense)
+    error = (weight.dequantize(torch.float32) - dense).norm() / dense.norm().clamp_min(1e-12)
+    return weight, float(error)
+
+
+def _int4(raw: torch.Tensor, type_name: str, n: int, k: int) -> Int4GroupWeight:
+    block_bytes, block = {"Q4_0": (18, 32), "Q4_1": (20, 32), "Q4_K": (144, 256)}[type_name]
+    blocks = raw.view(-1, block_bytes)
+    device = raw.device
+    packed = torch.empty((blocks.shape[0], block // 2), dtype=torch.uint8, device=device)
+    groups = block // GROUP
+    scale = torch.empty((blocks.shape[0], groups), dtype=torch.float16, device=device)
+    offset = torch.empty_like(scale)
+    # In cache-sized pieces on the CPU: one pass over memory rather than six.
+    step = CHUNK_BLOCKS if device.type != "cpu" else (1 << 16) // GROUP
+    for start in range(0, blocks.shape[0], step):
+        part = slice(start, start + step)
+        codes, s, o = _parts(blocks[part], type_name)
+        packed[part] = pack_nibbles(codes)
+        scale[part] = s
+        offset[part] = o
+    return Int4GroupWeight(
+        packed.view(n, k // 2), scale.view(n, k // GROUP), offset.view(n, k // GROUP), GROUP
+    )
+
+
+def _parts(blocks: torch.Tensor, type_name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Codes uint8 [n, block], scale and offset [n, block / 32]."""
+    if type_name == "Q4_K":
+        return q4_k_parts(blocks)
+    d = half(blocks, 0)
+    if type_name == "Q4_0":
+        return nibbles(blocks[:, 2:]), d, d * -8
+    return nibbles(blocks[:, 4:]), d, half(blocks, 2)
