@@ -6,9 +6,9 @@ import torch
 
 
 def allocate(dtype: torch.dtype) -> torch.Tensor:
-    scope = {"torch": torch, "__name__": "quantchat.kernels.example"}
-    exec("made = torch.empty(3, 5, dtype=dtype)", scope | {"dtype": dtype}, result := {})
-    made = result["made"]
+    """Memory as a wrapper would ask for it."""
+    scope = {"torch": torch, "dtype": dtype, "__name__": "quantchat.kernels.example"}
+    made = eval("torch.empty(3, 5, dtype=dtype)", scope)
     assert isinstance(made, torch.Tensor)
     return made
 
