@@ -1,0 +1,67 @@
+"""W8A16 kernels in the configurations that models run them in, to compile ahead of time."""
+
+from __future__ import annotations
+
+from .._variants import POINTEE, Variant
+from .dequantize import w8a16_dequantize_kernel
+from .gemv import w8a16_gemv_kernel
+from .tiles import tile_for
+
+
+def _gemv(
+    rows: int, outputs: int, columns: int, dtype: str, epilogue: bool, pdl: bool
+) -> Variant:
+    tile = tile_for(rows, outputs, columns, 90)
+    return Variant(
+        name=f"gemv-{rows}x{outputs}x{columns}-{dtype}-pdl{pdl:d}",
+        kernel=w8a16_gemv_kernel,
+        signature={
+            "x_ptr": "*i64",
+            "w_ptr": "*i32",
+            "s_ptr": "*fp32",
+            "bias_ptr": POINTEE[dtype],
+            "residual_ptr": POINTEE[dtype],
+            "y_ptr": POINTEE[dtype],
+            "rows": "i32",
+            "N": "i32",
+        },
+        constexprs={
+            "K": columns,
+            "M": 1 << (rows - 1).bit_length(),
+            "BN": tile.outputs,
+            "KW": tile.words,
+            "BF16": dtype == "bf16",
+            "HAS_BIAS": epilogue,
+            "HAS_RESIDUAL": epilogue,
+            "PDL": pdl,
+        },
+        warps=tile.warps,
+        lowest_sm=90 if pdl else 75,
+    )
+
+
+def _dequantize(dtype: str) -> Variant:
+    return Variant(
+        name=f"dequantize-{dtype}",
+        kernel=w8a16_dequantize_kernel,
+        signature={
+            "w_ptr": "*i8",
+            "s_ptr": "*fp32",
+            "y_ptr": POINTEE[dtype],
+            "N": "i32",
+            "K": "i32",
+        },
+        constexprs={"BN": 4, "BK": 1024},
+    )
+
+
+def variants() -> tuple[Variant, ...]:
+    """Every configuration that must compile."""
+    return (
+        _gemv(1, 128256, 4096, "bf16", False, False),
+        _gemv(1, 4096, 14336, "fp16", True, True),
+        _gemv(2, 49152, 576, "fp16", False, False),
+        _gemv(7, 1536, 8960, "bf16", True, False),
+        _dequantize("fp16"),
+        _dequantize("bf16"),
+    )
