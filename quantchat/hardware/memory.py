@@ -156,6 +156,26 @@ def weight_bytes(
     )
 
 
+def decode_read_bytes(
+    spec: DecoderSpec,
+    scheme: Scheme,
+    group_size: int,
+    *,
+    dense_bytes: int = 2,
+    stored_bytes: int = 0,
+) -> int:
+    """Weight bytes that one decoded token reads: all but the embedding table, head included.
+
+    Over the card's bandwidth this is the floor of a decode step at short context.
+    """
+    held = weight_bytes(
+        spec, scheme, group_size, dense_bytes=dense_bytes, stored_bytes=stored_bytes
+    )
+    table = spec.embedding_parameters * dense_bytes
+    shared = spec.tied_head and scheme.weights == "dense" and scheme.head != "int8_channel"
+    return held if shared else held - table
+
+
 def kv_bytes_per_token(spec: DecoderSpec, kv: KvFormat) -> int:
     """Cache bytes that one token adds over all layers, K and V, with scales."""
     elements = spec.kv_elements_per_token()

@@ -196,7 +196,7 @@ def _packed(op: str, kernel: str, reason: str, copy: ComputeDtype | None) -> tup
 
 def _cpu_stored(target: OpTarget) -> tuple[OpChoice, ...]:
     rows: list[OpChoice] = []
-    for name in sorted(target.stored_types):
+    for name in sorted(target.stored_types - {"F32"}):  # F32: norms and biases
         op = f"linear {name}"
         route = STORED_ROUTES.get(name)
         if route == "int4_pack":

@@ -228,7 +228,7 @@ class _Planner:
         types = self.request.stored_types
         if self.request.container == "gguf" and runs_as_stored(types):
             self.reasons.append(
-                f"as stored: {self._types(types)} go into the packed ops as they are read"
+                f"as stored: {self._types(types - {'F32'})} go into the packed ops as they are read"
             )
             return SCHEMES["stored"]
         if self.request.container == "gguf" and types - {"F32", "F16", "BF16"}:

@@ -1,0 +1,177 @@
+"""`quantchat probe`: the machine, the plan for a model and its reasons, as text or JSON.
+
+Owns the command's words and its output. A model is a name on disk or a known shape, so that a
+plan can be seen before anything is downloaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from quantchat.errors import ModelNotFoundError, PlanError
+
+if TYPE_CHECKING:
+    from quantchat.hardware.facts import Facts
+    from quantchat.hardware.plan import ExecutionPlan, PlanRequest
+    from quantchat.settings.model import Settings
+    from quantchat.spec import DecoderSpec
+
+DEFAULT_SHAPE = "llama-3.1-8b"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The model that a plan is made for."""
+
+    name: str
+    origin: str
+    """A path, or "shape" where nothing is on disk."""
+    spec: DecoderSpec
+    request: PlanRequest
+
+
+@click.command()
+@click.option("--model", default="", help="A model on disk, or a shape such as llama-3.1-8b.")
+@click.option("--scheme", default="", help="auto, fp16, int8, int4, stored.")
+@click.option("--kv", default="", help="auto, 16bit, int8.")
+@click.option("--device", default="", help="auto, cpu, cuda.")
+@click.option(
+    "--context", default=-1, type=int, help="Longest context in tokens; 0 takes what fits."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(model: str, scheme: str, kv: str, device: str, context: int, as_json: bool) -> None:
+    """Show the machine, the plan and its reasons."""
+    from quantchat.hardware.plan import plan
+    from quantchat.hardware.probe import probe
+    from quantchat.paths import settings_file
+    from quantchat.settings.file import load_settings
+
+    settings, _ = load_settings(settings_file())
+    wanted = dataclasses.replace(
+        settings,
+        scheme=scheme or settings.scheme,
+        kv=kv or settings.kv,
+        device=device or settings.device,
+        context_tokens=settings.context_tokens if context < 0 else context,
+    )
+    facts = probe()
+    subject = find_subject(model, wanted)
+    made: ExecutionPlan | None = None
+    problem: PlanError | None = None
+    try:
+        made = plan(facts, subject.spec, subject.request)
+    except PlanError as error:
+        problem = error
+    if as_json:
+        click.echo(json.dumps(as_record(facts, subject, made, problem)))
+    else:
+        from quantchat.cli.probe_view import show
+
+        show(facts, subject, made)
+    if problem is not None:
+        raise problem
+
+
+def find_subject(name: str, settings: Settings) -> Subject:
+    """The named model or shape; without a name the configured model, else the default shape."""
+    from quantchat.hub.local import resolve
+    from quantchat.shapes import SHAPES
+
+    if name in SHAPES:
+        return _shape(name, settings)
+    try:
+        local = resolve(name or settings.model)
+    except ModelNotFoundError as error:
+        if not name:
+            return _shape(DEFAULT_SHAPE, settings)
+        raise ModelNotFoundError(
+            error.message,
+            hint=f"{error.hint}; shapes known without a download: {', '.join(SHAPES)}",
+        ) from None
+    from quantchat.hardware.plan import PlanRequest
+    from quantchat.model.families import open_model
+
+    source = open_model(local.path)
+    try:
+        entries = [source.checkpoint.tensors[theirs] for theirs in source.names.values()]
+        request = PlanRequest(
+            scheme=settings.scheme,
+            kv=settings.kv,
+            device=settings.device,
+            context_tokens=settings.context_tokens,
+            container=source.checkpoint.container,
+            stored_bytes=sum(entry.nbytes for entry in entries),
+            stored_types=frozenset(entry.dtype for entry in entries),
+        )
+    finally:
+        source.close()
+    return Subject(name=local.name, origin=str(local.path), spec=source.spec, request=request)
+
+
+def _shape(name: str, settings: Settings) -> Subject:
+    from quantchat.hardware.plan import PlanRequest
+    from quantchat.shapes import SHAPES
+
+    spec = SHAPES[name]
+    request = PlanRequest(
+        scheme=settings.scheme,
+        kv=settings.kv,
+        device=settings.device,
+        context_tokens=settings.context_tokens,
+        container="safetensors",
+        stored_bytes=spec.parameters * 2,
+        stored_types=frozenset({"BF16"}),
+    )
+    return Subject(name=name, origin="shape", spec=spec, request=request)
+
+
+def as_record(
+    facts: Facts, subject: Subject, made: ExecutionPlan | None, problem: PlanError | None
+) -> dict[str, Any]:
+    """What `--json` prints: facts, model, plan (null where there is none), error, reasons."""
+    from quantchat.hardware.specs import specs_of
+
+    machine = _plain(dataclasses.asdict(facts))
+    for card, gpu in zip(machine["gpus"], facts.gpus, strict=True):
+        known = specs_of(gpu)
+        card["peaks"] = None if known is None else _plain(dataclasses.asdict(known))
+    record: dict[str, Any] = {
+        "facts": machine,
+        "model": {
+            "name": subject.name,
+            "origin": subject.origin,
+            "parameters": subject.spec.parameters,
+            "spec": _plain(dataclasses.asdict(subject.spec)),
+            "request": _plain(dataclasses.asdict(subject.request)),
+        },
+        "plan": None,
+        "reasons": [],
+        "refused": [],
+        "error": None,
+    }
+    if made is not None:
+        decided = _plain(dataclasses.asdict(made))
+        decided["scheme"] = made.scheme.name
+        decided["fit"]["needed_bytes"] = made.fit.needed_bytes
+        record["reasons"] = decided.pop("reasons")
+        record["refused"] = decided.pop("refused")
+        record["plan"] = decided
+    if problem is not None:
+        record["error"] = {"message": problem.message, "hint": problem.hint}
+    return record
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no sets and no tuples."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
