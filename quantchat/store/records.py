@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from quantchat.errors import StoreError
 from quantchat.requests import Role
 
 TurnState: TypeAlias = Literal["streaming", "complete", "stopped", "failed"]
@@ -77,7 +78,6 @@ def chat_of(row: sqlite3.Row) -> Chat:
 
 def turn_of(row: sqlite3.Row) -> Turn:
     """A row of turns, with `versions` counted, as a record."""
-    metrics: Figures | None = None if row["metrics"] is None else json.loads(row["metrics"])
     return Turn(
         id=row["id"],
         chat_id=row["chat_id"],
@@ -88,13 +88,25 @@ def turn_of(row: sqlite3.Row) -> Turn:
         model=row["model"],
         scheme=row["scheme"],
         kv=row["kv"],
-        metrics=metrics,
+        metrics=_figures(row["metrics"]),
         note=row["note"],
         created_s=row["created_s"],
         version=row["version"],
         versions=row["versions"],
         active=bool(row["active"]),
     )
+
+
+def _figures(text: str | None) -> Figures | None:
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise StoreError(f"the meters of a turn cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise StoreError("the meters of a turn are not a table")
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 
 def storable(text: str) -> str:
