@@ -49,7 +49,7 @@ class ExecutionPlan:
     context_tokens: int
     prefill_chunk_tokens: int
     copy_dtype: ComputeDtype | None
-    """Type of the dense copies that CPU linears keep beside packed weights for many rows."""
+    """Type of the dense copies that CPU linears keep beside their weights for many rows."""
     threads: int
     """Threads of torch's CPU ops."""
     graph: bool

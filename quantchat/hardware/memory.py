@@ -32,10 +32,8 @@ INT4_GROUP_BYTES = 4
 """int4: 16-bit scale and 16-bit offset per group."""
 KV_INT8_HEAD_BYTES = 4
 """int8 KV: fp16 scale and minimum per token and KV head, for K and for V each."""
-FIT_WORK_COPIES = 4
-"""fp32 copies of a block of rows alive while its scales and offsets are fitted."""
-FIT_BLOCK_WEIGHTS = 2**25
-"""Weights that are quantized at once; wider matrices go through in blocks of rows."""
+ROUNDING_BYTES = 2**28
+"""Temporaries of rounding on a card, which goes through a matrix in slices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,33 +125,25 @@ def weight_bytes(
 ) -> int:
     """Bytes of all weights on the device.
 
-    The embedding table is dense. The head takes the scheme's `head` format ("same": that of the
-    linears) unless `head` says otherwise; a tied dense head shares the table, a tied quantized
-    head is stored beside it. "stored" keeps the file's bytes (`stored_bytes`) and adds the dense
-    table for look-ups, an upper bound where the file has an embedding of its own.
-    Norms and biases are left out: below 0.1 % of any model.
+    An untied embedding table is dense; a tied one is the head, whatever its format, and counts
+    once. The head takes the scheme's `head` format ("same": that of the linears) unless `head`
+    says otherwise. "stored" counts `stored_bytes`, the file's blocks as they become in memory,
+    and an untied table in 16 bits on top. Norms and biases are left out: below 0.1 % of any model.
     """
-    table = spec.embedding_parameters * dense_bytes
+    table = 0 if spec.tied_head else spec.embedding_parameters * dense_bytes
     if scheme.weights == "stored":
         return stored_bytes + table
-    total = table + sum(
-        linear.count
-        * matrix_bytes(
-            linear.rows,
-            linear.columns,
-            scheme.weights,
-            group_size=group_size,
-            dense_bytes=dense_bytes,
-        )
-        for linear in linears_of(spec)
-    )
     wanted = scheme.head if head is None else head
     head_format: WeightFormat = scheme.weights if wanted == "same" else wanted
-    if head_format == "dense" and spec.tied_head:
-        return total
-    return total + matrix_bytes(
-        spec.vocab, spec.hidden, head_format, group_size=group_size, dense_bytes=dense_bytes
+
+    def one(rows: int, columns: int, weights: WeightFormat) -> int:
+        return matrix_bytes(rows, columns, weights, group_size=group_size, dense_bytes=dense_bytes)
+
+    linears = sum(
+        linear.count * one(linear.rows, linear.columns, scheme.weights)
+        for linear in linears_of(spec)
     )
+    return table + linears + one(spec.vocab, spec.hidden, head_format)
 
 
 def decode_read_bytes(
@@ -164,16 +154,14 @@ def decode_read_bytes(
     dense_bytes: int = 2,
     stored_bytes: int = 0,
 ) -> int:
-    """Weight bytes that one decoded token reads: all but the embedding table, head included.
+    """Weight bytes that one decoded token reads: all but an untied embedding table.
 
     Over the card's bandwidth this is the floor of a decode step at short context.
     """
     held = weight_bytes(
         spec, scheme, group_size, dense_bytes=dense_bytes, stored_bytes=stored_bytes
     )
-    table = spec.embedding_parameters * dense_bytes
-    shared = spec.tied_head and scheme.weights == "dense" and scheme.head != "int8_channel"
-    return held if shared else held - table
+    return held if spec.tied_head else held - spec.embedding_parameters * dense_bytes
 
 
 def kv_bytes_per_token(spec: DecoderSpec, kv: KvFormat) -> int:
@@ -209,12 +197,16 @@ def workspace_bytes(
 
 
 def load_peak_bytes(spec: DecoderSpec, scheme: Scheme, weights: int, *, on_gpu: bool) -> int:
-    """Weights plus staging: the widest matrix dense, and fp32 copies of the block in work."""
-    widest = max(*(linear.weights for linear in linears_of(spec)), spec.embedding_parameters)
-    block = min(widest, FIT_BLOCK_WEIGHTS)
-    copies = {"none": 0, "absmax": 1, "least_squares": FIT_WORK_COPIES}[scheme.rounding]
+    """Weights plus staging: the widest tensor, in fp32 where it is rounded, and temporaries.
+
+    An untied embedding table is read last, so the head is rounded in the room of the table.
+    """
+    parts = (spec.heads * spec.head_dim * spec.hidden, spec.intermediate * spec.hidden)
+    widest = max(*parts, spec.embedding_parameters)
+    rounds = scheme.rounding != "none"
+    staging = widest * 4 if rounds and spec.tied_head else widest * 2
     runtime = CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES
-    return weights + widest * 2 + block * 4 * copies + runtime
+    return weights + staging + (ROUNDING_BYTES if rounds else 0) + runtime
 
 
 def fit(
@@ -234,13 +226,13 @@ def fit(
 ) -> MemoryFit:
     """All lines of the estimate for one sequence of `context_tokens`, and the verdict.
 
-    `copy_dtype_bytes`: element size of the linears' dense copies, 0 without; the head has none.
+    `copy_dtype_bytes`: element size of the dense copies of linears and head, 0 without.
     """
     weights = weight_bytes(
         spec, scheme, group_size, dense_bytes=dense_bytes, stored_bytes=stored_bytes
     )
     per_token = kv_bytes_per_token(spec, kv)
-    copies = spec.linear_parameters * copy_dtype_bytes
+    copies = (spec.linear_parameters + spec.embedding_parameters) * copy_dtype_bytes
     peak = load_peak_bytes(spec, scheme, weights + copies, on_gpu=on_gpu)
     usable = int(free_bytes * (1 - RESERVE_SHARE))
 

@@ -19,20 +19,53 @@ GEMV_ROWS = 8
 CPU_COPY_ROWS = 8
 """On a processor: from this many rows on a dense copy, where one is kept, beats packed codes."""
 
-StoredRoute: TypeAlias = Literal["int4_pack", "int8_pack", "dense"]
+StoredRoute: TypeAlias = Literal["int4", "int8", "dense"]
 
-STORED_ROUTES: Mapping[str, StoredRoute] = MappingProxyType(
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredType:
+    """How the blocks of one GGUF tensor type become a stored format."""
+
+    route: StoredRoute
+    exact: bool
+    """False where the blocks are rounded once more."""
+    growth: float
+    """Bytes in memory over bytes in the file."""
+
+
+STORED_TYPES: Mapping[str, StoredType] = MappingProxyType(
     {
-        "Q4_0": "int4_pack",
-        "Q4_1": "int4_pack",
-        "Q8_0": "int8_pack",
-        "F32": "dense",
-        "F16": "dense",
-        "BF16": "dense",
+        "F32": StoredType(route="dense", exact=True, growth=1.0),
+        "F16": StoredType(route="dense", exact=True, growth=1.0),
+        "BF16": StoredType(route="dense", exact=True, growth=1.0),
+        "Q4_0": StoredType(route="int4", exact=True, growth=5 / 4.5),
+        "Q4_1": StoredType(route="int4", exact=True, growth=1.0),
+        "Q4_K": StoredType(route="int4", exact=True, growth=5 / 4.5),
+        "Q8_0": StoredType(route="int8", exact=False, growth=1.0),
+        "Q6_K": StoredType(route="int8", exact=False, growth=8 / 6.5625),
+        "Q5_1": StoredType(route="int8", exact=False, growth=8 / 6),
+        "Q5_0": StoredType(route="int8", exact=False, growth=8 / 5.5),
+        "Q5_K": StoredType(route="int8", exact=False, growth=8 / 5.5),
+        "IQ4_NL": StoredType(route="int8", exact=False, growth=8 / 4.5),
+        "IQ4_XS": StoredType(route="int8", exact=False, growth=8 / 4.25),
+        "Q3_K": StoredType(route="int8", exact=False, growth=8 / 3.4375),
+        "Q2_K": StoredType(route="int8", exact=False, growth=8 / 2.625),
     }
 )
-"""GGUF tensor types that the CPU path runs from packed ops or dense; types of other names are
-dequantized to 16 bits at load."""
+"""GGUF tensor types as the loader places them; bits per weight from ggml's block layouts."""
+
+OTHER_TYPE = StoredType(route="int8", exact=False, growth=4.0)
+"""A type without a row: read through its dense values."""
+
+
+def stored_type(name: str) -> StoredType:
+    """The row of a tensor type."""
+    return STORED_TYPES.get(name, OTHER_TYPE)
+
+
+def stored_growth(names: frozenset[str]) -> float:
+    """Upper bound of memory over file bytes for a file of those types."""
+    return max((stored_type(name).growth for name in names), default=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +95,12 @@ class OpTarget:
     stored_types: frozenset[str]
 
 
-def runs_as_stored(stored_types: frozenset[str]) -> bool:
-    """Whether the file has quantized blocks and all its types have a route of their own."""
-    routes = {STORED_ROUTES.get(name) for name in stored_types}
-    return None not in routes and bool(routes & {"int4_pack", "int8_pack"})
+def runs_as_stored(names: frozenset[str]) -> bool:
+    """Whether the file's own blocks are worth running: 4-bit ones exactly, or 8-bit throughout."""
+    rows = {name: stored_type(name) for name in names}
+    if any(row.route == "int4" for row in rows.values()):
+        return True
+    return {name for name, row in rows.items() if row.route != "dense"} == {"Q8_0"}
 
 
 def choose_ops(target: OpTarget) -> tuple[OpChoice, ...]:
@@ -125,18 +160,18 @@ def _gpu_linear(op: str, weights: WeightFormat, target: OpTarget) -> tuple[OpCho
 
 
 def _gpu_decode_attention(target: OpTarget) -> OpChoice:
-    if target.triton and target.sm >= 80:
+    if target.triton and target.sm >= 75:
         return OpChoice(
             op="attention, decode",
             rows="1",
             kernel="triton split-KV paged",
             reason=(
-                "int8 pages are decoded in the kernel, never copied out"
-                if target.kv == "int8"
-                else "reads pages in place, split along the context to fill the card"
+                "reads pages in place, split along the context to fill the card"
+                + ("; int8 is decoded in the kernel" if target.kv == "int8" else "")
+                + ("" if target.sm >= 80 else "; sums without tl.dot, no tensor cores on SM 75")
             ),
         )
-    why = "triton is not installed" if target.sm >= 80 else "the Triton kernel needs SM 80"
+    why = "triton is not installed" if target.sm >= 75 else "no Triton kernels below SM 75"
     return OpChoice(
         op="attention, decode", rows="1", kernel="gathered pages + torch SDPA", reason=why
     )
@@ -148,7 +183,7 @@ def _cpu_ops(target: OpTarget) -> tuple[OpChoice, ...]:
     else:
         linears = (
             *_cpu_linear("linear", target.weights, target.group_size, target.copy),
-            *_cpu_linear("head", target.head, target.group_size, None),
+            *_cpu_linear("head", target.head, target.group_size, target.copy),
         )
     return (
         *linears,
@@ -166,20 +201,18 @@ def _cpu_linear(
     op: str, weights: WeightFormat, group_size: int, copy: ComputeDtype | None
 ) -> tuple[OpChoice, ...]:
     if weights == "dense":
-        return (
-            OpChoice(
-                op=op, rows="any", kernel="torch bf16 matmul", reason="half the bytes of fp32"
-            ),
-        )
+        return _with_copy(op, "torch bf16 matmul", "half the bytes of fp32", copy)
     kernel, reason = (
         ("torch packed int4", f"4-bit codes read packed, group {group_size}")
         if weights == "int4_group"
         else ("torch packed int8", "8-bit codes read packed, one scale a row")
     )
-    return _packed(op, kernel, reason, copy)
+    return _with_copy(op, kernel, reason, copy)
 
 
-def _packed(op: str, kernel: str, reason: str, copy: ComputeDtype | None) -> tuple[OpChoice, ...]:
+def _with_copy(
+    op: str, kernel: str, reason: str, copy: ComputeDtype | None
+) -> tuple[OpChoice, ...]:
     if copy is None:
         return (OpChoice(op=op, rows="any", kernel=kernel, reason=reason),)
     name = "bf16" if copy == "bfloat16" else "fp32"
@@ -189,7 +222,7 @@ def _packed(op: str, kernel: str, reason: str, copy: ComputeDtype | None) -> tup
             op=op,
             rows=f">={CPU_COPY_ROWS}",
             kernel=f"torch {name} matmul on a copy",
-            reason="many rows are bound by arithmetic, which the dense product does faster",
+            reason=f"many rows are bound by arithmetic, fastest in {name} here",
         ),
     )
 
@@ -198,14 +231,13 @@ def _cpu_stored(target: OpTarget) -> tuple[OpChoice, ...]:
     rows: list[OpChoice] = []
     for name in sorted(target.stored_types - {"F32"}):  # F32: norms and biases
         op = f"linear {name}"
-        route = STORED_ROUTES.get(name)
-        if route == "int4_pack":
-            why = "blocks of 32 become the packed op's groups, code for code"
-            rows += _packed(op, "torch packed int4", why, target.copy)
-        elif route == "int8_pack":
-            why = "blocks of 32 are rounded to one scale a row"
-            rows += _packed(op, "torch packed int8", why, target.copy)
+        row = stored_type(name)
+        if row.route == "dense":
+            rows += _cpu_linear(op, "dense", 0, target.copy)
+        elif row.route == "int4":
+            why = "the file's groups of 32, code for code"
+            rows += _with_copy(op, "torch packed int4", why, target.copy)
         else:
-            why = "not quantized in the file" if route else "no packed op reads it: 16 bits at load"
-            rows.append(OpChoice(op=op, rows="any", kernel="torch bf16 matmul", reason=why))
+            why = "no packed op reads these blocks: rounded to int8, one scale a row"
+            rows += _with_copy(op, "torch packed int8", why, target.copy)
     return tuple(rows)

@@ -11,11 +11,12 @@ from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts
 from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, fit, group_size_of
 from quantchat.hardware.op_table import (
-    STORED_ROUTES,
     OpChoice,
     OpTarget,
     choose_ops,
     runs_as_stored,
+    stored_growth,
+    stored_type,
 )
 from quantchat.hardware.target import DTYPE_BYTES, ComputeDtype, Target, choose_target, cpu_target
 from quantchat.quant.registry import SCHEMES, scheme_named
@@ -145,22 +146,21 @@ class _Planner:
         )
 
     def _stored_bytes(self) -> int:
-        """The file's bytes as they become in memory: Q4_0 gains an offset for each block."""
-        stored = self.request.stored_bytes
-        return stored * 10 // 9 if "Q4_0" in self.request.stored_types else stored
+        """The file's bytes as they become in memory, an upper bound."""
+        return int(self.request.stored_bytes * stored_growth(self.request.stored_types))
 
     def _copy(self, scheme: Scheme, kv: KvFormat, context: int) -> ComputeDtype | None:
-        if self.gpu is not None or scheme.weights == "dense":
+        if self.gpu is not None or (scheme.weights == "dense" and self.target.bf16_units):
             return None
         copy: ComputeDtype = "bfloat16" if self.target.bf16_units else "float32"
         needed = self._fit(scheme, kv, context, copy).needed_bytes
         if needed > COPY_SHARE * self.target.free_bytes:
             self.refused.append(
                 f"{copy} copies for prefill: {needed / GIB:.1f} GiB with them, more than half of "
-                f"the free {self.target.free_bytes / GIB:.1f} GiB; packed products instead"
+                f"the free {self.target.free_bytes / GIB:.1f} GiB"
             )
             return None
-        self.reasons.append(f"{copy} copies beside the packed weights: prefill is faster on them")
+        self.reasons.append(f"{copy} copies beside the weights: prefill is faster on them")
         return copy
 
     def _scheme(self) -> Scheme:
@@ -188,16 +188,18 @@ class _Planner:
                 "'as stored' has no kernel for cards yet",
                 hint="choose int4, int8 or fp16 (encoded anew at load), or the device cpu",
             )
-        routes = {name: STORED_ROUTES.get(name) for name in self.request.stored_types}
-        if not set(routes.values()) & {"int4_pack", "int8_pack"}:
+        if not runs_as_stored(self.request.stored_types):
             raise PlanError(
                 f"'as stored': no packed op reads {self._types(self.request.stored_types)}",
                 hint="choose int8 or int4 (encoded anew at load), or fp16",
             )
-        plain = frozenset(name for name, route in routes.items() if route is None)
-        if plain:
+        self._explain_stored()
+
+    def _explain_stored(self) -> None:
+        rounded = frozenset(n for n in self.request.stored_types if not stored_type(n).exact)
+        if rounded:
             self.refused.append(
-                f"{self._types(plain)} as stored: no packed op reads it, 16 bits from load on"
+                f"{self._types(rounded)} as stored: no packed op reads it, rounded to int8 rows"
             )
 
     def _auto_gpu(self) -> Scheme:
@@ -227,13 +229,16 @@ class _Planner:
     def _auto_cpu(self) -> Scheme:
         types = self.request.stored_types
         if self.request.container == "gguf" and runs_as_stored(types):
+            exact = frozenset(n for n in types if stored_type(n).exact) - {"F32"}
             self.reasons.append(
-                f"as stored: {self._types(types - {'F32'})} go into the packed ops as they are read"
+                f"as stored: the packed ops take {self._types(exact)} as they are in the file"
+                if exact
+                else f"as stored: {self._types(types - {'F32'})} is 8-bit already"
             )
+            self._explain_stored()
             return SCHEMES["stored"]
         if self.request.container == "gguf" and types - {"F32", "F16", "BF16"}:
-            plain = frozenset(name for name in types if name not in STORED_ROUTES)
-            self.refused.append(f"as stored: no packed op reads {self._types(plain)}")
+            self.refused.append(f"as stored: no packed op reads {self._types(types - {'F32'})}")
         if self.spec.linear_parameters < TINY_PARAMETERS:
             self.reasons.append("16-bit: a model this small gains nothing from packing")
             return SCHEMES["fp16"]

@@ -82,7 +82,8 @@ def choose_target(facts: Facts, device: str) -> Target:
         problem = card_problem(gpu, facts)
         if problem[0]:
             problems.append(problem)
-            refused.append(f"{gpu.name}: {problem[0]}" + (f"; {problem[1]}" if problem[1] else ""))
+            named = problem[0] if gpu.name in problem[0] else f"{gpu.name}: {problem[0]}"
+            refused.append("; ".join(part for part in (named, problem[1]) if part))
         else:
             usable.append(gpu)
     if usable:

@@ -56,23 +56,26 @@ def test_dense_weights_are_two_bytes_each() -> None:
 def test_int8_has_a_scale_per_row_and_a_head_of_its_own() -> None:
     layer_rows = (576 + 2 * 192) + 576 + 2 * 1536 + 576
     linears = STARTER.linear_parameters + 30 * layer_rows * 4
-    table, head = 49152 * 576 * 2, 49152 * 576 + 49152 * 4
-    assert weight_bytes(STARTER, SCHEMES["int8"], 0) == linears + table + head
+    head = 49152 * 576 + 49152 * 4
+    assert weight_bytes(STARTER, SCHEMES["int8"], 0) == linears + head
+    untied = dataclasses.replace(STARTER, tied_head=False)
+    assert weight_bytes(untied, SCHEMES["int8"], 0) == linears + head + 49152 * 576 * 2
 
 
 @pytest.mark.parametrize("group", [32, 64])
 def test_int4_has_four_bytes_per_group(group: int) -> None:
     linears = STARTER.linear_parameters // 2 + STARTER.linear_parameters // group * 4
-    table, head = 49152 * 576 * 2, 49152 * 576 + 49152 * 4
-    assert weight_bytes(STARTER, SCHEMES["int4"], group) == linears + table + head
+    head = 49152 * 576 + 49152 * 4
+    assert weight_bytes(STARTER, SCHEMES["int4"], group) == linears + head
     dense_head = weight_bytes(STARTER, SCHEMES["int4"], group, head="dense")
-    assert dense_head == linears + table
+    assert dense_head == linears + 49152 * 576 * 2
 
 
 def test_stored_weights_keep_the_files_bytes() -> None:
-    assert weight_bytes(STARTER, SCHEMES["stored"], 0, stored_bytes=96_000_000) == (
-        96_000_000 + 49152 * 576 * 2
-    )
+    stored = SCHEMES["stored"]
+    assert weight_bytes(STARTER, stored, 0, stored_bytes=96_000_000) == 96_000_000
+    untied = dataclasses.replace(STARTER, tied_head=False)
+    assert weight_bytes(untied, stored, 0, stored_bytes=96_000_000) == 96_000_000 + 49152 * 576 * 2
 
 
 def test_a_decoded_token_reads_all_but_the_table() -> None:
@@ -190,5 +193,5 @@ def test_copies_are_counted() -> None:
         )
         for size in (0, 4)
     )
-    assert two.copy_bytes == STARTER.linear_parameters * 4
+    assert two.copy_bytes == STARTER.parameters * 4
     assert two.needed_bytes - one.needed_bytes == two.copy_bytes

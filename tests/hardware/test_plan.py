@@ -128,7 +128,8 @@ def test_turing_has_no_tensor_core_kernels_of_triton() -> None:
     made = plan(machine("T4"), SHAPES["llama-3.1-8b"], PlanRequest(scheme="int4"))
     assert kernels(made, "linear")["1-8"] == "triton w4a16 GEMV"
     assert "tl.dot" in next(choice.reason for choice in made.ops if choice.rows == ">8")
-    assert "triton" not in kernels(made, "attention, decode")["1"]
+    decode = next(choice for choice in made.ops if choice.op == "attention, decode")
+    assert "without tl.dot" in decode.reason
 
 
 def test_volta_under_cuda_13_is_told_plainly() -> None:
@@ -229,11 +230,23 @@ def test_safetensors_on_the_processor() -> None:
 
 def test_other_ggml_types_are_encoded_anew() -> None:
     request = PlanRequest(
-        container="gguf", stored_bytes=10**8, stored_types=frozenset({"Q4_K", "Q6_K", "F32"})
+        container="gguf", stored_bytes=10**8, stored_types=frozenset({"Q5_K", "Q6_K", "F32"})
     )
     made = plan(machine(), SHAPES["smollm2-135m"], request)
     assert made.scheme.name == "int8"
-    assert any("Q4_K, Q6_K" in line for line in made.refused)
+    assert any("Q5_K, Q6_K" in line for line in made.refused)
+
+
+def test_four_bit_blocks_stay_and_the_rest_is_rounded_in_the_open() -> None:
+    request = PlanRequest(
+        container="gguf", stored_bytes=10**8, stored_types=frozenset({"Q4_K", "Q6_K", "F32"})
+    )
+    made = plan(machine(), SHAPES["smollm2-135m"], request)
+    assert made.scheme.name == "stored"
+    assert any("Q6_K as stored" in line and "int8 rows" in line for line in made.refused)
+    assert made.fit.weight_bytes > 10**8
+    assert kernels(made, "linear Q4_K")["1-7"] == "torch packed int4"
+    assert kernels(made, "linear Q6_K")["1-7"] == "torch packed int8"
 
 
 def test_stored_is_refused_where_nothing_reads_it() -> None:
