@@ -37,7 +37,7 @@ class Layer:
         return self.qkv, self.o, self.gate_up, self.down
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True, eq=False)
 class Decoder:
     """Weights as ops. Stateless: the cache comes with the call."""
 

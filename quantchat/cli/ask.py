@@ -1,0 +1,194 @@
+"""`quantchat ask`: one prompt, one streamed answer, for shells and scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+
+import click
+
+from quantchat.errors import EngineError, QuantchatError, UsageError
+from quantchat.events import (
+    Done,
+    EngineStopped,
+    Event,
+    Failed,
+    Loaded,
+    LoadFailed,
+    ModelInfo,
+    Notice,
+    Token,
+)
+from quantchat.requests import ChatRequest, LoadRequest, Message, Sampling
+
+WAIT_S = 0.5
+
+
+@click.command("ask")
+@click.argument("prompt", required=False)
+@click.option("--model", "-m", help="Alias, repository, folder or file.  [default: the settings']")
+@click.option("--scheme", "-s", help="auto, fp16, int8, int4 or stored.")
+@click.option("--kv", help="auto, 16bit or int8.")
+@click.option("--device", help="auto, cpu or cuda.")
+@click.option("--context", type=click.IntRange(min=0), help="Context in tokens; 0 takes what fits.")
+@click.option("--system", help="System prompt.")
+@click.option("--max-tokens", type=click.IntRange(min=0), help="Longest answer; 0 has no limit.")
+@click.option("--temperature", "-t", type=click.FloatRange(min=0), help="0 is greedy.")
+@click.option("--top-k", type=click.IntRange(min=0))
+@click.option("--top-p", type=click.FloatRange(min=0, max=1))
+@click.option("--min-p", type=click.FloatRange(min=0, max=1))
+@click.option("--repetition-penalty", type=click.FloatRange(min=0, min_open=True))
+@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same text.")
+@click.option("--stop", multiple=True, help="End the answer at this text; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the text.")
+def command(
+    prompt: str | None,
+    model: str | None,
+    scheme: str | None,
+    kv: str | None,
+    device: str | None,
+    context: int | None,
+    system: str | None,
+    max_tokens: int | None,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    repetition_penalty: float | None,
+    seed: int | None,
+    stop: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Answer PROMPT on stdout; text on stdin is put behind it."""
+    from quantchat import paths
+    from quantchat.settings.file import load_settings
+
+    text = _prompt(prompt)
+    settings, warnings = load_settings(paths.settings_file())
+    for warning in warnings:
+        click.echo(f"quantchat: {warning}", err=True)
+    changes = {
+        "model": model,
+        "scheme": scheme,
+        "kv": kv,
+        "device": device,
+        "context_tokens": context,
+        "system_prompt": system,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "seed": seed,
+    }
+    for key, value in changes.items():
+        if value is not None:
+            settings = settings.with_value(key, value)
+    messages = [Message("user", text)]
+    if settings.system_prompt:
+        messages.insert(0, Message("system", settings.system_prompt))
+    load = LoadRequest(
+        model=settings.model,
+        scheme=settings.scheme,
+        kv=settings.kv,
+        device=settings.device,
+        context_tokens=settings.context_tokens,
+    )
+    answer = _answer(
+        load, tuple(messages), settings.sampling(), settings.max_tokens, stop, echo=not as_json
+    )
+    if as_json:
+        click.echo(json.dumps(answer.as_object(), ensure_ascii=False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    info: ModelInfo
+    done: Done
+
+    def as_object(self) -> dict[str, object]:
+        metrics, memory, info = self.done.metrics, self.done.memory, self.info
+        return {
+            "text": self.done.text,
+            "finish_reason": self.done.finish_reason,
+            "model": info.model,
+            "scheme": info.scheme,
+            "scheme_detail": info.scheme_detail,
+            "kv": info.kv,
+            "device": info.device,
+            "device_name": info.device_name,
+            "metrics": {
+                "load_s": info.load_s,
+                "ttft_s": metrics.ttft_s,
+                "prefill_s": metrics.prefill_s,
+                "prefill_tok_per_s": metrics.prefill_tok_per_s,
+                "decode_tok_per_s": metrics.decode_tok_per_s,
+                "itl_p50_s": metrics.itl_p50_s,
+                "itl_p95_s": metrics.itl_p95_s,
+                "itl_max_s": metrics.itl_max_s,
+                "prompt_tokens": metrics.prompt_tokens,
+                "completion_tokens": metrics.completion_tokens,
+                "weight_bytes": memory.weight_bytes,
+                "kv_bytes": memory.kv_reserved_bytes,
+                "workspace_bytes": memory.workspace_bytes,
+                "peak_bytes": memory.peak_bytes,
+            },
+        }
+
+
+def _prompt(prompt: str | None) -> str:
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().strip()
+    text = "\n\n".join(part for part in (prompt, piped) if part)
+    if not text:
+        raise UsageError("there is no prompt", hint='quantchat ask "Why is the sky blue?"')
+    return text
+
+
+def _answer(
+    load: LoadRequest,
+    messages: tuple[Message, ...],
+    sampling: Sampling,
+    max_tokens: int,
+    stop: tuple[str, ...],
+    *,
+    echo: bool,
+) -> _Answer:
+    from quantchat.engine.session import Session
+
+    session = Session()
+    request_id = 0
+    printed = 0
+    info: ModelInfo | None = None
+    try:
+        session.load(load)
+        while True:
+            for event in session.wait(WAIT_S):
+                _raise_failure(event)
+                if isinstance(event, Loaded):
+                    info = event.info
+                    request_id = session.chat(
+                        ChatRequest(
+                            messages=messages, sampling=sampling, max_tokens=max_tokens, stop=stop
+                        )
+                    )
+                elif isinstance(event, Notice):
+                    click.echo(f"quantchat: {event.message}", err=True)
+                elif isinstance(event, Token) and echo:
+                    click.echo(event.text, nl=False)
+                    printed += len(event.text)
+                elif isinstance(event, Done):
+                    assert info is not None and event.request_id == request_id
+                    if echo:
+                        click.echo(event.text[printed:])
+                    return _Answer(info, event)
+    finally:
+        session.close()
+
+
+def _raise_failure(event: Event) -> None:
+    if isinstance(event, LoadFailed | Failed):
+        raise QuantchatError(event.message, hint=event.hint)
+    if isinstance(event, EngineStopped):
+        raise EngineError(event.message or "the engine stopped", hint=event.hint)

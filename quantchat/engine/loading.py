@@ -1,0 +1,237 @@
+"""From a load request to a loaded model: find, plan, read, round, place, warm.
+
+Runs in a loader thread, beside an engine that goes on answering with the old model.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import torch
+
+from quantchat import paths
+from quantchat.checkpoints.gguf import GgufFile
+from quantchat.engine.model import LoadedModel
+from quantchat.errors import Cancelled, DeviceMemoryError
+from quantchat.events import LoadPhase, ModelInfo
+from quantchat.hardware.execution import ExecutionPlan, PlanRequest
+from quantchat.hardware.plan import plan as make_plan
+from quantchat.hardware.probe import probe
+from quantchat.hub.local import resolve
+from quantchat.model.decoder import Decoder
+from quantchat.model.families import ModelSource, open_model
+from quantchat.model.loader import load_decoder
+from quantchat.model.packed_cache import PackedCache
+from quantchat.model.weights import WeightRecipe
+from quantchat.ops.batch import Batch, Span
+from quantchat.ops.kv_pool import KvPool
+from quantchat.ops.select import make_ops
+from quantchat.requests import LoadRequest
+from quantchat.tokenizer import Tokenizer, from_folder, from_gguf
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[LoadPhase, int, int, str], None]
+"""phase, done, total, detail."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedDecoders:
+    """Decoders in use by key, so that two slots with the same weights hold them once."""
+
+    by_key: WeakValueDictionary[tuple[object, ...], Decoder]
+
+    @staticmethod
+    def empty() -> SharedDecoders:
+        """No decoder yet."""
+        return SharedDecoders(WeakValueDictionary())
+
+
+def load_model(
+    request: LoadRequest,
+    report: Report,
+    cancelled: Callable[[], bool],
+    shared: SharedDecoders,
+) -> LoadedModel:
+    """Load what was asked for; raises QuantchatError with a hint, Cancelled when told to stop."""
+    started_s = time.perf_counter()
+    report("read", 0, 0, "looking at the file")
+    local = resolve(request.model)
+    source = open_model(local.path)
+    try:
+        facts = probe()
+        plan = make_plan(facts, source.spec, plan_request(request, source))
+        tokenizer = read_tokenizer(source, local.path)
+        torch.set_num_threads(plan.threads)
+        try:
+            decoder, notes, from_cache = _decoder(source, plan, report, cancelled, shared)
+            report("warm", 0, 1, "")
+            pool = _pool(decoder, plan)
+            model = LoadedModel(
+                info=_info(
+                    request, local.name, local.path, decoder, plan, notes, from_cache, started_s
+                ),
+                plan=plan,
+                decoder=decoder,
+                pool=pool,
+                tokenizer=tokenizer,
+            )
+            _warm(model, cancelled)
+        except torch.OutOfMemoryError as error:
+            raise _out_of_memory(plan) from error
+    finally:
+        source.close()
+    report("warm", 1, 1, "")
+    return model
+
+
+def plan_request(request: LoadRequest, source: ModelSource) -> PlanRequest:
+    """The plan's question for a load request and an open model."""
+    entries = [source.checkpoint.tensors[name] for name in source.names.values()]
+    matrices = [entry for entry in entries if len(entry.shape) == 2]
+    return PlanRequest(
+        scheme=request.scheme,
+        kv=request.kv,
+        device=request.device,
+        context_tokens=request.context_tokens,
+        container=source.checkpoint.container,
+        stored_bytes=sum(entry.nbytes for entry in entries),
+        stored_types=frozenset(entry.dtype for entry in matrices),
+    )
+
+
+def read_tokenizer(source: ModelSource, path: Path) -> Tokenizer:
+    """The model's tokenizer, from its GGUF metadata or its folder."""
+    checkpoint = source.checkpoint
+    if isinstance(checkpoint, GgufFile):
+        return from_gguf(checkpoint)
+    return from_folder(path)
+
+
+def _decoder(
+    source: ModelSource,
+    plan: ExecutionPlan,
+    report: Report,
+    cancelled: Callable[[], bool],
+    shared: SharedDecoders,
+) -> tuple[Decoder, tuple[str, ...], bool]:
+    identity = source.checkpoint.identity()
+    key = (
+        identity,
+        plan.scheme.name,
+        plan.group_size,
+        plan.compute_dtype,
+        plan.device,
+        plan.gpu_index,
+        plan.copy_dtype,
+        plan.context_tokens,
+    )
+    known = shared.by_key.get(key)
+    if known is not None:
+        return known, ("weights shared with the other slot",), True
+    ops = make_ops(source.spec, plan)
+    recipe = WeightRecipe(
+        scheme=plan.scheme, group_size=plan.group_size, dtype=ops.dtype, device=ops.device
+    )
+    cache = None
+    if plan.scheme.rounding != "none":
+        cache = PackedCache(paths.packed_dir(), identity, plan.scheme.name, plan.group_size)
+    loaded = load_decoder(
+        source,
+        ops,
+        recipe,
+        context_tokens=plan.context_tokens,
+        cache=cache,
+        on_progress=lambda phase, done, total: report(phase, done, total, plan.scheme.title),
+        cancelled=cancelled,
+    )
+    shared.by_key[key] = loaded.decoder
+    return loaded.decoder, loaded.notes, loaded.from_cache
+
+
+def _pool(decoder: Decoder, plan: ExecutionPlan) -> KvPool:
+    pages = -(-plan.context_tokens // plan.page_tokens) + 1
+    return KvPool(
+        decoder.spec,
+        pages=pages,
+        page_tokens=plan.page_tokens,
+        precision=plan.kv,
+        dtype=decoder.ops.dtype,
+        device=decoder.ops.device,
+    )
+
+
+def _info(
+    request: LoadRequest,
+    name: str,
+    path: Path,
+    decoder: Decoder,
+    plan: ExecutionPlan,
+    notes: tuple[str, ...],
+    from_cache: bool,
+    started_s: float,
+) -> ModelInfo:
+    parameters = decoder.spec.parameters
+    scheme = plan.scheme
+    detail = scheme.title
+    if plan.group_size:
+        detail += f" group {plan.group_size}"
+    if scheme.head == "int8_channel":
+        detail += ", int8 head"
+    cached = ("packed weights from the cache",) if from_cache and cache_used(plan) else ()
+    return ModelInfo(
+        slot=request.slot,
+        model=name,
+        path=str(path),
+        architecture=decoder.spec.architecture,
+        parameters=parameters,
+        scheme=scheme.name,
+        scheme_detail=detail,
+        kv=plan.kv,
+        device=plan.device,
+        device_name=plan.device_name,
+        context_tokens=plan.context_tokens,
+        weight_bytes=decoder.weight_bytes,
+        bits_per_weight=8 * decoder.weight_bytes / parameters,
+        load_s=time.perf_counter() - started_s,
+        reasons=(*plan.reasons, *plan.refused, *notes, *cached),
+    )
+
+
+def cache_used(plan: ExecutionPlan) -> bool:
+    """Whether the plan's scheme keeps packed weights on disk."""
+    return plan.scheme.rounding != "none"
+
+
+@torch.inference_mode()
+def _warm(model: LoadedModel, cancelled: Callable[[], bool]) -> None:
+    """Run a prompt chunk and a token once, so that the first answer pays no set-up."""
+    if cancelled():
+        raise Cancelled("loading was stopped")
+    device = model.decoder.ops.device
+    for count in (16, 1):
+        rows = torch.arange(min(count, model.pool.page_tokens), device=device)
+        batch = Batch(
+            torch.zeros_like(rows),
+            rows,
+            rows,
+            count == 1,
+            (Span(0, rows.shape[0], rows.shape[0], (0,)),),
+        )
+        hidden = model.decoder.forward(batch, model.pool)
+        model.decoder.logits(hidden[-1:]).argmax()
+
+
+def _out_of_memory(plan: ExecutionPlan) -> DeviceMemoryError:
+    free = 0
+    if plan.device == "cuda":
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info(plan.gpu_index)
+    return DeviceMemoryError(
+        f"{plan.scheme.title} weights", needed_bytes=plan.fit.needed_bytes, free_bytes=free
+    )

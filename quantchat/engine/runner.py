@@ -1,0 +1,96 @@
+"""Carries out steps on the device: batches in, tokens out. The eager runner, for any device.
+
+Policy is the scheduler's. A runner may return the tokens of a decode step one call late (the
+captured one does), so callers take (sequence, token) pairs as they come.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from quantchat.engine.sampler import penalize, pick, uniform
+from quantchat.engine.sequence import Sequence
+from quantchat.model.decoder import Decoder
+from quantchat.ops.batch import Batch, Span
+from quantchat.ops.kv_pool import KvPool
+
+
+class Runner(Protocol):
+    """Runs steps. All pages that a step writes are in the sequences' page lists already."""
+
+    def prefill(self, sequence: Sequence, start: int, count: int) -> int | None:
+        """Compute tokens start .. start + count; the next token where they are the last ones."""
+
+    def decode(self, sequences: tuple[Sequence, ...]) -> list[tuple[Sequence, int]]:
+        """Compute each sequence's newest token; pairs that are known by now."""
+
+    def flush(self) -> list[tuple[Sequence, int]]:
+        """Pairs still under way; afterwards none is."""
+
+    def leave(self, sequence: Sequence) -> None:
+        """The sequence takes no more steps for now."""
+
+
+class EagerRunner:
+    """One op at a time; the token is read back after every step."""
+
+    def __init__(self, decoder: Decoder, pool: KvPool) -> None:
+        self.decoder = decoder
+        self.pool = pool
+        self.device = decoder.ops.device
+
+    def prefill(self, sequence: Sequence, start: int, count: int) -> int | None:
+        end = start + count
+        hidden = self.decoder.forward(self._batch([(sequence, start, count)]), self.pool)
+        if end < len(sequence.tokens):
+            return None
+        return self._sample(sequence, self.decoder.logits(hidden[-1:])[0])
+
+    def decode(self, sequences: tuple[Sequence, ...]) -> list[tuple[Sequence, int]]:
+        spans = [(sequence, len(sequence.tokens) - 1, 1) for sequence in sequences]
+        logits = self.decoder.logits(self.decoder.forward(self._batch(spans), self.pool))
+        return [
+            (sequence, self._sample(sequence, logits[row]))
+            for row, sequence in enumerate(sequences)
+        ]
+
+    def flush(self) -> list[tuple[Sequence, int]]:
+        return []
+
+    def leave(self, sequence: Sequence) -> None:
+        sequence.seen = None
+
+    def _batch(self, parts: list[tuple[Sequence, int, int]]) -> Batch:
+        ids: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        spans: list[Span] = []
+        page_tokens = self.pool.page_tokens
+        for sequence, start, count in parts:
+            end = start + count
+            pages = tuple(sequence.pages[: -(-end // page_tokens)])
+            spans.append(Span(len(ids), count, end, pages))
+            ids += sequence.tokens[start:end]
+            positions += range(start, end)
+            slots += [
+                pages[p // page_tokens] * page_tokens + p % page_tokens for p in range(start, end)
+            ]
+        table = torch.tensor([ids, positions, slots]).to(self.device, non_blocking=True)
+        return Batch(table[0], table[1], table[2], all(c == 1 for _, _, c in parts), tuple(spans))
+
+    def _sample(self, sequence: Sequence, logits: torch.Tensor) -> int:
+        sampling = sequence.sampling
+        if sampling.repetition_penalty != 1:
+            logits = self._penalize(sequence, logits)
+        return pick(logits, sampling, uniform(sequence.seed, sequence.answer_tokens))
+
+    def _penalize(self, sequence: Sequence, logits: torch.Tensor) -> torch.Tensor:
+        if sequence.seen is None:
+            sequence.seen = torch.zeros(logits.shape[0], dtype=torch.bool, device=self.device)
+            sequence.seen[torch.tensor(sequence.tokens, device=self.device)] = True
+        else:
+            sequence.seen[sequence.tokens[-1]] = True
+        penalty = logits.new_full((1,), sequence.sampling.repetition_penalty)
+        return penalize(logits, sequence.seen, penalty)

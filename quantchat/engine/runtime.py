@@ -1,0 +1,312 @@
+"""One loaded model at work: requests in, steps on the device, events out.
+
+Runs in the engine thread alone. Owns the life of a sequence from request to Done or Failed;
+which step comes next is the scheduler's, how it runs the runner's.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+
+import torch
+
+from quantchat.engine.context import fit_prompt
+from quantchat.engine.memory import memory_use
+from quantchat.engine.metrics import Clock
+from quantchat.engine.model import LoadedModel
+from quantchat.engine.runner import Runner
+from quantchat.engine.scheduler import DecodeStep, PrefillStep, Scheduler
+from quantchat.engine.sequence import Sequence
+from quantchat.errors import DeviceMemoryError, QuantchatError
+from quantchat.events import (
+    Done,
+    Event,
+    Failed,
+    FinishReason,
+    MemoryUse,
+    Metrics,
+    Notice,
+    PrefillProgress,
+    Started,
+    Stats,
+    Token,
+)
+from quantchat.requests import ChatRequest, Message, Slot
+
+STATS_INTERVAL_S = 0.2
+
+logger = logging.getLogger(__name__)
+
+
+class Runtime:
+    """A slot's model with its queue."""
+
+    def __init__(self, slot: Slot, model: LoadedModel, emit: Callable[[Event], None]) -> None:
+        self.slot = slot
+        self.model = model
+        self._emit = emit
+        self._runner: Runner = model.make_runner()
+        self._scheduler = Scheduler(
+            model.pages, max_running=model.max_rows, chunk_tokens=model.plan.prefill_chunk_tokens
+        )
+        self._sequences: dict[int, Sequence] = {}
+        self._stats_due_s = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is a step to run."""
+        return self._scheduler.busy
+
+    def submit(self, request_id: int, request: ChatRequest, submitted_s: float) -> None:
+        """Queue a request: template, context policy, seed. Failures become Failed."""
+        clock = Clock(submitted_s=submitted_s, dequeued_s=time.perf_counter())
+        tokenizer = self.model.tokenizer
+
+        def encode(messages: tuple[Message, ...]) -> list[int]:
+            return tokenizer.encode_chat(
+                messages,
+                add_generation_prompt=not request.continue_last,
+                continue_last=request.continue_last,
+            )
+
+        try:
+            prompt = fit_prompt(
+                request.messages,
+                encode,
+                context_tokens=self.context_tokens,
+                max_tokens=request.max_tokens,
+            )
+        except QuantchatError as error:
+            self._fail_request(request_id, error, "")
+            return
+        clock.templated_s = time.perf_counter()
+        seed = request.sampling.seed
+        sequence = Sequence.create(
+            request_id,
+            request,
+            seed=secrets.randbits(31) if seed is None else seed,
+            ids=prompt.ids,
+            clock=clock,
+            tokenizer=tokenizer,
+        )
+        self._sequences[request_id] = sequence
+        self._scheduler.add(sequence)
+        if prompt.dropped_messages:
+            self._emit(
+                Notice(
+                    request_id=request_id,
+                    slot=self.slot,
+                    kind="context",
+                    message=f"the context of {self.context_tokens} tokens is full: "
+                    f"the oldest {prompt.dropped_messages} messages were left out",
+                    time_s=time.perf_counter(),
+                )
+            )
+
+    @property
+    def context_tokens(self) -> int:
+        """Longest sequence this model can hold here."""
+        return self.model.plan.context_tokens
+
+    def cancel(self, request_id: int) -> bool:
+        """Mark a request; True where it was one of ours."""
+        sequence = self._sequences.get(request_id)
+        if sequence is not None:
+            sequence.cancelled = True
+        return sequence is not None
+
+    def step(self) -> None:
+        """One prefill chunk or decode step; a failure ends the requests, not the engine."""
+        try:
+            self._finish_cancelled()
+            step = self._scheduler.next_step()
+            if isinstance(step, PrefillStep):
+                self._prefill(step)
+            elif isinstance(step, DecodeStep):
+                self._decode(step)
+        except torch.OutOfMemoryError:
+            logger.exception("out of memory in a step")
+            self.fail_all(self.model.out_of_memory("the running answer"))
+        except QuantchatError as error:
+            self.fail_all(error)
+        except RuntimeError as error:
+            logger.exception("a step failed")
+            self.fail_all(
+                QuantchatError(
+                    f"the device failed: {str(error).splitlines()[0][:200]}",
+                    hint="try again; if it stays, load the model anew (see the log)",
+                )
+            )
+
+    def fail_all(self, error: QuantchatError) -> None:
+        """End every request with an error and start over with clean pages."""
+        for sequence in list(self._sequences.values()):
+            self._fail_request(sequence.request_id, error, sequence.text)
+        self._sequences.clear()
+        self.model.reset_pages()
+        self._runner = self.model.make_runner()
+        self._scheduler = Scheduler(
+            self.model.pages,
+            max_running=self.model.max_rows,
+            chunk_tokens=self.model.plan.prefill_chunk_tokens,
+        )
+
+    def cancel_all(self) -> None:
+        """Finish every request as cancelled, for a slot that is emptied."""
+        for sequence in list(self._sequences.values()):
+            sequence.cancelled = True
+        self._finish_cancelled()
+
+    def _prefill(self, step: PrefillStep) -> None:
+        sequence = step.sequence
+        now_s = time.perf_counter()
+        if not sequence.started:
+            sequence.started = True
+            sequence.clock.prefill_started_s = now_s
+            self._emit(
+                Started(
+                    request_id=sequence.request_id,
+                    slot=self.slot,
+                    prompt_tokens=sequence.prompt_tokens,
+                    cached_tokens=sequence.cached_tokens,
+                    context_tokens_max=self.context_tokens,
+                    seed=sequence.seed,
+                    time_s=now_s,
+                )
+            )
+        if not self._scheduler.reserve(sequence, step.start + step.count):
+            raise DeviceMemoryError(
+                "the prompt's KV cache",
+                needed_bytes=self.model.pool.page_bytes,
+                free_bytes=self.model.pages.idle * self.model.pool.page_bytes,
+            )
+        for pair in self._runner.flush():
+            self._take(*pair)
+        token = self._runner.prefill(sequence, step.start, step.count)
+        sequence.computed = step.start + step.count
+        now_s = time.perf_counter()
+        self._emit(
+            PrefillProgress(
+                request_id=sequence.request_id,
+                slot=self.slot,
+                done_tokens=min(sequence.computed, sequence.prompt_tokens),
+                total_tokens=sequence.prompt_tokens,
+                time_s=now_s,
+            )
+        )
+        if token is not None:
+            if not sequence.clock.prefilled_s:
+                sequence.clock.prefilled_s = now_s
+            self._scheduler.pages.publish(sequence.pages, sequence.tokens)
+            self._take(sequence, token)
+
+    def _decode(self, step: DecodeStep) -> None:
+        for sequence in step.sequences:
+            if not self._scheduler.reserve(sequence, self._runner_length(sequence)):
+                self._finish(sequence, "context")
+        live = tuple(s for s in step.sequences if s.finish is None and s in self._scheduler.running)
+        pairs = self._runner.decode(live) if live else self._runner.flush()
+        for pair in pairs:
+            self._take(*pair)
+
+    def _runner_length(self, sequence: Sequence) -> int:
+        """Tokens that must have a page for the step about to run, one more where one is ahead."""
+        return min(len(sequence.tokens) + self.model.steps_ahead, self.context_tokens)
+
+    def _take(self, sequence: Sequence, token: int) -> None:
+        """A token left the model: text, events, and whether the answer ends here."""
+        if sequence.finish is not None:
+            return
+        sequence.computed = len(sequence.tokens)
+        if token in self.model.tokenizer.eos_ids:
+            self._finish(sequence, "stop")
+            return
+        now_s = time.perf_counter()
+        sequence.tokens.append(token)
+        sequence.clock.token_times_s.append(now_s)
+        text, stopped = sequence.stops.push(sequence.detokenizer.push(token))
+        sequence.text += text
+        self._emit(
+            Token(
+                request_id=sequence.request_id,
+                slot=self.slot,
+                index=sequence.answer_tokens - 1,
+                token_id=token,
+                text=text,
+                time_s=now_s,
+            )
+        )
+        maximum = sequence.request.max_tokens
+        if stopped:
+            self._finish(sequence, "stop")
+        elif maximum > 0 and sequence.answer_tokens >= maximum:
+            self._finish(sequence, "length")
+        elif len(sequence.tokens) >= self.context_tokens:
+            self._finish(sequence, "context")
+        elif now_s >= self._stats_due_s:
+            self._stats_due_s = now_s + STATS_INTERVAL_S
+            self._emit(
+                Stats(
+                    request_id=sequence.request_id,
+                    slot=self.slot,
+                    metrics=self._metrics(sequence),
+                    memory=self.memory(),
+                    time_s=now_s,
+                )
+            )
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        sequence.finish = reason
+        tail, _ = sequence.stops.push(sequence.detokenizer.flush())
+        sequence.text += tail + sequence.stops.flush()
+        self._runner.leave(sequence)
+        self._scheduler.finish(sequence)
+        self._sequences.pop(sequence.request_id, None)
+        self._emit(
+            Done(
+                request_id=sequence.request_id,
+                slot=self.slot,
+                finish_reason=reason,
+                text=sequence.text,
+                metrics=self._metrics(sequence),
+                memory=self.memory(),
+                time_s=time.perf_counter(),
+            )
+        )
+
+    def _finish_cancelled(self) -> None:
+        marked = [s for s in self._sequences.values() if s.cancelled]
+        if marked:
+            for pair in self._runner.flush():
+                self._take(*pair)
+        for sequence in marked:
+            if sequence.finish is None:
+                self._finish(sequence, "cancelled")
+
+    def _fail_request(self, request_id: int, error: QuantchatError, text: str) -> None:
+        self._emit(
+            Failed(
+                request_id=request_id,
+                slot=self.slot,
+                message=error.message,
+                hint=error.hint,
+                text=text,
+                time_s=time.perf_counter(),
+            )
+        )
+
+    def _metrics(self, sequence: Sequence) -> Metrics:
+        return sequence.clock.metrics(
+            now_s=time.perf_counter(),
+            prompt_tokens=sequence.prompt_tokens,
+            cached_tokens=sequence.cached_tokens,
+            context_tokens=len(sequence.tokens),
+            context_tokens_max=self.context_tokens,
+        )
+
+    def memory(self) -> MemoryUse:
+        """What this model and process hold now."""
+        return memory_use(self.model)

@@ -1,0 +1,74 @@
+"""One answer in the making: its tokens, its pages, its text, its clock. State without policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from quantchat.engine.metrics import Clock
+from quantchat.events import FinishReason
+from quantchat.requests import ChatRequest, Sampling
+from quantchat.tokenizer import Detokenizer, StopMatcher, Tokenizer
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Tokens are prompt, then answer; `computed` of them are in the cache."""
+
+    request_id: int
+    request: ChatRequest
+    seed: int
+    tokens: list[int]
+    prompt_tokens: int
+    clock: Clock
+    detokenizer: Detokenizer
+    stops: StopMatcher
+    pages: list[int] = field(default_factory=list)
+    computed: int = 0
+    cached_tokens: int = 0
+    text: str = ""
+    row: int = -1
+    """Place in a captured step's buffers, -1 outside one."""
+    seen: torch.Tensor | None = None
+    """bool [vocab] of tokens so far, where a repetition penalty is asked for."""
+    started: bool = False
+    cancelled: bool = False
+    finish: FinishReason | None = None
+
+    @staticmethod
+    def create(
+        request_id: int,
+        request: ChatRequest,
+        *,
+        seed: int,
+        ids: list[int],
+        clock: Clock,
+        tokenizer: Tokenizer,
+    ) -> Sequence:
+        """A sequence before its first step."""
+        return Sequence(
+            request_id=request_id,
+            request=request,
+            seed=seed,
+            tokens=ids,
+            prompt_tokens=len(ids),
+            clock=clock,
+            detokenizer=Detokenizer(tokenizer, mid_text=request.continue_last),
+            stops=StopMatcher(tuple(dict.fromkeys((*request.stop, *tokenizer.template.stops)))),
+        )
+
+    @property
+    def sampling(self) -> Sampling:
+        """How its tokens are picked."""
+        return self.request.sampling
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens of the answer so far."""
+        return len(self.tokens) - self.prompt_tokens
+
+    @property
+    def prefilling(self) -> bool:
+        """Whether more than the newest token is still to be computed."""
+        return len(self.tokens) - self.computed > 1 or self.computed < self.prompt_tokens
