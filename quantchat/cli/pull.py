@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,7 +94,7 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _drawing() -> Iterator[Callable[[FetchProgress], None]]:
-    if not click.get_text_stream("stderr").isatty():
+    if not sys.stderr.isatty():
         yield _Lines()
         return
     from rich.console import Console

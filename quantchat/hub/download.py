@@ -20,6 +20,7 @@ from quantchat.hub.http import HttpStream, SourceError
 from quantchat.hub.progress import Meter
 
 _ATTEMPTS = 5
+_WAIT_S = 0.5
 _MAX_WAIT_S = 30.0
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -97,7 +98,7 @@ class _Download:
                 self._hash.update(chunk)
                 self._meter.add(len(chunk))
         if remote.size_bytes is not None and self.done_bytes < remote.size_bytes:
-            raise SourceError(f"{remote.name} broke off", transient=True)
+            raise SourceError(f"{remote.name} broke off", fault="broken")
 
     def finish(self) -> str:
         self._out.flush()
@@ -133,7 +134,7 @@ class _Download:
 
 class _Busy(SourceError):
     def __init__(self, message: str, *, wait_s: float | None) -> None:
-        super().__init__(message, transient=True)
+        super().__init__(message, fault="broken")
         self.wait_s = wait_s
 
 
@@ -156,12 +157,14 @@ def download(remote: Remote, target: Path, *, meter: Meter, cancel: threading.Ev
                 continue
             except SourceError as error:
                 failures = 1 if work.done_bytes > before else failures + 1
-                # A connection once made is worth keeping up; one never made is not.
-                if not (error.transient or work.done_bytes) or failures >= _ATTEMPTS:
+                hopeless = error.fault == "final" or (
+                    error.fault == "unreachable" and not work.done_bytes
+                )
+                if hopeless or failures >= _ATTEMPTS:
                     raise
                 if isinstance(error, _Busy):
                     wait_s = error.wait_s
-            _pause(0.5 * 2 ** (failures - 1) if wait_s is None else wait_s, meter, cancel)
+            _pause(_WAIT_S * 2 ** (failures - 1) if wait_s is None else wait_s, meter, cancel)
 
 
 def _pause(wait_s: float, meter: Meter, cancel: threading.Event) -> None:

@@ -8,6 +8,7 @@ Credentials are sent to the origin they were given for and to no other.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -20,7 +21,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from email.message import Message
-from typing import IO, Any
+from typing import IO, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from quantchat.errors import Cancelled, DownloadError
@@ -31,18 +32,22 @@ _READ_S = 30.0
 _POLL_S = 0.1
 _CHUNK_BYTES = 1 << 18
 _USER_AGENT = "quantchat"
+_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
+
+
+Fault: TypeAlias = Literal["final", "broken", "unreachable"]
+"""Final will be the same again; broken may not; unreachable is worth more tries once it worked."""
 
 
 class SourceError(DownloadError):
     """A source did not deliver; the message is the reason in one line."""
 
     def __init__(
-        self, message: str, *, hint: str = "", status: int = 0, transient: bool = False
+        self, message: str, *, hint: str = "", status: int = 0, fault: Fault = "final"
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
-        self.transient = transient
-        """Trying again may help."""
+        self.fault = fault
 
 
 class HttpStream:
@@ -96,10 +101,11 @@ class HttpStream:
                 self.close()
                 if answering:
                     raise SourceError(
-                        f"{self._host} did not answer in time", transient=True
+                        f"{self._host} did not answer in time", fault="broken"
                     ) from None
                 raise SourceError(
-                    f"{self._host} could not be reached within {CONNECT_S:.0f} s"
+                    f"{self._host} could not be reached within {CONNECT_S:.0f} s",
+                    fault="unreachable",
                 ) from None
             self.status, self.headers, self.url = head
             return
@@ -114,7 +120,7 @@ class HttpStream:
                 waited_s += _POLL_S
                 if waited_s > _READ_S:
                     raise SourceError(
-                        f"{self._host} sent nothing for {_READ_S:.0f} s", transient=True
+                        f"{self._host} sent nothing for {_READ_S:.0f} s", fault="broken"
                     ) from None
                 yield b""
                 continue
@@ -250,8 +256,7 @@ class _PlainHandler(urllib.request.HTTPHandler):
 
 class _SecureHandler(urllib.request.HTTPSHandler):
     def __init__(self, on_connect: Callable[[socket.socket], None]) -> None:
-        self._tls = _tls_context()
-        super().__init__(context=self._tls)
+        urllib.request.AbstractHTTPHandler.__init__(self)
         self._on_connect = on_connect
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
@@ -262,7 +267,9 @@ class _SecureHandler(urllib.request.HTTPSHandler):
                 super().connect()
                 on_connect(self.sock)
 
-        return self.do_open(Connection, req, context=self._tls)
+        extra = [os.environ.get(name, "") for name in _CERTIFICATES]
+        context = _tls_context(tuple(dict.fromkeys(path for path in extra if path)))
+        return self.do_open(Connection, req, context=context)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -287,13 +294,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return new
 
 
-def _tls_context() -> ssl.SSLContext:
+@functools.lru_cache(maxsize=4)
+def _tls_context(extra: tuple[str, ...]) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"):
-        path = os.environ.get(variable)
-        if path and os.path.isfile(path):
+    for path in extra:
+        if os.path.isfile(path):
             context.load_verify_locations(path)
-    if not context.get_ca_certs() and not ssl.get_default_verify_paths().capath:
+    places = ssl.get_default_verify_paths()
+    if not (places.cafile or places.capath or context.cert_store_stats()["x509_ca"]):
         # Python from python.org on macOS finds no certificates of its own.
         with contextlib.suppress(ImportError):
             import certifi
@@ -310,13 +318,17 @@ def _in_words(error: BaseException, host: str) -> SourceError:
             hint="behind a company proxy, set SSL_CERT_FILE to its certificate",
         )
     if isinstance(cause, socket.gaierror):
-        return SourceError(f"{host} was not found (no network, or no name service)")
+        return SourceError(
+            f"{host} was not found (no network, or no name service)", fault="unreachable"
+        )
     if isinstance(cause, TimeoutError):
-        return SourceError(f"{host} did not answer in time", transient=True)
+        return SourceError(f"{host} did not answer in time", fault="broken")
     if isinstance(cause, ConnectionRefusedError):
-        return SourceError(f"{host} refused the connection")
+        return SourceError(f"{host} refused the connection", fault="unreachable")
     if isinstance(cause, http.client.HTTPException | ConnectionError | ssl.SSLError):
-        return SourceError(f"the connection to {host} broke off", transient=True)
+        return SourceError(f"the connection to {host} broke off", fault="broken")
     if isinstance(cause, OSError):
-        return SourceError(f"{host} could not be reached ({cause.strerror or cause})")
+        return SourceError(
+            f"{host} could not be reached ({cause.strerror or cause})", fault="unreachable"
+        )
     return SourceError(f"{host}: {cause}")

@@ -1,0 +1,239 @@
+"""Loopback stand-ins for the hub, its storage host and a package index, with faults on demand."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import re
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass
+class Faults:
+    """What goes wrong; all off by default."""
+
+    status: int = 0
+    """Answer every listing with this status."""
+    error_code: str = ""
+    drop_after_bytes: int = 0
+    """Break the connection after so many bytes of a body, `drops` times."""
+    drops: int = 0
+    busy: int = 0
+    """Answer so many file requests with 503."""
+    slow_s: float = 0.0
+    """Pause after every 4 KiB."""
+    silent: bool = False
+    """Accept the request and never answer."""
+    ignore_range: bool = False
+    corrupt: bool = False
+    change_after_drop: bool = False
+    """Serve other bytes under another ETag once a connection was dropped."""
+    extra_bytes: int = 0
+    """Send more than was announced."""
+
+
+@dataclass
+class FakeServer:
+    """One server's content, faults and record of requests."""
+
+    faults: Faults = field(default_factory=Faults)
+    repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    gated: set[str] = field(default_factory=set)
+    token: str = "hf_fake"
+    allowed: bool = True
+    """Whether the token has been granted access to gated repositories."""
+    cdn: str = ""
+    """Redirect file requests to this origin."""
+    pages: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    """Path -> (content type, body), for an index."""
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    url: str = ""
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def paths(self, part: str = "") -> list[str]:
+        return [path for path, _ in self.requests if part in path]
+
+
+@contextlib.contextmanager
+def serve(server: FakeServer) -> Iterator[FakeServer]:
+    """Run the server on a free loopback port until the block ends."""
+
+    class Handler(_Handler):
+        fake = server
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.daemon_threads = True
+    server.url = f"http://127.0.0.1:{httpd.server_address[1]}"
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.closing.set()
+        httpd.shutdown()
+        thread.join()
+        httpd.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    fake: FakeServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def do_GET(self) -> None:
+        fake = self.fake
+        path = unquote(urlsplit(self.path).path)
+        fake.requests.append((path, {key.lower(): value for key, value in self.headers.items()}))
+        self.close_connection = True
+        if fake.faults.silent:
+            fake.closing.wait(30)
+            return
+        try:
+            if path in fake.pages:
+                kind, body = fake.pages[path]
+                self._file(body) if kind == "file" else self._answer(
+                    200, body, {"Content-Type": kind}
+                )
+            elif listing := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/(.+)", path):
+                self._listing(listing[1])
+            elif wanted := re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
+                self._resolve(wanted[1], wanted[2])
+            else:
+                self._answer(404, b"")
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def _has_token(self) -> bool:
+        return self.headers.get("Authorization") == f"Bearer {self.fake.token}"
+
+    def _listing(self, repo: str) -> None:
+        fake = self.fake
+        if fake.faults.status:
+            self._answer(fake.faults.status, b"{}", {"X-Error-Code": fake.faults.error_code})
+            return
+        if repo not in fake.repos:
+            self._answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})
+            return
+        siblings = []
+        for name, body in fake.repos[repo].items():
+            item: dict[str, object] = {"rfilename": name, "size": len(body)}
+            if name.endswith((".gguf", ".safetensors")):
+                digest = hashlib.sha256(body).hexdigest()
+                item["lfs"] = {"sha256": digest, "size": len(body), "pointerSize": 130}
+                item["blobId"] = "0" * 40
+            else:
+                git = hashlib.sha1(b"blob %d\0" % len(body) + body)
+                item["blobId"] = git.hexdigest()
+            siblings.append(item)
+        gated = "manual" if repo in fake.gated else False
+        answer = {"id": repo, "sha": "c" * 40, "gated": gated, "siblings": siblings}
+        self._answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+
+    def _resolve(self, repo: str, name: str) -> None:
+        fake = self.fake
+        if repo in fake.gated and not (self._has_token() and fake.allowed):
+            self._answer(403, b"", {"X-Error-Code": "GatedRepo"})
+            return
+        if fake.cdn:
+            self._answer(302, b"", {"Location": fake.cdn + self.path})
+            return
+        self._file(fake.repos[repo][name])
+
+    def _file(self, body: bytes) -> None:
+        faults = self.fake.faults
+        if faults.busy:
+            faults.busy -= 1
+            self._answer(503, b"", {"Retry-After": "0"})
+            return
+        changed = faults.change_after_drop and not faults.drops
+        if faults.corrupt or changed:
+            body = bytes([body[0] ^ 0xFF]) + body[1:]
+        etag = f'"{hashlib.sha256(body).hexdigest()}"'
+        start = 0
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        same = self.headers.get("If-Range", etag) == etag
+        if asked and not faults.ignore_range and same:
+            start = int(asked[1])
+        part = body[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", etag)
+        if not faults.extra_bytes:
+            self.send_header("Content-Length", str(len(part)))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.end_headers()
+        if faults.drops and len(part) > faults.drop_after_bytes:
+            faults.drops -= 1
+            part = part[: faults.drop_after_bytes]
+        part += b"x" * faults.extra_bytes
+        for at in range(0, len(part), 4096):
+            self.wfile.write(part[at : at + 4096])
+            if faults.slow_s and self.fake.closing.wait(faults.slow_s):
+                return
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for key, value in (headers or {}).items():
+            if value:
+                self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def folder_files() -> dict[str, bytes]:
+    """A repository as the hub holds it, with files that must not be fetched."""
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    return {
+        "config.json": json.dumps({"architectures": ["LlamaForCausalLM"]}).encode(),
+        "tokenizer.json": b'{"version": "1.0"}',
+        "tokenizer_config.json": b"{}",
+        "model.safetensors.index.json": json.dumps({"weight_map": shards}).encode(),
+        shards["a"]: bytes(range(256)) * 300,
+        shards["b"]: bytes(reversed(range(256))) * 200,
+        "consolidated.safetensors": b"c" * 5000,
+        "README.md": b"# a model",
+        "original/params.json": b"{}",
+    }
+
+
+def gguf(size_bytes: int = 200_000) -> bytes:
+    """Bytes that begin like a GGUF file."""
+    body = b"GGUF" + bytes(i * 37 % 251 for i in range(1024)) * (size_bytes // 1024 + 1)
+    return body[:size_bytes]
+
+
+def fake_wheel(package: str, version: str, members: dict[str, bytes]) -> tuple[str, bytes]:
+    """A small but installable wheel: its file name and bytes."""
+    stem = package.replace("-", "_")
+    info = f"{stem}-{version}.dist-info"
+    files = {
+        **members,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"]).encode()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, body in files.items():
+            archive.writestr(name, body)
+    return f"{stem}-{version}-py3-none-any.whl", out.getvalue()
+
+
+def wait_until(condition: object, timeout_s: float = 10.0) -> None:
+    """Poll until `condition()` holds."""
+    assert callable(condition)
+    until_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until_s, "it did not come to pass in time"
+        time.sleep(0.01)
