@@ -27,7 +27,9 @@ def _write(
 ):
     p_cache = cache_ptr + vector * D + 2 * i
     if INT8:
-        low = tl.min(tl.minimum(tl.where(m_i, even, float("inf")), tl.where(m_i, odd, float("inf"))))
+        low = tl.min(
+            tl.minimum(tl.where(m_i, even, float("inf")), tl.where(m_i, odd, float("inf")))
+        )
         high = tl.max(
             tl.maximum(tl.where(m_i, even, -float("inf")), tl.where(m_i, odd, -float("inf")))
         )
@@ -114,9 +116,7 @@ def rope_append_kernel(
         _write(even, odd, v_cache_ptr, v_params_ptr, vector, i, m_i, D, INT8)
 
 
-def _check_cache(
-    cache: torch.Tensor, params: torch.Tensor | None, dtype: torch.dtype
-) -> None:
+def _check_cache(cache: torch.Tensor, params: torch.Tensor | None, dtype: torch.dtype) -> None:
     assert cache.ndim == 4 and cache.is_contiguous()
     if params is None:
         assert cache.dtype == dtype, f"cache is {cache.dtype}, activations {dtype}"

@@ -6,7 +6,9 @@ from .._variants import POINTEE, Variant
 from .append import rope_append_kernel
 
 
-def _append(heads: int, kv_heads: int, head_dim: int, dtype: str, int8: bool, norm: bool) -> Variant:
+def _append(
+    heads: int, kv_heads: int, head_dim: int, dtype: str, int8: bool, norm: bool
+) -> Variant:
     pointer = POINTEE[dtype]
     cache = "*u8" if int8 else pointer
     return Variant(

@@ -13,9 +13,7 @@ _BLOCK_COLUMNS = 1024
 
 
 @triton.jit
-def w8a16_dequantize_kernel(
-    w_ptr, s_ptr, y_ptr, N, K, BN: tl.constexpr, BK: tl.constexpr
-):
+def w8a16_dequantize_kernel(w_ptr, s_ptr, y_ptr, N, K, BN: tl.constexpr, BK: tl.constexpr):
     n = tl.program_id(0) * BN + tl.arange(0, BN)[:, None]
     k = tl.program_id(1) * BK + tl.arange(0, BK)[None, :]
     m_y = (n < N) & (k < K)

@@ -8,9 +8,7 @@ from .gemv import w8a16_gemv_kernel
 from .tiles import tile_for
 
 
-def _gemv(
-    rows: int, outputs: int, columns: int, dtype: str, epilogue: bool, pdl: bool
-) -> Variant:
+def _gemv(rows: int, outputs: int, columns: int, dtype: str, epilogue: bool, pdl: bool) -> Variant:
     tile = tile_for(rows, outputs, columns, 90)
     return Variant(
         name=f"gemv-{rows}x{outputs}x{columns}-{dtype}-pdl{pdl:d}",

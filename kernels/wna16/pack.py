@@ -51,9 +51,7 @@ def unpack(words: torch.Tensor, group_size: int) -> torch.Tensor:
     assert columns % group_size == 0, f"group size {group_size} does not divide {columns}"
     groups = columns // group_size
     grouped = words.reshape(rows, groups, group_size // 8)
-    pairs = torch.empty(
-        rows, groups, 4, group_size // 8, 2, dtype=torch.uint8, device=words.device
-    )
+    pairs = torch.empty(rows, groups, 4, group_size // 8, 2, dtype=torch.uint8, device=words.device)
     for plane in range(4):
         pairs[:, :, plane, :, 0] = ((grouped >> (4 * plane)) & 15).to(torch.uint8)
         pairs[:, :, plane, :, 1] = ((grouped >> (4 * plane + 16)) & 15).to(torch.uint8)

@@ -18,7 +18,14 @@ _CASES = (
 
 
 def _gemv(
-    rows: int, outputs: int, columns: int, group: int, dtype: str, asm: bool, epilogue: bool, pdl: bool
+    rows: int,
+    outputs: int,
+    columns: int,
+    group: int,
+    dtype: str,
+    asm: bool,
+    epilogue: bool,
+    pdl: bool,
 ) -> Variant:
     tile = tile_for(rows, outputs, columns, group, 90)
     return Variant(

@@ -1,0 +1,285 @@
+"""Every GPU kernel against its torch reference on fresh random data and poisoned outputs.
+
+Owns cases and their tolerances; the kernel benchmark and the GPU tests run them. A case that
+fails means that no timing is worth printing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+TOLERANCE = {torch.float16: 1.5e-3, torch.bfloat16: 4e-3}
+"""Largest ||out - reference|| / ||reference||; one rounding of the result gives a third of it."""
+_POISON = float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One kernel call on one shape."""
+
+    name: str
+    run: Callable[[], list[tuple[torch.Tensor, torch.Tensor]]]
+    """Runs kernel and reference; pairs of result and truth."""
+    tolerance: float
+
+    def error(self) -> float:
+        """Largest relative error over the results; NaN where something was not written."""
+        worst = 0.0
+        for result, truth in self.run():
+            wide = truth.double()
+            error = float((result.double() - wide).norm() / wide.norm().clamp_min(1e-30))
+            if math.isnan(error):
+                return error
+            worst = max(worst, error)
+        return worst
+
+
+def _poisoned(*shape: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    return torch.full(shape, _POISON, dtype=dtype, device=device)
+
+
+def int4_weights(
+    outputs: int, columns: int, group: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Random words, scale and offset of a linear."""
+    words = torch.randint(
+        -(2**31), 2**31, (outputs, columns // 8), dtype=torch.int32, device=device
+    )
+    scale = torch.rand(outputs, columns // group, device=device) * 0.01 + 0.001
+    zero = torch.rand(outputs, columns // group, device=device) * 15
+    return words, scale.half(), (-scale * zero).half()
+
+
+def int8_weights(
+    outputs: int, columns: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random codes and scale of a linear."""
+    codes = torch.randint(-128, 128, (outputs, columns), dtype=torch.int8, device=device)
+    return codes, torch.rand(outputs, device=device) * 0.001 + 0.0001
+
+
+def _linear_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
+    from quantchat.kernels.w8a16 import dequantize as w8_dequantize
+    from quantchat.kernels.w8a16 import gemv as w8_gemv
+    from quantchat.kernels.w8a16 import reference as w8_reference
+    from quantchat.kernels.wna16 import dequantize as w4_dequantize
+    from quantchat.kernels.wna16 import gemv as w4_gemv
+    from quantchat.kernels.wna16 import reference as w4_reference
+
+    def inputs(rows: int, outputs: int, columns: int) -> tuple[torch.Tensor, ...]:
+        x = torch.randn(rows, columns, device=device).to(dtype)
+        bias = torch.randn(outputs, device=device).to(dtype)
+        residual = torch.randn(rows, outputs, device=device).to(dtype)
+        return x, bias, residual, _poisoned(rows, outputs, dtype=dtype, device=device)
+
+    def int4(
+        rows: int, outputs: int, columns: int, group: int
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        weights = int4_weights(outputs, columns, group, device)
+        x, bias, residual, out = inputs(rows, outputs, columns)
+        bare = torch.full_like(out, _POISON)
+        w4_gemv.gemv(x, *weights, group_size=group, out=bare)
+        w4_gemv.gemv(x, *weights, group_size=group, bias=bias, residual=residual, out=out)
+        truth = w4_reference.gemv(x, *weights, group_size=group)
+        added = w4_reference.gemv(x, *weights, group_size=group, bias=bias, residual=residual)
+        return [(bare, truth), (out, added)]
+
+    def int8(rows: int, outputs: int, columns: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        weights = int8_weights(outputs, columns, device)
+        x, bias, residual, out = inputs(rows, outputs, columns)
+        bare = torch.full_like(out, _POISON)
+        w8_gemv.gemv(x, *weights, out=bare)
+        w8_gemv.gemv(x, *weights, bias=bias, residual=residual, out=out)
+        truth = w8_reference.gemv(x, *weights)
+        return [
+            (bare, truth),
+            (out, w8_reference.gemv(x, *weights, bias=bias, residual=residual)),
+        ]
+
+    def dense(outputs: int, columns: int, group: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        out = _poisoned(outputs, columns, dtype=dtype, device=device)
+        if group:
+            int4_parts = int4_weights(outputs, columns, group, device)
+            truth = w4_reference.dequantize(*int4_parts, group, dtype)
+            return [(w4_dequantize.dequantize(*int4_parts, group, dtype, out=out), truth)]
+        int8_parts = int8_weights(outputs, columns, device)
+        truth = w8_reference.dequantize(*int8_parts, dtype)
+        return [(w8_dequantize.dequantize(*int8_parts, dtype, out=out), truth)]
+
+    shapes = (
+        *((1, 6144, 4096, 128), (1, 4096, 14336, 128), (1, 1537, 8960, 128), (1, 896, 4864, 64)),
+        *((1, 960, 576, 64), (1, 49152, 576, 32), (2, 3072, 3072, 128), (3, 577, 1536, 32)),
+        *((4, 5120, 2560, 128), (5, 640, 18944, 128), (8, 4096, 4096, 128), (7, 33, 640, 64)),
+    )
+    for rows, outputs, columns, group in shapes:
+        tolerance = TOLERANCE[dtype]
+        shape = f"{rows}x{outputs}x{columns}"
+        yield Case(
+            name=f"int4 g{group} {shape}",
+            run=lambda a=rows, b=outputs, c=columns, d=group: int4(a, b, c, d),  # type: ignore[misc]
+            tolerance=tolerance,
+        )
+        yield Case(
+            name=f"int8 {shape}",
+            run=lambda a=rows, b=outputs, c=columns: int8(a, b, c),  # type: ignore[misc]
+            tolerance=tolerance,
+        )
+    for outputs, columns, group in (
+        (577, 1536, 128),
+        (960, 576, 64),
+        (99, 4864, 32),
+        (513, 608, 0),
+    ):
+        yield Case(
+            name=f"dequantize g{group} {outputs}x{columns}",
+            run=lambda a=outputs, b=columns, c=group: dense(a, b, c),  # type: ignore[misc]
+            tolerance=TOLERANCE[dtype] / 10,
+        )
+
+
+def _row_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
+    from quantchat.kernels.activation import reference as activation_reference
+    from quantchat.kernels.activation import silu
+    from quantchat.kernels.norm import reference as norm_reference
+    from quantchat.kernels.norm import rms
+
+    def norm(rows: int, columns: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        x, residual = torch.randn(2, rows, columns, device=device).to(dtype)
+        weight = torch.randn(columns, device=device).to(dtype)
+        out, second, total = _poisoned(3, rows, columns, dtype=dtype, device=device)
+        rms.rms_norm(x, weight, 1e-5, out=out)
+        rms.add_rms_norm(x, residual, weight, 1e-5, out=second, total=total)
+        truth = norm_reference.add_rms_norm(x, residual, weight, 1e-5)
+        return [
+            (out, norm_reference.rms_norm(x, weight, 1e-5)),
+            (second, truth[0]),
+            (total, truth[1]),
+        ]
+
+    def gated(rows: int, width: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        x = torch.randn(rows, 2 * width, device=device).to(dtype)
+        out = _poisoned(rows, width, dtype=dtype, device=device)
+        return [(silu.silu_mul(x, out=out), activation_reference.silu_mul(x))]
+
+    for rows, columns in ((1, 576), (3, 4096), (65, 8192), (2, 18944)):
+        yield Case(
+            name=f"norm {rows}x{columns}",
+            run=lambda a=rows, b=columns: norm(a, b),  # type: ignore[misc]
+            tolerance=TOLERANCE[dtype],
+        )
+        yield Case(
+            name=f"silu_mul {rows}x{columns}",
+            run=lambda a=rows, b=columns: gated(a, b),  # type: ignore[misc]
+            tolerance=TOLERANCE[dtype],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heads:
+    """Attention shape of a case."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    page_tokens: int = 64
+    window: int = 0
+
+
+def paged_cache(
+    shape: Heads, pages: int, int8: bool, dtype: torch.dtype, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """Random K and V pages, by the keyword names of the kernels."""
+    size = (pages, shape.page_tokens, shape.kv_heads, shape.head_dim)
+    if not int8:
+        return {name: torch.randn(size, device=device).to(dtype) for name in ("k_cache", "v_cache")}
+    cache: dict[str, torch.Tensor] = {}
+    for name in "kv":
+        cache[f"{name}_cache"] = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
+        params = torch.rand(*size[:3], 2, device=device)
+        params[..., 0] *= 0.02
+        params[..., 1] -= 3.0
+        cache[f"{name}_params"] = params.half()
+    return cache
+
+
+def _attention_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
+    from quantchat.kernels.attention import decode as attention
+    from quantchat.kernels.attention import reference as attention_reference
+    from quantchat.kernels.rope_append import append as rope
+    from quantchat.kernels.rope_append import reference as rope_reference
+
+    def decode(shape: Heads, int8: bool) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        lengths = torch.tensor([0, 1, 63, 1000, 4097], dtype=torch.int32, device=device)
+        per_sequence = -(-4100 // shape.page_tokens)
+        pages = len(lengths) * per_sequence
+        table = torch.randperm(pages, device=device).to(torch.int32).view(len(lengths), -1)
+        cache = paged_cache(shape, pages, int8, dtype, device)
+        pairs = []
+        for count in (len(lengths), 1):
+            q = torch.randn(count, shape.heads, shape.head_dim, device=device).to(dtype)
+            out = torch.full_like(q, _POISON)
+            fixed = {
+                "block_table": table[-count:],
+                "seq_lens": lengths[-count:],
+                "scale": shape.head_dim**-0.5,
+                "window": shape.window,
+                **cache,
+            }
+            attention.decode(q, out=out, **fixed)
+            pairs.append((out, attention_reference.decode(q, **fixed)))
+        return pairs
+
+    def append(shape: Heads, int8: bool, norm: bool) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        tokens, context, pages = 37, 5000, 3
+        width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+        qkv = torch.randn(tokens, width, device=device).to(dtype)
+        positions = torch.randint(0, context, (tokens,), dtype=torch.int32, device=device)
+        angles = torch.rand(context, shape.head_dim // 2, device=device) * 6.28
+        slots = torch.randperm(pages * shape.page_tokens, device=device)[:tokens]
+        slots[5] = -1
+        mine = paged_cache(shape, pages, int8, dtype, device)
+        theirs = {name: part.clone() for name, part in mine.items()}
+        options: dict[str, object] = {"heads": shape.heads}
+        if norm:
+            weights = torch.randn(2, shape.head_dim, device=device).to(dtype)
+            options |= {"q_weight": weights[0], "k_weight": weights[1], "eps": 1e-6}
+        out = _poisoned(tokens, shape.heads, shape.head_dim, dtype=dtype, device=device)
+        common = (qkv, positions, angles.cos(), angles.sin(), slots)
+        rope.rope_append(*common, **mine, **options, out=out)
+        truth = rope_reference.rope_append(*common, **theirs, **options)
+        return [(out, truth), *((mine[name], theirs[name]) for name in mine)]
+
+    shapes = (
+        Heads(heads=32, kv_heads=8, head_dim=128),
+        Heads(heads=9, kv_heads=3, head_dim=64, page_tokens=16),
+        Heads(heads=14, kv_heads=2, head_dim=64, window=700),
+        Heads(heads=32, kv_heads=32, head_dim=80),
+        Heads(heads=8, kv_heads=4, head_dim=256, page_tokens=32),
+        Heads(heads=12, kv_heads=12, head_dim=96, window=64),
+    )
+    for shape in shapes:
+        for int8 in (False, True):
+            label = (
+                f"{shape.heads}/{shape.kv_heads}x{shape.head_dim} {'int8' if int8 else '16-bit'}"
+            )
+            yield Case(
+                name=f"attention {label}",
+                run=lambda a=shape, b=int8: decode(a, b),  # type: ignore[misc]
+                tolerance=TOLERANCE[dtype],
+            )
+            yield Case(
+                name=f"rope_append {label}",
+                run=lambda a=shape, b=int8: append(a, b, a.head_dim == 128),  # type: ignore[misc]
+                tolerance=TOLERANCE[dtype],
+            )
+
+
+def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
+    """Every kernel on awkward and on real shapes, in one dtype of activations."""
+    yield from _linear_cases(device, dtype)
+    yield from _row_cases(device, dtype)
+    yield from _attention_cases(device, dtype)
