@@ -200,11 +200,15 @@ def load_peak_bytes(spec: DecoderSpec, scheme: Scheme, weights: int, *, on_gpu: 
     """Weights plus staging: the widest tensor, in fp32 where it is rounded, and temporaries.
 
     An untied embedding table is read last, so the head is rounded in the room of the table.
+    Blocks of a file that must be rounded are held in fp32 three times while the error is taken.
     """
     parts = (spec.heads * spec.head_dim * spec.hidden, spec.intermediate * spec.hidden)
     widest = max(*parts, spec.embedding_parameters)
     rounds = scheme.rounding != "none"
-    staging = widest * 4 if rounds and spec.tied_head else widest * 2
+    if scheme.weights == "stored":
+        staging = widest * 12
+    else:
+        staging = widest * 4 if rounds and spec.tied_head else widest * 2
     runtime = CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES
     return weights + staging + (ROUNDING_BYTES if rounds else 0) + runtime
 
