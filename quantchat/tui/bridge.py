@@ -42,8 +42,8 @@ def gather(events: Sequence[Event]) -> list[Item]:
                     request_id=request_id,
                     slot=tokens[0].slot,
                     text="".join(token.text for token in tokens),
-                    tokens=len(tokens),
-                    first_index=tokens[0].index,
+                    ids=tuple(token.token_id for token in tokens),
+                    pieces=tuple(token.text for token in tokens),
                 )
             )
         latest = stats.pop(request_id, None)

@@ -73,15 +73,16 @@ def sparkline(values: Sequence[float], cells: int) -> str:
 
 
 def ttft_parts(metrics: Metrics) -> str:
-    """Where the time to first token went; parts under half a millisecond are left out."""
+    """Where the time to first token went; parts below 2 % of it are left out."""
     parts = (
         ("queue", metrics.queue_s),
         ("template", metrics.template_s),
         ("prefill", metrics.prefill_s),
         ("sample", metrics.first_sample_s),
     )
-    shown = [f"{name} {duration(seconds)}" for name, seconds in parts if seconds >= 0.0005]
-    return " · ".join(shown)
+    least_s = 0.02 * metrics.ttft_s
+    shown = [f"{name} {duration(seconds)}" for name, seconds in parts if seconds > least_s]
+    return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in shown)
 
 
 def answer_line(metrics: Mapping[str, float | int], ending: str = "") -> str:

@@ -16,8 +16,9 @@ class TokenRun:
     request_id: int
     slot: Slot
     text: str
-    tokens: int
-    first_index: int
+    ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+    """The text of each token."""
 
 
 Item: TypeAlias = TokenRun | Event

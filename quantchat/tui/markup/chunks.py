@@ -114,7 +114,11 @@ class Splitter:
         item = ITEM.match(line)
         heading = HEADING.match(line) is not None
         after_heading = len(self._lines) == 1 and HEADING.match(self._lines[0]) is not None
-        if (self._blank and not (self._in_list and (item or line[:2].isspace()))) or heading or after_heading:
+        if (
+            (self._blank and not (self._in_list and (item or line[:2].isspace())))
+            or heading
+            or after_heading
+        ):
             self._emit()
         elif self._in_list and item and not item[1] and len(self._lines) >= LIST_LINES:
             self._emit()

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from itertools import accumulate
 
 from textual.content import Content
-from textual.events import Resize
+from textual.events import Click, Resize
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -20,7 +20,7 @@ from textual.strip import Strip
 from textual.style import Style
 
 from quantchat.tui.markup.palette import Palette, palette_from
-from quantchat.tui.widgets.turn import DrawnTurn, Turn
+from quantchat.tui.widgets.turn import ACTION, DrawnTurn, Turn
 
 WINDOW_TURNS = 30
 """Turns drawn at first; more are drawn when the user scrolls to the top."""
@@ -70,14 +70,16 @@ class Transcript(ScrollView, can_focus=True):
         self._set_follow(True)
         self._redraw()
 
-    def add(self, turn: Turn) -> None:
-        """Put a turn at the end."""
-        self._turns.append(turn)
+    def add(self, turn: Turn, before: int | None = None) -> None:
+        """Put a turn at the end, or before the one with that key."""
+        found = None if before is None else self._index(before)
+        at = len(self._drawn) if found is None else found
+        self._turns.insert(self._first + at, turn)
         drawn = DrawnTurn(turn)
-        if self._palette is not None:
+        if self._palette is not None and self._width:
             drawn.draw(self._width, self._palette)
-        self._drawn.append(drawn)
-        self._changed(len(self._drawn) - 1, 0)
+        self._drawn.insert(at, drawn)
+        self._changed(at, 0)
 
     def remove_from(self, key: int) -> None:
         """Take the turn with that key and all after it away."""
@@ -135,6 +137,12 @@ class Transcript(ScrollView, can_focus=True):
     def on_mount(self) -> None:
         self._palette = palette_from(self.app.theme_variables)
         self.app.theme_changed_signal.subscribe(self, lambda _: self.restyle())
+
+    async def on_click(self, event: Click) -> None:
+        action = event.style.meta.get(ACTION)
+        if action:
+            event.stop()
+            await self.run_action(action)
 
     def on_resize(self, event: Resize) -> None:
         width = self._text_width()

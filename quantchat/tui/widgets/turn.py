@@ -17,6 +17,8 @@ from quantchat.tui.markup.palette import Palette
 
 State: TypeAlias = Literal["waiting", "streaming", "done", "stopped", "failed"]
 WAITING = "…"
+ACTION = "quantchat_action"
+"""Key of the meta data that names the action of a clickable text."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,8 +100,8 @@ def _indent(line: Content, prefix: str = "  ") -> Content:
 
 
 def click(text: str, action: str, style: Style) -> Content:
-    """Text that runs an action of its screen when it is clicked."""
-    return Content.styled(text, style + Style.from_meta({"@click": action}))
+    """Text that runs an action when it is clicked; not a link, so it keeps its own style."""
+    return Content.styled(text, style + Style.from_meta({ACTION: action}))
 
 
 def _copy_label(turn: Turn, palette: Palette) -> CopyLabel:
@@ -131,4 +133,4 @@ def _user_lines(turn: Turn, width: int, palette: Palette) -> list[Content]:
     for line in Content(turn.text).wrap(max(8, width - 4)) or [BLANK]:
         pad = max(0, width - 2 - line.cell_length)
         lines.append(Content.assemble(bar, line, " " * pad).stylize_before(palette.user))
-    return [*lines, BLANK]
+    return lines

@@ -1,0 +1,389 @@
+"""The app: puts engine, store, settings and screens together and passes events on.
+
+Owns the wiring and the app-wide actions. Conversations, loads and comparisons have their own
+modules under `control`; what a screen looks like belongs to the screen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from quantchat import paths
+from quantchat.engine.api import Engine
+from quantchat.errors import QuantchatError, StoreError
+from quantchat.events import EngineStopped, Loaded, LoadFailed, LoadProgress, Unloaded
+from quantchat.requests import LoadRequest
+from quantchat.settings.model import Settings
+from quantchat.store.chats import Chats
+from quantchat.tui import clipboard
+from quantchat.tui.bridge import Bridge
+from quantchat.tui.commands import commands
+from quantchat.tui.control.comparison import Comparison
+from quantchat.tui.control.conversation import Conversation
+from quantchat.tui.control.library import Library
+from quantchat.tui.control.loads import SLOT, Loads, Problem
+from quantchat.tui.control.preferences import MODEL_KEYS, Preferences
+from quantchat.tui.control.status import Status
+from quantchat.tui.control.writer import TurnWriter
+from quantchat.tui.messages import Item
+from quantchat.tui.screens.chat import ChatScreen
+from quantchat.tui.screens.dialog import Dialog, Way
+from quantchat.tui.theming import own_themes, user_themes
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.15
+
+
+class QuantchatApp(App[None]):
+    """Chat with a model that runs in this process; the engine is given from outside."""
+
+    TITLE = "quantchat"
+    CSS_PATH = "screens/chat.tcss"
+    """The default screen's; Textual loads a screen's own file only when it is pushed."""
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "Quit", priority=True),
+        Binding("ctrl+l", "conversations", "Conversations", priority=True),
+        Binding("ctrl+o", "models", "Models", priority=True),
+        Binding("ctrl+s,f2", "settings", "Settings", priority=True),
+        Binding("ctrl+t", "compare", "Side by side", priority=True),
+        Binding("f1", "help", "Keys", priority=True),
+    ]
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        chats: Chats,
+        library: Library,
+        *,
+        settings_path: Path | None = None,
+        new_engine: Callable[[], Engine] | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.engine = engine
+        self.chats = chats
+        self.library = library
+        self.preferences = Preferences(settings, settings_path)
+        self._new_engine = new_engine
+        self._warnings = tuple(warnings)
+        self._chat_screen = ChatScreen()
+        self.writer = TurnWriter(chats, self._store_failed)
+        self.loads = Loads(
+            engine,
+            library,
+            in_thread=self._in_thread,
+            on_loop=self._on_loop,
+            changed=self._changed,
+            failed=self._load_failed,
+        )
+        self.conversation = Conversation(
+            engine,
+            chats,
+            self.writer,
+            self._chat_screen.transcript,
+            settings=lambda: self.preferences.settings,
+            model=lambda: self.loads.info,
+            changed=self._changed,
+            failed=self._answer_failed,
+        )
+        self.comparison: Comparison | None = None
+        self.status = Status(self.loads, self.conversation, lambda: self.preferences.settings)
+        self.bridge = Bridge(self, engine, self.receive)
+        self._begun = False
+
+    def get_default_screen(self) -> Screen[None]:
+        """The chat."""
+        return self._chat_screen
+
+    def on_mount(self) -> None:
+        for theme in own_themes():
+            self.register_theme(theme)
+        loaded, broken = user_themes(paths.user_themes_dir())
+        for theme in loaded:
+            self.register_theme(theme)
+        for each in broken:
+            log.warning("theme %s left out: %s", each.path, each.reason)
+            self.notify(f"Theme {each.path.name} is left out: {each.reason}", severity="warning")
+        self.apply_look()
+
+    def begin(self) -> None:
+        """Start the work once the first frame is on the screen."""
+        if self._begun:
+            return
+        self._begun = True
+        for warning in self._warnings:
+            self.notify(warning, severity="warning", timeout=10)
+        self._restore()
+        self.bridge.start()
+        self.set_interval(POLL_S, self._poll)
+        self.loads.want(self.preferences.load_request())
+
+    def on_unmount(self) -> None:
+        self.bridge.stop()
+        self.conversation.stop()
+        if self.loads.job is not None:
+            self.loads.job.cancel()
+        for item in self.engine.drain():
+            self.conversation.take(item)
+        if self.conversation.answering is not None:
+            self.conversation.engine_lost("the app was closed")
+        self.writer.close()
+        self.engine.close()
+
+    def apply_look(self) -> None:
+        """Theme and animations of the settings."""
+        settings = self.preferences.settings
+        known = settings.theme in self.available_themes
+        self.theme = settings.theme if known else "ink"
+        self.animation_level = "full" if settings.animations else "none"
+
+    def receive(self, items: Sequence[Item]) -> None:
+        """Pass on what the engine said."""
+        for item in items:
+            if isinstance(item, EngineStopped):
+                self._engine_stopped(item)
+            elif item.slot != SLOT:
+                if self.comparison is not None:
+                    self.comparison.take(item)
+            elif isinstance(item, LoadProgress | Loaded | LoadFailed | Unloaded):
+                self.loads.take(item)
+                if isinstance(item, Loaded) and self.loads.ready:
+                    self.conversation.model_ready()
+            else:
+                self.conversation.take(item)
+
+    def send(self, text: str) -> bool:
+        """Ask the model, or keep the question until it is ready; False when it cannot be taken."""
+        if self.conversation.answering is not None:
+            self.notify("Escape stops the answer first.", severity="warning")
+            return False
+        return bool(self.guarded(lambda: self.conversation.send(text)))
+
+    def guarded(self, action: Callable[[], bool | None]) -> bool | None:
+        """Run an action; a failure of the store becomes a dialog."""
+        try:
+            return action()
+        except QuantchatError as error:
+            log.exception("action failed")
+            self.push_screen(Dialog("That did not work", error.message, error.hint))
+            return None
+
+    def set_value(self, key: str, value: object) -> None:
+        """Change one setting and let it take effect; raises SettingsError."""
+        before = self.preferences.settings.value(key)
+        problem = self.preferences.change(**{key: value})
+        if problem:
+            self.notify(problem, severity="warning")
+        if self.preferences.settings.value(key) == before:
+            return
+        if key in MODEL_KEYS:
+            self.loads.want(self.preferences.load_request(), fetch=key == "model")
+        elif key in ("theme", "animations"):
+            self.apply_look()
+        self._changed()
+
+    def choose_model(self, name: str) -> None:
+        """Load a model, fetching it first where it is not on disk."""
+        loads = self.loads
+        if loads.info is not None and loads.info.model == name and not loads.busy:
+            return
+        self.preferences.change(model=name)
+        loads.want(self.preferences.load_request(), fetch=True)
+        self._changed()
+
+    def copy_text(self, text: str, what: str) -> None:
+        """To the clipboard, by every way there is; says which."""
+        if not text:
+            self.notify(f"There is no {what} to copy.", severity="warning")
+            return
+        driver = self._driver
+        write = driver.write if driver is not None else (lambda _: None)
+        self._clipboard = text
+
+        def work() -> None:
+            ways = clipboard.copy(text, partial(self.call_from_thread, write))
+            size = f"{len(text):,} characters"
+            if ways:
+                self.notify(f"Copied the {what} ({size}) through {ways}.")
+            else:
+                self.notify(
+                    f"The {what} ({size}) is too long for the terminal, and no clipboard tool was "
+                    "found: install xclip, xsel or wl-clipboard.",
+                    severity="warning",
+                )
+
+        self._in_thread(work)
+
+    def action_conversations(self) -> None:
+        """The list of conversations."""
+        from quantchat.tui.screens.conversations import ConversationsScreen
+
+        self._open(ConversationsScreen)
+
+    def action_models(self) -> None:
+        """The model picker."""
+        from quantchat.tui.screens.models import ModelsScreen
+
+        self._open(ModelsScreen)
+
+    def action_settings(self) -> None:
+        """The settings."""
+        from quantchat.tui.screens.settings import SettingsScreen
+
+        self._open(SettingsScreen)
+
+    def action_help(self) -> None:
+        """Every key."""
+        from quantchat.tui.screens.help import HelpScreen
+
+        self._open(HelpScreen)
+
+    def action_compare(self) -> None:
+        """Two schemes side by side."""
+        from quantchat.tui.screens.compare import CompareScreen
+
+        if self.conversation.answering is not None:
+            self.notify("Escape stops the answer first.", severity="warning")
+            return
+        self._open(CompareScreen)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every action, for the command palette."""
+        yield from commands(self, screen)
+
+    def _open(self, kind: type[Screen[None]]) -> None:
+        if isinstance(self.screen, kind):
+            self.pop_screen()
+        elif isinstance(self.screen, ChatScreen):
+            self.push_screen(kind())
+
+    def _restore(self) -> None:
+        try:
+            recovered = self.chats.recover()
+            recent = self.chats.list(limit=1)
+            if recent:
+                self.conversation.open(recent[0].id)
+            if recovered:
+                self.notify("The last answer was cut off; ^g continues it.", timeout=8)
+            history = [
+                turn.content
+                for chat in reversed(self.chats.list(limit=20))
+                for turn in self.chats.path(chat.id)
+                if turn.role == "user"
+            ]
+            self._chat_screen.prompt.remember(history)
+        except StoreError as error:
+            log.exception("conversations could not be read")
+            self.push_screen(Dialog("Conversations could not be read", error.message, error.hint))
+
+    def _poll(self) -> None:
+        self.loads.poll()
+
+    def _changed(self) -> None:
+        if self.is_running and self._chat_screen.is_mounted and self._chat_screen.is_current:
+            self._chat_screen.refresh_state()
+
+    def _in_thread(self, work: Callable[[], None]) -> None:
+        self.run_worker(work, thread=True, exit_on_error=False)
+
+    def _on_loop(self, work: Callable[[], None]) -> None:
+        self.call_from_thread(work)
+
+    def _store_failed(self, error: StoreError) -> None:
+        self.notify(f"Not saved: {error}", severity="error", timeout=10)
+
+    def _load_failed(self, problem: Problem, request: LoadRequest) -> None:
+        settings, answering = self.preferences.settings, self.loads.answering
+        asked = self.preferences.load_request() == request
+        if answering is not None and asked:
+            problem_saving = self.preferences.change(
+                model=answering.model,
+                scheme=answering.scheme,
+                kv=answering.kv,
+                device=answering.device,
+                context_tokens=answering.context_tokens,
+            )
+            if problem_saving:
+                self.notify(problem_saving, severity="warning")
+        if answering is not None:
+            info = self.loads.info
+            kept = f"{info.model} {info.scheme} goes on answering." if info else ""
+            self.notify(
+                f"{problem.message}. {problem.hint}\n{kept}".strip(),
+                title=f"{request.model} {request.scheme} was not loaded",
+                severity="error",
+                timeout=12,
+            )
+            return
+        ways = [Way(key="m", label="Choose a model", result="models")]
+        if settings.scheme != "auto" and settings.scheme != "int4":
+            ways.append(Way(key="4", label="Try int4", result="int4"))
+        ways += [
+            Way(key="r", label="Try again", result="retry"),
+            Way(key="c", label="Close", result=""),
+        ]
+        self.conversation.stop()
+        self.push_screen(
+            Dialog(f"{request.model} was not loaded", problem.message, problem.hint, ways),
+            self._way_out,
+        )
+
+    def _answer_failed(self, message: str, hint: str) -> None:
+        ways = (
+            Way(key="r", label="Answer again", result="regenerate"),
+            Way(key="s", label="Settings", result="settings"),
+            Way(key="c", label="Close", result=""),
+        )
+        self.push_screen(Dialog("The answer ended early", message, hint, ways), self._way_out)
+
+    def _engine_stopped(self, event: EngineStopped) -> None:
+        self.conversation.engine_lost(event.message or "the engine ended")
+        if self.comparison is not None:
+            self.comparison.engine_lost(event.message)
+        if not event.message:
+            return
+        log.error("engine stopped: %s", event.message)
+        self.loads.info = None
+        ways = [Way(key="q", label="Quit", result="quit"), Way(key="c", label="Close", result="")]
+        if self._new_engine is not None:
+            ways.insert(0, Way(key="r", label="Start it again", result="restart"))
+        self.push_screen(
+            Dialog("The engine stopped", event.message, event.hint, ways), self._way_out
+        )
+        self._changed()
+
+    def _way_out(self, result: str | None) -> None:
+        if result == "regenerate":
+            self._chat_screen.action_regenerate()
+        elif result == "settings":
+            self.action_settings()
+        elif result == "models":
+            self.action_models()
+        elif result == "int4":
+            self.set_value("scheme", "int4")
+        elif result == "retry":
+            self.loads.want(self.preferences.load_request(), fetch=True)
+        elif result == "restart" and self._new_engine is not None:
+            self._restart(self._new_engine())
+        elif result == "quit":
+            self.exit()
+
+    def _restart(self, engine: Engine) -> None:
+        self.bridge.stop()
+        self.engine.close()
+        self.engine = self.conversation.engine = engine
+        self.loads.forget(engine)
+        self.bridge = Bridge(self, engine, self.receive)
+        self.bridge.start()
+        self.loads.want(self.preferences.load_request())

@@ -1,0 +1,53 @@
+"""Every action of the app as an entry of the command palette."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from textual.app import SystemCommand
+from textual.screen import Screen
+
+from quantchat.quant.registry import SCHEMES
+from quantchat.tui.screens.chat import ChatScreen
+
+if TYPE_CHECKING:
+    from quantchat.tui.app import QuantchatApp
+
+
+def commands(app: QuantchatApp, screen: Screen[object]) -> Iterable[SystemCommand]:
+    """App-wide actions, then those of the chat, then schemes and themes by name."""
+    if isinstance(screen, ChatScreen):
+        yield SystemCommand("New chat", "Begin an empty conversation (ctrl+n)", screen.action_new)
+        yield SystemCommand(
+            "Answer again", "Regenerate; the old answer is kept (ctrl+r)", screen.action_regenerate
+        )
+        yield SystemCommand(
+            "Continue the answer", "Go on where it stopped (ctrl+g)", screen.action_go_on
+        )
+        yield SystemCommand("Stop", "Stop the answer or the load (escape)", screen.action_stop)
+        yield SystemCommand("Copy the last answer", "As Markdown (f3)", screen.action_copy_answer)
+        yield SystemCommand(
+            "Copy the last code block", "Only the code (f4)", screen.action_copy_block
+        )
+        yield SystemCommand(
+            "Show or hide the meters", "Latency and memory (ctrl+b)", screen.action_toggle_meters
+        )
+        yield SystemCommand(
+            "Conversations", "Open, search, rename, delete (ctrl+l)", app.action_conversations
+        )
+        yield SystemCommand("Models", "Load, fetch or delete a model (ctrl+o)", app.action_models)
+        yield SystemCommand("Settings", "Scheme, sampling, theme (ctrl+s)", app.action_settings)
+        yield SystemCommand("Side by side", "Two schemes, one prompt (ctrl+t)", app.action_compare)
+        for scheme in SCHEMES.values():
+            yield SystemCommand(
+                f"Scheme: {scheme.name}",
+                scheme.summary,
+                lambda name=scheme.name: app.set_value("scheme", name),
+            )
+    for theme in sorted(app.available_themes):
+        yield SystemCommand(
+            f"Theme: {theme}", "Colours of the app", lambda name=theme: app.set_value("theme", name)
+        )
+    yield SystemCommand("Keys", "Every key (f1)", app.action_help)
+    yield SystemCommand("Quit", "Leave quantchat (ctrl+q)", app.exit)

@@ -1,0 +1,50 @@
+"""Models on disk and in the catalog as one list, for the picker and the first start.
+
+Owns nothing but the view: files and transfers belong to `quantchat.hub`, imported when used.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from quantchat.hub.progress import FetchProgress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """A model as a line of the picker."""
+
+    name: str
+    """What loads or fetches it."""
+    title: str
+    size_bytes: int
+    """On disk, or to be fetched; 0 when not known."""
+    on_disk: bool
+    removable: bool = False
+    """Fetched by quantchat, so it may delete it."""
+    parameters: int = 0
+    license: str = ""
+    note: str = ""
+    gated: bool = False
+
+
+class Library(Protocol):
+    """What the app asks of the model store; every method may block and is run in a thread."""
+
+    def rows(self) -> list[ModelRow]:
+        """On disk first, then what can be fetched."""
+
+    def find(self, name: str) -> ModelRow | None:
+        """The row of a name, path or repository id; None when nobody knows it."""
+
+    def fetch(
+        self, name: str, on_progress: Callable[[FetchProgress], None], cancel: threading.Event
+    ) -> None:
+        """Bring it to disk; raises DownloadError, Cancelled."""
+
+    def remove(self, name: str) -> int:
+        """Delete it; the bytes freed."""

@@ -1,0 +1,210 @@
+"""Which model answers in the main slot, and what is on its way there.
+
+Owns the states from "not on disk" to "ready" and the way back to the last choice that worked.
+The old model answers until the new one is ready; the engine sees to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from quantchat.engine.api import Engine
+from quantchat.errors import QuantchatError
+from quantchat.events import Loaded, LoadFailed, LoadProgress, MemoryUse, ModelInfo, Unloaded
+from quantchat.requests import LoadRequest
+from quantchat.tui.control.fetching import FetchJob
+from quantchat.tui.control.library import Library, ModelRow
+
+State: TypeAlias = Literal["idle", "looking", "missing", "fetching", "loading", "ready", "failed"]
+SLOT = "main"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why nothing was loaded, in words."""
+
+    message: str
+    hint: str
+
+
+class Loads:
+    """The main slot. `changed` is called after every step; `failed` when a load did not work."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        library: Library,
+        *,
+        in_thread: Callable[[Callable[[], None]], None],
+        on_loop: Callable[[Callable[[], None]], None],
+        changed: Callable[[], None],
+        failed: Callable[[Problem, LoadRequest], None],
+    ) -> None:
+        self.engine = engine
+        self.library = library
+        self._in_thread = in_thread
+        self._on_loop = on_loop
+        self._changed = changed
+        self._failed = failed
+        self.state: State = "idle"
+        self.info: ModelInfo | None = None
+        self.memory: MemoryUse | None = None
+        self.wanted: LoadRequest | None = None
+        """What is being brought in, or was asked for last."""
+        self.answering: LoadRequest | None = None
+        """The request behind `info`."""
+        self.progress: LoadProgress | None = None
+        self.row: ModelRow | None = None
+        """The wanted model as the library knows it."""
+        self.job: FetchJob | None = None
+        self.problem: Problem | None = None
+        self._load_id = 0
+        self._fetch_missing = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the slot answers."""
+        return self.info is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is on its way."""
+        return self.state in ("looking", "fetching", "loading")
+
+    def want(self, request: LoadRequest, *, fetch: bool = False) -> None:
+        """Bring a model in: look for it, then load it; fetch it first, or say that it is missing."""
+        self._give_up_pending()
+        self._fetch_missing = fetch
+        self.wanted, self.problem = request, None
+        self._set("looking")
+
+        def look() -> None:
+            try:
+                row, problem = self.library.find(request.model), None
+            except QuantchatError as error:
+                row, problem = None, Problem(message=error.message, hint=error.hint)
+            self._on_loop(lambda: self._found(request, row, problem))
+
+        self._in_thread(look)
+
+    def fetch(self) -> None:
+        """Fetch the wanted model, then load it."""
+        if self.wanted is None or self.state not in ("missing", "failed"):
+            return
+        self.job = FetchJob(self.library, self.wanted.model)
+        self.job.start()
+        self.problem = None
+        self._set("fetching")
+
+    def poll(self) -> None:
+        """Look after the running fetch; called a few times a second."""
+        job = self.job
+        if job is None:
+            return
+        if not job.done:
+            self._changed()
+            return
+        self.job = None
+        request = self.wanted
+        assert request is not None
+        if job.error is None and not job.cancelled:
+            self.want(request)
+            return
+        if job.error is not None:
+            self.problem = Problem(message=job.error.message, hint=job.error.hint)
+        else:
+            self.problem = Problem(message="the download was cancelled", hint="")
+        self.wanted = self.answering or request
+        self._set("ready" if self.ready else "missing")
+        if job.error is not None or self.ready:
+            self._failed(self.problem, request)
+
+    def cancel(self) -> bool:
+        """Give up what is on its way; False when nothing is."""
+        if self.state == "fetching" and self.job is not None:
+            self.job.cancel()
+        elif self.state == "loading":
+            self.engine.cancel_load(SLOT)
+        else:
+            return False
+        self._changed()
+        return True
+
+    def take(self, event: LoadProgress | Loaded | LoadFailed | Unloaded) -> None:
+        """An event of the main slot."""
+        if isinstance(event, Unloaded):
+            self.info = self.answering = None
+            self._set("idle")
+            return
+        if event.load_id != self._load_id:
+            return
+        if isinstance(event, LoadProgress):
+            self.progress = event
+            self._changed()
+        elif isinstance(event, Loaded):
+            self.info, self.memory = event.info, event.memory
+            self.answering, self.progress = self.wanted, None
+            self._set("ready")
+        else:
+            self._load_failed(event)
+
+    def forget(self, engine: Engine) -> None:
+        """The engine is gone; go on with a fresh one."""
+        self.engine = engine
+        self.info = self.answering = self.progress = None
+        self._load_id = 0
+        self._set("idle")
+
+    def _found(self, request: LoadRequest, row: ModelRow | None, problem: Problem | None) -> None:
+        if request is not self.wanted or self.state != "looking":
+            return
+        self.row = row
+        if problem is None and row is None:
+            problem = Problem(
+                message=f"no model is called {request.model!r}",
+                hint="choose one from the list (ctrl+o), or give a folder, file or repository id",
+            )
+        if problem is not None:
+            self.problem = problem
+            self._set("ready" if self.ready else "failed")
+            self._failed(problem, request)
+        elif row is not None and not row.on_disk:
+            self._set("missing")
+            if self._fetch_missing:
+                self.fetch()
+        else:
+            self.progress = None
+            try:
+                self._load_id = self.engine.load(request)
+            except QuantchatError as error:
+                self.problem = Problem(message=error.message, hint=error.hint)
+                self._set("failed")
+                self._failed(self.problem, request)
+                return
+            self._set("loading")
+
+    def _load_failed(self, event: LoadFailed) -> None:
+        self.progress = None
+        request = self.wanted
+        assert request is not None
+        if event.cancelled:
+            self.problem = Problem(message="loading was cancelled", hint="ctrl+o chooses a model")
+        else:
+            self.problem = Problem(message=event.message, hint=event.hint)
+        self.wanted = self.answering or request
+        self._set("ready" if self.ready else "failed")
+        self._failed(self.problem, request)
+
+    def _give_up_pending(self) -> None:
+        if self.state == "loading":
+            self._load_id = 0
+            self.engine.cancel_load(SLOT)
+        if self.job is not None:
+            self.job.cancel()
+            self.job = None
+
+    def _set(self, state: State) -> None:
+        self.state = state
+        self._changed()

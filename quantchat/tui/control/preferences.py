@@ -1,0 +1,48 @@
+"""The settings while the app runs: changed one at a time, saved at once."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from quantchat.errors import SettingsError
+from quantchat.requests import LoadRequest
+from quantchat.settings.file import save_settings
+from quantchat.settings.model import Settings
+
+log = logging.getLogger(__name__)
+
+MODEL_KEYS = frozenset({"model", "scheme", "kv", "device", "context_tokens"})
+"""Settings that take effect by loading the model anew."""
+
+
+class Preferences:
+    """Settings and their file."""
+
+    def __init__(self, settings: Settings, path: Path | None) -> None:
+        self.settings = settings
+        self._path = path
+        """None keeps them in memory only."""
+
+    def change(self, **values: object) -> str:
+        """Set values and save; the words of a failed save, or "". Raises SettingsError."""
+        for key, value in values.items():
+            self.settings = self.settings.with_value(key, value)
+        if self._path is None:
+            return ""
+        try:
+            return "; ".join(save_settings(self.settings, self._path))
+        except SettingsError as error:
+            log.warning("settings not saved: %s", error)
+            return str(error)
+
+    def load_request(self) -> LoadRequest:
+        """What the settings ask of the main slot."""
+        settings = self.settings
+        return LoadRequest(
+            model=settings.model,
+            scheme=settings.scheme,
+            kv=settings.kv,
+            device=settings.device,
+            context_tokens=settings.context_tokens,
+        )

@@ -1,0 +1,148 @@
+"""What the app is doing, in words: for the top line, the activity line and the empty screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from textual.content import Content
+from textual.style import Style
+
+from quantchat.events import LoadPhase, LoadProgress
+from quantchat.settings.model import Settings
+from quantchat.tui import figures
+from quantchat.tui.control.conversation import Conversation
+from quantchat.tui.control.loads import Loads
+from quantchat.tui.markup.palette import Palette
+
+PHASES: Mapping[LoadPhase, str] = {
+    "import": "starting the engine",
+    "fetch": "fetching",
+    "read": "reading the file",
+    "quantize": "quantizing",
+    "upload": "moving weights to the device",
+    "warm": "warming up",
+}
+
+
+class Status:
+    """Words about a conversation and the main slot."""
+
+    def __init__(
+        self, loads: Loads, conversation: Conversation, settings: Callable[[], Settings]
+    ) -> None:
+        self._loads = loads
+        self._conversation = conversation
+        self._settings = settings
+
+    def model_state(self) -> str:
+        """What is said in place of the model, or beside it while another one comes."""
+        loads = self._loads
+        wanted = loads.wanted
+        if wanted is None:
+            return "no model"
+        name = f"{wanted.model} {wanted.scheme}" if wanted.scheme != "auto" else wanted.model
+        if loads.busy:
+            return f"→ {name}" if loads.ready else f"loading {name}"
+        if loads.ready:
+            return ""
+        return f"{wanted.model} is not on disk" if loads.state == "missing" else "no model"
+
+    def activity(self) -> tuple[str, float | None]:
+        """What is under way and how far it is; "" when nothing is."""
+        loads = self._loads
+        if loads.state == "fetching":
+            return self._fetching()
+        if loads.state == "loading":
+            return load_text(loads.progress)
+        if loads.state == "looking":
+            return "looking for the model", None
+        answering = self._conversation.answering
+        if answering is not None:
+            if answering.stopping:
+                return "stopping", None
+            prefill = answering.prefill
+            if prefill is not None and prefill.done_tokens < prefill.total_tokens:
+                share = prefill.done_tokens / prefill.total_tokens
+                return f"prefill · {prefill.done_tokens} of {prefill.total_tokens} tokens", share
+        return "", None
+
+    def welcome(self, palette: Palette, width: int) -> Content:
+        """The middle of an empty conversation."""
+        loads = self._loads
+        lines = [Content.styled("◆ quantchat", palette.accent), Content("")]
+        if loads.state == "missing" and loads.row is not None:
+            row = loads.row
+            size = f", {figures.size(row.size_bytes)}" if row.size_bytes else ""
+            licence = f", {row.license}" if row.license else ""
+            lines += [
+                Content.styled(row.title, palette.strong),
+                Content.styled(f"is not on disk yet{size}{licence}", palette.muted),
+                Content(""),
+                _keyed("Enter", "fetches it", palette),
+                _keyed("Ctrl+O", "chooses another model", palette),
+            ]
+        elif loads.ready or loads.busy:
+            lines += [
+                Content.styled("Ask anything. It stays on this machine.", palette.muted),
+                Content(""),
+                _keyed("Ctrl+S", "changes scheme, sampling, theme ", palette),
+                _keyed("Ctrl+T", "puts two schemes side by side   ", palette),
+                _keyed("Ctrl+O", "loads or fetches another model  ", palette),
+                _keyed("F1", "shows every key                 ", palette),
+            ]
+        if loads.problem is not None and not loads.ready:
+            lines += [Content(""), *_words(loads.problem.message, palette.error, width)]
+            lines += _words(loads.problem.hint, palette.muted, width)
+        return _centred(lines)
+
+    def _fetching(self) -> tuple[str, float | None]:
+        job = self._loads.job
+        if job is None or job.progress is None:
+            return "asking for the model · esc cancels", None
+        if job.cancelling:
+            return "cancelling", None
+        progress = job.progress
+        parts = [f"fetching from {progress.source}"]
+        if progress.failed:
+            return f"{progress.source}: {progress.detail}; trying the next source", None
+        if progress.stalled:
+            parts.append("stalled")
+        elif progress.bytes_per_s:
+            parts.append(f"{figures.size(progress.bytes_per_s)}/s")
+        if progress.total_bytes:
+            done, total = figures.size(progress.done_bytes), figures.size(progress.total_bytes)
+            parts.insert(1, f"{done} of {total}")
+        if progress.remaining_s is not None:
+            parts.append(f"{figures.duration(max(1.0, progress.remaining_s))} left")
+        share = progress.done_bytes / progress.total_bytes if progress.total_bytes else None
+        return " · ".join([*parts, "esc cancels"]), share
+
+
+def load_text(progress: LoadProgress | None) -> tuple[str, float | None]:
+    """A load in words, and how far its phase is."""
+    if progress is None:
+        return "starting the engine", None
+    text = PHASES[progress.phase]
+    share = progress.done / progress.total if progress.total else None
+    if progress.phase in ("fetch", "read", "upload") and progress.total >= 2**20:
+        text += f" · {figures.size(progress.done)} of {figures.size(progress.total)}"
+    if progress.detail:
+        text += f" · {progress.detail}"
+    return text, share
+
+
+def _keyed(key: str, text: str, palette: Palette) -> Content:
+    return Content.assemble(
+        Content.styled(key.rjust(6), palette.primary), Content.styled(f"  {text}", palette.muted)
+    )
+
+
+def _words(text: str, style: Style, width: int) -> list[Content]:
+    return Content.styled(text, style).wrap(max(20, min(76, width - 4))) if text else []
+
+
+def _centred(lines: list[Content]) -> Content:
+    widest = max((line.cell_length for line in lines), default=0)
+    return Content("\n").join(
+        Content(" " * ((widest - line.cell_length) // 2)) + line for line in lines
+    )

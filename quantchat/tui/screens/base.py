@@ -1,0 +1,30 @@
+"""What every screen of the app has: the app itself, typed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from textual.screen import ModalScreen, Screen
+
+if TYPE_CHECKING:
+    from quantchat.tui.app import QuantchatApp
+
+Result = TypeVar("Result")
+
+
+class AppScreen(Screen[None]):
+    """A screen that fills the terminal."""
+
+    @property
+    def desk(self) -> QuantchatApp:
+        """The app."""
+        return cast("QuantchatApp", self.app)
+
+
+class AppDialog(ModalScreen[Result]):
+    """A screen above another one."""
+
+    @property
+    def desk(self) -> QuantchatApp:
+        """The app."""
+        return cast("QuantchatApp", self.app)

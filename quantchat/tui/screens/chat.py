@@ -1,0 +1,228 @@
+"""The conversation, its meters, and the place to write: the screen that the app opens with.
+
+Owns the layout and the keys. What is said belongs to `control.conversation`, what is loaded to
+`control.loads`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+
+from quantchat.tui.markup.palette import palette_from
+from quantchat.tui.screens.base import AppScreen
+from quantchat.tui.widgets.bars import Activity, Key, KeyBar, TopBar
+from quantchat.tui.widgets.meters import MeterLine, MeterPanel
+from quantchat.tui.widgets.prompt import Prompt
+from quantchat.tui.widgets.transcript import Transcript
+
+WIDE_COLUMNS = 100
+
+
+def keys(*, enter_sends: bool, answering: bool, stopped: bool) -> list[Key]:
+    """The bottom line, by what can be done now."""
+    enter, newline = ("enter", "^j") if enter_sends else ("^j", "enter")
+    line = [
+        Key(key="esc", text="stop", action="screen.stop")
+        if answering
+        else Key(key=enter, text="send", action="screen.send"),
+        Key(key=newline, text="newline"),
+        Key(key="^r", text="again", action="screen.regenerate"),
+    ]
+    if stopped:
+        line.append(Key(key="^g", text="continue", action="screen.go_on"))
+    return [
+        *line,
+        Key(key="^n", text="new", action="screen.new"),
+        Key(key="^l", text="chats", action="app.conversations"),
+        Key(key="^o", text="models", action="app.models"),
+        Key(key="^s", text="settings", action="app.settings"),
+        Key(key="^t", text="compare", action="app.compare"),
+        Key(key="f1", text="help", action="app.help"),
+        Key(key="f3", text="copy", action="screen.copy_answer"),
+        Key(key="^b", text="meters", action="screen.toggle_meters"),
+        Key(key="^p", text="palette", action="app.command_palette"),
+        Key(key="^q", text="quit", action="app.quit"),
+    ]
+
+
+class ChatScreen(AppScreen):
+    """Conversation at the left, meters at the right, prompt below."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE_COLUMNS, "-wide")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop", "Stop", show=False),
+        Binding("ctrl+r", "regenerate", "Answer again"),
+        Binding("ctrl+g", "go_on", "Continue the answer"),
+        Binding("ctrl+n", "new", "New chat"),
+        Binding("f3", "copy_answer", "Copy the last answer"),
+        Binding("f4", "copy_block", "Copy the last code block"),
+        Binding("alt+left", "flip(-1)", "Previous version of the answer"),
+        Binding("alt+right", "flip(1)", "Next version of the answer"),
+        Binding("ctrl+b", "toggle_meters", "Show or hide the meters", priority=True),
+        Binding("pageup", "page(-1)", "Scroll up", priority=True),
+        Binding("pagedown", "page(1)", "Scroll down", priority=True),
+        Binding("ctrl+home", "to_start", "To the first message", priority=True),
+        Binding("ctrl+end", "to_end", "To the latest message", priority=True),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transcript = Transcript(id="transcript")
+
+    def compose(self) -> ComposeResult:
+        yield TopBar(id="top")
+        with Horizontal(id="middle"):
+            yield self.transcript
+            yield MeterPanel(id="meters")
+        yield Activity(id="activity")
+        yield Prompt(id="prompt", placeholder="Write a message")
+        yield MeterLine(id="meter-line")
+        yield KeyBar(keys(enter_sends=True, answering=False, stopped=False), id="keys")
+
+    @property
+    def prompt(self) -> Prompt:
+        """Where the user writes."""
+        return self.query_one("#prompt", Prompt)
+
+    def on_mount(self) -> None:
+        self.query_one("#activity").display = False
+        self.prompt.focus()
+        self.set_timer(0.01, self.desk.begin)
+        self.set_interval(0.12, self._tick)
+
+    def refresh_state(self) -> None:
+        """Draw what changed beside the conversation itself."""
+        desk = self.desk
+        loads, conversation, settings = desk.loads, desk.conversation, desk.preferences.settings
+        self.prompt.enter_sends = settings.enter_sends
+        self.query_one("#top", TopBar).show(
+            loads.info, desk.status.model_state(), conversation.title
+        )
+        stats = conversation.stats
+        memory = stats.memory if stats else loads.memory
+        metrics = stats.metrics if stats else None
+        self.set_class(not settings.show_meters, "-no-meters")
+        if self.has_class("-wide") and settings.show_meters:
+            self.query_one("#meters", MeterPanel).show(metrics, memory, loads.info)
+        else:
+            self.query_one("#meter-line", MeterLine).show(metrics, memory)
+        last = conversation.last_answer()
+        answering = conversation.answering is not None or conversation.waiting
+        self.query_one("#keys", KeyBar).show(
+            keys(
+                enter_sends=settings.enter_sends,
+                answering=answering or loads.busy,
+                stopped=not answering and last is not None and last.state == "stopped",
+            )
+        )
+        self._tick()
+        if not conversation.path:
+            palette = palette_from(self.app.theme_variables)
+            self.transcript.set_empty(desk.status.welcome(palette, self.transcript.size.width))
+
+    def _tick(self) -> None:
+        text, share = self.desk.status.activity()
+        activity = self.query_one("#activity", Activity)
+        if text or activity.display:
+            activity.show(text, share)
+
+    def on_screen_resume(self) -> None:
+        self.refresh_state()
+
+    def on_resize(self) -> None:
+        if self.is_current:
+            self.call_after_refresh(self.refresh_state)
+
+    def on_prompt_submitted(self, event: Prompt.Submitted) -> None:
+        event.stop()
+        self.action_send()
+
+    def on_transcript_follow_changed(self, event: Transcript.FollowChanged) -> None:
+        self.transcript.border_subtitle = "" if event.following else "^end follows the answer"
+
+    def action_send(self) -> None:
+        """Send what is written; with nothing written, fetch a model that is missing."""
+        desk = self.desk
+        text = self.prompt.text.strip()
+        if desk.loads.state == "missing":
+            desk.loads.fetch()
+        if not text:
+            return
+        if desk.send(text):
+            self.prompt.take()
+            self.transcript.action_scroll_end()
+
+    def action_stop(self) -> None:
+        """Stop the answer, else what is on its way to the slot."""
+        if not self.desk.conversation.stop():
+            self.desk.loads.cancel()
+
+    def action_regenerate(self) -> None:
+        """Answer the last question again."""
+        self.desk.guarded(self.desk.conversation.regenerate)
+
+    def action_go_on(self) -> None:
+        """Continue a stopped answer."""
+        self.desk.guarded(self.desk.conversation.go_on)
+
+    def action_new(self) -> None:
+        """An empty conversation."""
+        self.desk.guarded(self.desk.conversation.new)
+        self.prompt.focus()
+
+    def action_flip(self, step: int) -> None:
+        """Another version of the last answer."""
+        last = self.desk.conversation.last_answer()
+        if last is not None:
+            self.action_version(last.id, step)
+
+    def action_version(self, key: int, step: int) -> None:
+        """Another version of a turn."""
+        self.desk.guarded(lambda: self.desk.conversation.flip(key, step))
+
+    def action_copy_answer(self) -> None:
+        """The last answer to the clipboard."""
+        last = self.desk.conversation.last_answer()
+        if last is not None:
+            self.action_copy_turn(last.id)
+
+    def action_copy_turn(self, key: int) -> None:
+        """A turn to the clipboard, as Markdown."""
+        self.desk.copy_text(self.desk.conversation.text_of(key), "answer")
+
+    def action_copy_block(self) -> None:
+        """The last code block of the last answer to the clipboard."""
+        last = self.desk.conversation.last_answer()
+        if last is not None:
+            self.action_copy_code(last.id, -1)
+
+    def action_copy_code(self, key: int, index: int) -> None:
+        """A code block of a turn to the clipboard."""
+        from quantchat.tui.markup.chunks import code_blocks
+
+        blocks = code_blocks(self.desk.conversation.text_of(key))
+        if blocks and -len(blocks) <= index < len(blocks):
+            self.desk.copy_text(blocks[index], "code")
+        else:
+            self.notify("There is no code in the last answer.")
+
+    def action_toggle_meters(self) -> None:
+        """Show or hide the meters."""
+        self.desk.set_value("show_meters", not self.desk.preferences.settings.show_meters)
+
+    def action_page(self, step: int) -> None:
+        """Scroll the conversation while the prompt has the focus."""
+        transcript = self.transcript
+        transcript.scroll_relative(y=step * max(1, transcript.size.height - 2), animate=False)
+
+    def action_to_start(self) -> None:
+        """To the first message."""
+        self.transcript.action_scroll_home()
+
+    def action_to_end(self) -> None:
+        """To the latest message, and follow it."""
+        self.transcript.action_scroll_end()
