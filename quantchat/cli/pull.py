@@ -45,7 +45,7 @@ def _pull(name: str) -> LocalModel:
     """Fetch in a second thread, so that a signal never cuts a write in two."""
     from quantchat.hub.fetch import fetch
 
-    cancel = threading.Event()
+    cancel, ended = threading.Event(), threading.Event()
     done: list[LocalModel] = []
     failed: list[BaseException] = []
 
@@ -57,16 +57,19 @@ def _pull(name: str) -> LocalModel:
             # Handed over to the main thread, which raises it.
             except BaseException as error:
                 failed.append(error)
+            finally:
+                ended.set()
 
         thread = threading.Thread(target=work, name="quantchat-fetch", daemon=True)
         with _terminate_as_interrupt():
             try:
                 thread.start()
-                while thread.is_alive():
-                    thread.join(0.2)
+                # An interrupted Thread.join takes the thread for ended (before Python 3.13).
+                while not ended.wait(0.2):
+                    pass
             except KeyboardInterrupt:
                 cancel.set()
-                thread.join()
+                ended.wait()
                 raise click.Abort from None
     if failed:
         if isinstance(failed[0], Cancelled):

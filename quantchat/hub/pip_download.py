@@ -141,7 +141,9 @@ def _reason(errors: Path) -> str:
     with errors.open("rb") as file:
         text = file.read(_ERROR_BYTES).decode("utf-8", "replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # pip's last ERROR line is its verdict; the warnings before it name the host that failed.
     verdicts = [line[len("ERROR:") :].strip() for line in lines if line.startswith("ERROR:")]
     reason = verdicts[-1] if verdicts else (lines[-1] if lines else "ended without a word")
+    # pip says "no matching distribution" even where no index could be asked.
+    if any("connection broken by" in line or "Could not fetch URL" in line for line in lines):
+        reason = f"the package index could not be reached ({reason})"
     return _CREDENTIALS.sub("//", reason)[:300]

@@ -94,14 +94,14 @@ def _ways(
             "pip download",
             lambda folder: download_with_pip(command, source, folder, meter=meter, cancel=cancel),
         )
-        return
+    # uv may know of an index that pip was not told of, so this follows a pip that failed too.
     indexes = configured_indexes()
     if indexes:
         yield (
             "reading the package index",
             lambda folder: download_from_index(indexes, source, folder, meter=meter, cancel=cancel),
         )
-    bundled = bundled_pip()
+    bundled = bundled_pip() if pip is None else None
     if bundled is not None:
         spare = bundled
         yield (

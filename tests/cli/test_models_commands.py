@@ -88,7 +88,7 @@ def test_failures_are_two_lines(environment: dict[str, str]) -> None:
     code, out, err = run(environment, "pull", "own/nothing")
     assert (code, out) == (1, "")
     told = err.splitlines()[-2:]
-    assert told[0].startswith("quantchat: own/nothing could not be downloaded: own/nothing does")
+    assert told[0].startswith("quantchat: own/nothing could not be downloaded: 127.0.0.1 does")
     assert told[1].startswith("hint: ")
     assert "Traceback" not in err and "hf_secret" not in err
     code, _, err = run(environment, "pull", "strater")

