@@ -218,7 +218,7 @@ def _warm(model: LoadedModel, cancelled: Callable[[], bool]) -> None:
         rows = torch.arange(min(count, model.pool.page_tokens), device=device)
         batch = Batch(
             torch.zeros_like(rows),
-            rows,
+            rows.to(torch.int32),
             rows,
             count == 1,
             (Span(0, rows.shape[0], rows.shape[0], (0,)),),

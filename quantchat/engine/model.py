@@ -37,10 +37,14 @@ class LoadedModel:
         self.tokenizer = tokenizer
         self.pages = PageAllocator(pool.pages, pool.page_tokens)
         self.max_rows = MAX_ROWS
-        self.steps_ahead = 0
+        self.steps_ahead = 1 if plan.graph else 0
 
     def make_runner(self) -> Runner:
         """The runner that the plan asks for."""
+        if self.plan.graph:
+            from quantchat.engine.graph_runner import GraphRunner
+
+            return GraphRunner(self.decoder, self.pool, context_tokens=self.plan.context_tokens)
         return EagerRunner(self.decoder, self.pool)
 
     def reset_pages(self) -> None:

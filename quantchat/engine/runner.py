@@ -77,8 +77,9 @@ class EagerRunner:
             slots += [
                 pages[p // page_tokens] * page_tokens + p % page_tokens for p in range(start, end)
             ]
-        table = torch.tensor([ids, positions, slots]).to(self.device, non_blocking=True)
-        return Batch(table[0], table[1], table[2], all(c == 1 for _, _, c in parts), tuple(spans))
+        table = torch.tensor([ids, positions, slots]).to(self.device)
+        decode = all(count == 1 for _, _, count in parts)
+        return Batch(table[0], table[1].to(torch.int32), table[2], decode, tuple(spans))
 
     def _sample(self, sequence: Sequence, logits: torch.Tensor) -> int:
         sampling = sequence.sampling

@@ -52,6 +52,8 @@ class ExecutionPlan:
     """Type of the dense copies that CPU linears keep beside their weights for many rows."""
     threads: int
     """Threads of torch's CPU ops."""
+    triton: bool
+    """Our kernels run; else torch's own ops."""
     graph: bool
     """Decode runs in a CUDA graph."""
     dependent_launch: bool

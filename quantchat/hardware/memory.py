@@ -230,13 +230,13 @@ def fit(
 ) -> MemoryFit:
     """All lines of the estimate for one sequence of `context_tokens`, and the verdict.
 
-    `copy_dtype_bytes`: element size of the dense copies of linears and head, 0 without.
+    `copy_dtype_bytes`: element size of the dense copies of linears, 0 without.
     """
     weights = weight_bytes(
         spec, scheme, group_size, dense_bytes=dense_bytes, stored_bytes=stored_bytes
     )
     per_token = kv_bytes_per_token(spec, kv)
-    copies = (spec.linear_parameters + spec.embedding_parameters) * copy_dtype_bytes
+    copies = spec.linear_parameters * copy_dtype_bytes
     peak = load_peak_bytes(spec, scheme, weights + copies, on_gpu=on_gpu)
     usable = int(free_bytes * (1 - RESERVE_SHARE))
 

@@ -110,8 +110,7 @@ def choose_ops(target: OpTarget) -> tuple[OpChoice, ...]:
 
 def _gpu_ops(target: OpTarget) -> tuple[OpChoice, ...]:
     return (
-        *_gpu_linear("linear", target.weights, target),
-        *_gpu_linear("head", target.head, target),
+        *_gpu_linears(target),
         OpChoice(
             op="attention, prefill",
             rows=">1",
@@ -123,6 +122,22 @@ def _gpu_ops(target: OpTarget) -> tuple[OpChoice, ...]:
             ),
         ),
         _gpu_decode_attention(target),
+    )
+
+
+def _gpu_linears(target: OpTarget) -> tuple[OpChoice, ...]:
+    if target.weights != "stored":
+        return (
+            *_gpu_linear("linear", target.weights, target),
+            *_gpu_linear("head", target.head, target),
+        )
+    formats: Mapping[str, WeightFormat] = {"int4": "int4_group", "int8": "int8_channel"}
+    return tuple(
+        choice
+        for name in sorted(target.stored_types)
+        for choice in _gpu_linear(
+            f"linear {name}", formats.get(stored_type(name).route, "dense"), target
+        )
     )
 
 

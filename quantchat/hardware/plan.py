@@ -31,6 +31,8 @@ CONTEXT_FOR_SCHEME = 8192
 """Context that must fit beside the weights before auto takes a wider scheme on a card."""
 CONTEXT_LOWEST = 512
 """Below this, unless the model itself is shorter, a plan is refused."""
+LOWEST_TRITON_SM = 75
+"""First card that our kernels and graphs run on."""
 PAGE_TOKENS_GPU = 16
 PAGE_TOKENS_CPU = 32
 COPY_SHARE = 0.5
@@ -87,6 +89,11 @@ class _Planner:
         default = CONTEXT_DEFAULT_CPU if self.gpu is None else CONTEXT_DEFAULT_GPU
         self.wanted = request.context_tokens or min(spec.context, default)
         self.page = PAGE_TOKENS_CPU if self.gpu is None else PAGE_TOKENS_GPU
+        self.triton = (
+            self.gpu is not None
+            and self.gpu.sm >= LOWEST_TRITON_SM
+            and facts.software.triton is not None
+        )
         self.chunk = 256 if self.gpu is None else 2048 if self.gpu.sm >= 80 else 512
 
     def plan(self) -> ExecutionPlan:
@@ -120,8 +127,9 @@ class _Planner:
             prefill_chunk_tokens=min(self.chunk, context),
             copy_dtype=copy,
             threads=max(1, self.facts.cpu.physical_cores),
-            graph=self.gpu is not None and self.gpu.sm >= 75,
-            dependent_launch=self.gpu is not None and self.gpu.sm >= 90,
+            triton=self.triton,
+            graph=self.triton,
+            dependent_launch=self.triton and self.gpu is not None and self.gpu.sm >= 90,
             ops=self._ops(scheme, group_size, kv, copy),
             reasons=tuple(self.reasons),
             refused=tuple(self.refused),
@@ -183,10 +191,10 @@ class _Planner:
                 "'as stored' runs the blocks of a GGUF file, this model is not one",
                 hint="choose int4, int8 or fp16",
             )
-        if self.gpu is not None:
+        if self.gpu is not None and not self.triton:
             raise PlanError(
-                "'as stored' has no kernel for cards yet",
-                hint="choose int4, int8 or fp16 (encoded anew at load), or the device cpu",
+                "'as stored' needs Triton kernels on a card",
+                hint="choose fp16 (decoded at load), or the device cpu",
             )
         if not runs_as_stored(self.request.stored_types):
             raise PlanError(
@@ -203,6 +211,12 @@ class _Planner:
             )
 
     def _auto_gpu(self) -> Scheme:
+        types = self.request.stored_types
+        if self.triton and self.request.container == "gguf" and runs_as_stored(types):
+            self.reasons.append(
+                f"as stored: the kernels read {self._types(types)}, a wider scheme adds nothing"
+            )
+            return SCHEMES["stored"]
         context = self.request.context_tokens or min(CONTEXT_FOR_SCHEME, self.spec.context)
         kv: KvFormat = "int8" if self.request.kv == "int8" or self._kv_int8_card() else "16bit"
         for name in ("fp16", "int8", "int4"):
@@ -338,15 +352,17 @@ class _Planner:
     def _explain_machine(self) -> None:
         if self.gpu is None:
             return
-        if self.gpu.sm >= 75:
+        if self.triton:
             self.reasons.append("CUDA graph for decode: one launch a token instead of hundreds")
+        elif self.gpu.sm < LOWEST_TRITON_SM:
+            self.refused.append(
+                f"CUDA graph and Triton kernels: need SM {LOWEST_TRITON_SM}, this card is "
+                f"SM {self.gpu.sm}, torch's own ops instead"
+            )
         else:
             self.refused.append(
-                f"CUDA graph and Triton kernels: need SM 75, this card is SM {self.gpu.sm}, "
-                "torch's own ops instead"
+                "CUDA graph and Triton kernels: triton is not installed, torch's own ops instead"
             )
-        if self.facts.software.triton is None:
-            self.refused.append("Triton kernels: triton is not installed, torch's own ops instead")
 
     @staticmethod
     def _types(names: frozenset[str]) -> str:

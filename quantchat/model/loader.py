@@ -73,7 +73,7 @@ def load_decoder(
                 writer.add(name, matrix)
             if name == "head":
                 head_matrix = matrix
-            linears[name] = _linear(ops, matrix)
+            linears[name] = ops.head(matrix.parts[0]) if name == "head" else _linear(ops, matrix)
         if writer is not None:
             writer.commit()
     finally:

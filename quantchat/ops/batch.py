@@ -32,7 +32,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """ids, positions, slots: int64 [T]; block_table: int32 [B, max_pages]; seq_lens: int32 [B]."""
+    """ids, slots: int64 [T]; positions: int32 [T]; block_table: int32 [B, max_pages]; seq_lens: int32 [B]."""
 
     ids: torch.Tensor
     positions: torch.Tensor

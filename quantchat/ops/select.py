@@ -16,7 +16,23 @@ DTYPES = {
 
 
 def make_ops(spec: DecoderSpec, plan: ExecutionPlan) -> TorchOps:
-    """The op set of the plan's device."""
+    """The op set of the plan's device: kernels where the plan runs Triton, else plain torch."""
     copy_dtype = None if plan.copy_dtype is None else DTYPES[plan.copy_dtype]
-    device = torch.device("cpu") if plan.device == "cpu" else torch.device("cuda", plan.gpu_index)
-    return TorchOps(spec, device=device, dtype=DTYPES[plan.compute_dtype], copy_dtype=copy_dtype)
+    if plan.device == "cpu":
+        return TorchOps(
+            spec,
+            device=torch.device("cpu"),
+            dtype=DTYPES[plan.compute_dtype],
+            copy_dtype=copy_dtype,
+        )
+    device = torch.device("cuda", plan.gpu_index)
+    if not plan.triton:
+        return TorchOps(spec, device=device, dtype=DTYPES[plan.compute_dtype])
+    from quantchat.ops.triton_ops import TritonOps
+
+    return TritonOps(
+        spec,
+        device=device,
+        dtype=DTYPES[plan.compute_dtype],
+        dependent_launch=plan.dependent_launch,
+    )

@@ -41,6 +41,12 @@ class TorchOps:
             return cpu_linear(weight, bias, dtype=self.dtype, copy_dtype=self.copy_dtype)
         return DenseLinear(weight.dequantize(self.dtype), bias)
 
+    def head(self, weight: StoredWeight) -> LinearOp:
+        """The op of the output head, which sees few rows: never a copy for many."""
+        if self.device.type == "cpu":
+            return cpu_linear(weight, None, dtype=self.dtype, copy_dtype=None)
+        return self.linear(weight, None)
+
     def embed(self, embedding: Embedding, ids: torch.Tensor) -> torch.Tensor:
         """ids [T] -> the residual stream's first value, float32 [T, C]."""
         return embedding(ids)

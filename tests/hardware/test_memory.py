@@ -193,5 +193,5 @@ def test_copies_are_counted() -> None:
         )
         for size in (0, 4)
     )
-    assert two.copy_bytes == STARTER.parameters * 4
+    assert two.copy_bytes == STARTER.linear_parameters * 4
     assert two.needed_bytes - one.needed_bytes == two.copy_bytes

@@ -253,8 +253,8 @@ def test_stored_is_refused_where_nothing_reads_it() -> None:
     spec = SHAPES["smollm2-135m"]
     stored = dataclasses.replace(STARTER, scheme="stored")
     assert plan(machine(), spec, stored).scheme.name == "stored"
-    with pytest.raises(PlanError, match="no kernel for cards"):
-        plan(machine("H100"), spec, stored)
+    with pytest.raises(PlanError, match="needs Triton"):
+        plan(machine("H100", triton=None), spec, stored)
     with pytest.raises(PlanError, match="GGUF"):
         plan(machine(), spec, PlanRequest(scheme="stored"))
     with pytest.raises(PlanError, match="Q6_K"):
@@ -263,6 +263,13 @@ def test_stored_is_refused_where_nothing_reads_it() -> None:
             spec,
             dataclasses.replace(stored, stored_types=frozenset({"Q6_K", "F32"})),
         )
+
+
+def test_stored_blocks_run_on_a_card() -> None:
+    made = plan(machine("H100"), SHAPES["smollm2-135m"], STARTER)
+    assert made.scheme.name == "stored"
+    assert kernels(made, "linear Q4_1")["1-8"] == "triton w4a16 GEMV"
+    assert kernels(made, "linear Q8_0")["1-8"] == "triton w8a16 GEMV"
 
 
 @pytest.mark.parametrize(("hidden", "group"), [(576, 64), (640, 128), (96, 32)])
