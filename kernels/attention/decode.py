@@ -52,13 +52,6 @@ def _load_vectors(
 
 
 @triton.jit
-def _scores(q, k, USE_DOT: tl.constexpr):
-    if USE_DOT:
-        return tl.dot(q, tl.trans(k))
-    return tl.sum(q[:, None, :] * k[None, :, :], 2)
-
-
-@triton.jit
 def decode_attention_kernel(
     q_ptr,
     k_ptr,
@@ -108,8 +101,11 @@ def decode_attention_kernel(
         page = tl.load(table_ptr + b * table_stride + t // PAGE, mask=m_t, other=0).to(tl.int64)
         vector = (page * PAGE + t % PAGE) * HK + kv_head
         k = _load_vectors(k_ptr, k_params_ptr, vector, d, m_t, D, INT8, DTYPE)
-        scores = _scores(q, k, USE_DOT)
-        scores = tl.where(m_t[None, :], scores * scale_log2, -float("inf"))
+        if USE_DOT:
+            scores = tl.dot(q, tl.trans(k)) * scale_log2
+        else:
+            scores = tl.sum(q[:, None, :] * k[None, :, :], 2) * scale_log2
+        scores = tl.where(m_t[None, :], scores, -float("inf"))
         new_top = tl.maximum(top, tl.max(scores, 1))
         p = tl.exp2(scores - new_top[:, None])
         keep = tl.exp2(top - new_top)

@@ -11,15 +11,22 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._bits import pair_high, pair_low
-from .._launch import check_activation, check_out, launch_options, power_of_2, sm_version
+from .._bits import field_as_float, pair_high, pair_low
+from .._launch import (
+    LOWEST_ASM_SM,
+    check_activation,
+    check_out,
+    launch_options,
+    power_of_2,
+    sm_version,
+)
 from .tiles import MAX_ROWS, Tile, tile_for
 
 
 @triton.jit
-def byte_256(word):
+def byte_256(word, USE_ASM: tl.constexpr):
     """256 + the byte at bits 15 to 22."""
-    return ((word & 0x007F8000) | 0x43800000).to(tl.float32, bitcast=True)
+    return field_as_float(word, 0x007F8000, 0x43800000, USE_ASM)
 
 
 @triton.jit
@@ -42,6 +49,7 @@ def _step(
     M: tl.constexpr,
     MASKED: tl.constexpr,
     BF16: tl.constexpr,
+    USE_ASM: tl.constexpr,
 ):
     p_x = x_ptr + row * (K // 4) + kw
     if MASKED:
@@ -58,10 +66,10 @@ def _step(
     a3 = pair_high(x23, BF16)
     u = w ^ -2139062144  # every byte's sign bit flipped: q + 128, unsigned
     total = -384.0 * ((a0 + a1) + (a2 + a3))
-    total = total + a0 * byte_256(u << 15)
-    total = total + a1 * byte_256(u << 7)
-    total = total + a2 * byte_256(u >> 1)
-    total = total + a3 * byte_256(u >> 9)
+    total = total + a0 * byte_256(u << 15, USE_ASM)
+    total = total + a1 * byte_256(u << 7, USE_ASM)
+    total = total + a2 * byte_256(u >> 1, USE_ASM)
+    total = total + a3 * byte_256(u >> 9, USE_ASM)
     return acc + total
 
 
@@ -80,6 +88,7 @@ def w8a16_gemv_kernel(
     BN: tl.constexpr,
     KW: tl.constexpr,
     BF16: tl.constexpr,
+    USE_ASM: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
     PDL: tl.constexpr,
@@ -101,9 +110,9 @@ def w8a16_gemv_kernel(
         gdc_wait()
     for i in range(0, STEPS - 1):
         w_next = _load_words(w_ptr, n3, kw + (i + 1) * KW, K, TAIL)
-        acc = _step(acc, x_ptr, w, row, rows, kw + i * KW, K, M, False, BF16)
+        acc = _step(acc, x_ptr, w, row, rows, kw + i * KW, K, M, False, BF16, USE_ASM)
         w = w_next
-    acc = _step(acc, x_ptr, w, row, rows, kw + (STEPS - 1) * KW, K, M, TAIL, BF16)
+    acc = _step(acc, x_ptr, w, row, rows, kw + (STEPS - 1) * KW, K, M, TAIL, BF16, USE_ASM)
     total = tl.sum(acc, 2)  # [M, BN]
     total *= tl.load(s_ptr + n, mask=m_n, other=0.0)[None, :]
     if HAS_BIAS:
@@ -126,12 +135,14 @@ def gemv(
     out: torch.Tensor | None = None,
     dependent: bool = False,
     tile: Tile | None = None,
+    use_asm: bool | None = None,
 ) -> torch.Tensor:
     """x [M, K] times int8 weights, plus bias [N] and residual [M, N] -> [M, N]; M <= 8, K % 16 == 0.
 
     x, residual and the result are fp16 or bf16; codes int8 [N, K]; scale fp32 [N]. `out` may be
     `residual`. `dependent` starts it while the kernel before it in the stream still runs (SM 90
-    and up). `tile` is for tuning; by default it follows from the shapes and the card.
+    and up). `tile` and `use_asm` are for tuning and tests; by default they follow from the shapes
+    and the card.
     """
     check_activation(x)
     rows, columns = x.shape
@@ -148,8 +159,9 @@ def gemv(
     if out is None:
         out = torch.empty(rows, outputs, dtype=x.dtype, device=x.device)
     check_out(out, (rows, outputs), x.dtype)
+    sm = sm_version(x.device)
     if tile is None:
-        tile = tile_for(rows, outputs, columns, sm_version(x.device))
+        tile = tile_for(rows, outputs, columns, sm)
     w8a16_gemv_kernel[(triton.cdiv(outputs, tile.outputs),)](
         x.view(torch.int64),
         codes.view(torch.int32),
@@ -164,6 +176,7 @@ def gemv(
         BN=tile.outputs,
         KW=tile.words,
         BF16=x.dtype == torch.bfloat16,
+        USE_ASM=sm >= LOWEST_ASM_SM if use_asm is None else use_asm,
         HAS_BIAS=bias is not None,
         HAS_RESIDUAL=residual is not None,
         PDL=dependent,

@@ -8,10 +8,12 @@ from .gemv import w8a16_gemv_kernel
 from .tiles import tile_for
 
 
-def _gemv(rows: int, outputs: int, columns: int, dtype: str, epilogue: bool, pdl: bool) -> Variant:
+def _gemv(
+    rows: int, outputs: int, columns: int, dtype: str, asm: bool, epilogue: bool, pdl: bool
+) -> Variant:
     tile = tile_for(rows, outputs, columns, 90)
     return Variant(
-        name=f"gemv-{rows}x{outputs}x{columns}-{dtype}-pdl{pdl:d}",
+        name=f"gemv-{rows}x{outputs}x{columns}-{dtype}-asm{asm:d}-pdl{pdl:d}",
         kernel=w8a16_gemv_kernel,
         signature={
             "x_ptr": "*i64",
@@ -29,6 +31,7 @@ def _gemv(rows: int, outputs: int, columns: int, dtype: str, epilogue: bool, pdl
             "BN": tile.outputs,
             "KW": tile.words,
             "BF16": dtype == "bf16",
+            "USE_ASM": asm,
             "HAS_BIAS": epilogue,
             "HAS_RESIDUAL": epilogue,
             "PDL": pdl,
@@ -56,10 +59,10 @@ def _dequantize(dtype: str) -> Variant:
 def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
-        _gemv(1, 128256, 4096, "bf16", False, False),
-        _gemv(1, 4096, 14336, "fp16", True, True),
-        _gemv(2, 49152, 576, "fp16", False, False),
-        _gemv(7, 1536, 8960, "bf16", True, False),
+        _gemv(1, 128256, 4096, "bf16", True, False, False),
+        _gemv(1, 4096, 14336, "fp16", True, True, True),
+        _gemv(2, 49152, 576, "fp16", False, False, False),
+        _gemv(7, 1536, 8960, "bf16", True, True, False),
         _dequantize("fp16"),
         _dequantize("bf16"),
     )

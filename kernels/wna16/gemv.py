@@ -2,7 +2,7 @@
 
 y = sum_g scale * sum_k x (q - 8) + (offset + 8 scale) * sum_k x, so that what cancels is small.
 fp16 activations multiply as packed pairs (four products a lane and word in fp16, fp32 across
-words); the plain path, for bf16, other cards and the interpreter, is fp32 throughout.
+words); bf16 activations, other cards and the interpreter go by fp32 throughout.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._bits import pair_high, pair_low
+from .._bits import field_as_float, pair_high, pair_low
 from .._launch import (
     LOWEST_ASM_SM,
     check_activation,
@@ -74,15 +74,15 @@ _QUARTER_SUM = tl.constexpr("""
 
 
 @triton.jit
-def nibble_256(word):
+def nibble_256(word, USE_ASM: tl.constexpr):
     """256 + the nibble at bits 15 to 18."""
-    return ((word & 0x00078000) | 0x43800000).to(tl.float32, bitcast=True)
+    return field_as_float(word, 0x00078000, 0x43800000, USE_ASM)
 
 
 @triton.jit
-def nibble_16(word):
+def nibble_16(word, USE_ASM: tl.constexpr):
     """16 + the nibble at bits 19 to 22."""
-    return ((word & 0x00780000) | 0x41800000).to(tl.float32, bitcast=True)
+    return field_as_float(word, 0x00780000, 0x41800000, USE_ASM)
 
 
 @triton.jit
@@ -140,7 +140,7 @@ def _load_plane(
 @triton.jit
 def _accumulate(acc, w, s, o, x0, x1, x2, x3, BF16: tl.constexpr, USE_ASM: tl.constexpr):
     """acc [M, BN, G, W] plus every word's share of the row's sum."""
-    if USE_ASM:
+    if USE_ASM and not BF16:
         q0, q1, q2, q3 = tl.inline_asm_elementwise(
             _UNPACK, "=&r,=&r,=&r,=&r,r", [w], (tl.int32, tl.int32, tl.int32, tl.int32), True, 1
         )
@@ -166,14 +166,14 @@ def _accumulate(acc, w, s, o, x0, x1, x2, x3, BF16: tl.constexpr, USE_ASM: tl.co
     w4 = w >> 1
     w6 = w >> 9
     product = -264.0 * at_256 - 24.0 * at_16
-    product = product + a0 * nibble_256(w0)
-    product = product + a2 * nibble_256(w2)
-    product = product + b0 * nibble_256(w4)
-    product = product + b2 * nibble_256(w6)
-    product = product + a1 * nibble_16(w0)
-    product = product + a3 * nibble_16(w2)
-    product = product + b1 * nibble_16(w4)
-    product = product + b3 * nibble_16(w6)
+    product = product + a0 * nibble_256(w0, USE_ASM)
+    product = product + a2 * nibble_256(w2, USE_ASM)
+    product = product + b0 * nibble_256(w4, USE_ASM)
+    product = product + b2 * nibble_256(w6, USE_ASM)
+    product = product + a1 * nibble_16(w0, USE_ASM)
+    product = product + a3 * nibble_16(w2, USE_ASM)
+    product = product + b1 * nibble_16(w4, USE_ASM)
+    product = product + b3 * nibble_16(w6, USE_ASM)
     return acc + product * s + (at_256 + at_16) * (o + 8.0 * s)
 
 
@@ -309,7 +309,7 @@ def gemv(
     if tile is None:
         tile = tile_for(rows, outputs, columns, group_size, sm)
     if use_asm is None:
-        use_asm = sm >= LOWEST_ASM_SM and not bf16
+        use_asm = sm >= LOWEST_ASM_SM
     wna16_gemv_kernel[(triton.cdiv(outputs, tile.outputs),)](
         x.view(torch.int32),
         words,
