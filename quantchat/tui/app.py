@@ -15,6 +15,7 @@ from typing import ClassVar
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.theme import Theme
 
 from quantchat import paths
 from quantchat.engine.api import Engine
@@ -70,6 +71,7 @@ class QuantchatApp(App[None]):
         new_engine: Callable[[], Engine] | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
+        self._theme_now: Theme | None = None
         super().__init__()
         self.engine = engine
         self.chats = chats
@@ -101,6 +103,14 @@ class QuantchatApp(App[None]):
         self.status = Status(self.loads, self.conversation, lambda: self.preferences.settings)
         self.bridge = Bridge(self, engine, self.receive)
         self._begun = False
+        self._gathering = False
+
+    @property
+    def current_theme(self) -> Theme:
+        """The theme, without building the table of all themes for every painted row."""
+        if self._theme_now is None or self._theme_now.name != self.theme:
+            self._theme_now = super().current_theme
+        return self._theme_now
 
     def get_default_screen(self) -> Screen[None]:
         """The chat."""
@@ -149,7 +159,15 @@ class QuantchatApp(App[None]):
         self.animation_level = "full" if settings.animations else "none"
 
     def receive(self, items: Sequence[Item]) -> None:
-        """Pass on what the engine said."""
+        """Pass on what the engine said, and draw what follows from it once."""
+        self._gathering = True
+        try:
+            self._pass_on(items)
+        finally:
+            self._gathering = False
+            self._changed()
+
+    def _pass_on(self, items: Sequence[Item]) -> None:
         for item in items:
             if isinstance(item, EngineStopped):
                 self._engine_stopped(item)
@@ -291,6 +309,8 @@ class QuantchatApp(App[None]):
         self.loads.poll()
 
     def _changed(self) -> None:
+        if self._gathering:
+            return
         if self.is_running and self._chat_screen.is_mounted and self._chat_screen.is_current:
             self._chat_screen.refresh_state()
 

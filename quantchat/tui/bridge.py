@@ -21,10 +21,10 @@ from quantchat.tui.messages import Item, TokenRun
 log = logging.getLogger(__name__)
 
 SHORTEST_S = 1 / 16
-LONGEST_S = 0.5
+LONGEST_S = 0.3
 DEAR_S = 0.030
-"""A flush that takes longer than this makes the next one wait longer."""
-SHARE = 0.10
+"""A flush that takes more CPU time than this makes the next one wait longer."""
+SHARE = 0.15
 """Part of the time that drawing may take once flushes are dear."""
 
 
@@ -94,7 +94,7 @@ class Bridge:
 
     @property
     def flush_p99_ms(self) -> float:
-        """Time of a flush with its drawing, 99th percentile of the last 512."""
+        """CPU time of a flush with its drawing, 99th percentile of the last 512."""
         costs = sorted(self._costs)
         return costs[int(0.99 * (len(costs) - 1))] * 1e3 if costs else 0.0
 
@@ -105,7 +105,7 @@ class Bridge:
         if not events:
             self.start()
             return
-        began = time.perf_counter()
+        began = time.thread_time()
         self.flushes += 1
         try:
             self._receive(gather(events))
@@ -118,7 +118,7 @@ class Bridge:
                 self._drawn()
 
     def _drawn(self) -> None:
-        cost_s = time.perf_counter() - self._flush_began
+        cost_s = time.thread_time() - self._flush_began
         self._costs.append(cost_s)
         if cost_s > DEAR_S:
             self.interval_s = min(LONGEST_S, max(self.interval_s, cost_s / SHARE))

@@ -6,6 +6,7 @@ Owns the layout and the keys. What is said belongs to `control.conversation`, wh
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -20,6 +21,7 @@ from quantchat.tui.widgets.prompt import Prompt
 from quantchat.tui.widgets.transcript import Transcript
 
 WIDE_COLUMNS = 100
+METERS_EVERY_S = 0.24
 
 
 def keys(*, enter_sends: bool, answering: bool, stopped: bool) -> list[Key]:
@@ -72,6 +74,7 @@ class ChatScreen(AppScreen):
     def __init__(self) -> None:
         super().__init__()
         self.transcript = Transcript(id="transcript")
+        self._metered_s = 0.0
 
     def compose(self) -> ComposeResult:
         yield TopBar(id="top")
@@ -102,14 +105,8 @@ class ChatScreen(AppScreen):
         self.query_one("#top", TopBar).show(
             loads.info, desk.status.model_state(), conversation.title
         )
-        stats = conversation.stats
-        memory = stats.memory if stats else loads.memory
-        metrics = stats.metrics if stats else None
         self.set_class(not settings.show_meters, "-no-meters")
-        if self.has_class("-wide") and settings.show_meters:
-            self.query_one("#meters", MeterPanel).show(metrics, memory, loads.info)
-        else:
-            self.query_one("#meter-line", MeterLine).show(metrics, memory)
+        self._show_meters()
         last = conversation.last_answer()
         answering = conversation.answering is not None or conversation.waiting
         self.query_one("#keys", KeyBar).show(
@@ -123,6 +120,21 @@ class ChatScreen(AppScreen):
         if not conversation.path:
             palette = palette_from(self.app.theme_variables)
             self.transcript.set_empty(desk.status.welcome(palette, self.transcript.size.width))
+
+    def _show_meters(self) -> None:
+        """Draw the figures, at most four times a second while they move."""
+        now = time.monotonic()
+        conversation, loads = self.desk.conversation, self.desk.loads
+        if conversation.answering is not None and now - self._metered_s < METERS_EVERY_S:
+            return
+        self._metered_s = now
+        stats = conversation.stats
+        memory = stats.memory if stats else loads.memory
+        metrics = stats.metrics if stats else None
+        if self.has_class("-wide"):
+            self.query_one("#meters", MeterPanel).show(metrics, memory, loads.info)
+        else:
+            self.query_one("#meter-line", MeterLine).show(metrics, memory)
 
     def _tick(self) -> None:
         text, share = self.desk.status.activity()

@@ -6,6 +6,8 @@ Draws what the engine measured; owns no measurement. Names follow the serving fi
 from __future__ import annotations
 
 from textual.content import Content
+from textual.geometry import Region
+from textual.strip import Strip
 
 from quantchat.events import MemoryUse, Metrics, ModelInfo
 from quantchat.tui import figures
@@ -23,23 +25,43 @@ class MeterPanel(Painted):
         self._metrics: Metrics | None = None
         self._memory: MemoryUse | None = None
         self._info: ModelInfo | None = None
+        self._lines: list[Content] = []
 
     def show(
         self, metrics: Metrics | None, memory: MemoryUse | None, info: ModelInfo | None
     ) -> None:
-        """New figures; None where there are none yet."""
-        if (metrics, memory, info) != (self._metrics, self._memory, self._info):
-            self._metrics, self._memory, self._info = metrics, memory, info
-            self.refresh()
+        """New figures; None where there are none yet. Only rows that changed are painted."""
+        if (metrics, memory, info) == (self._metrics, self._memory, self._info):
+            return
+        self._metrics, self._memory, self._info = metrics, memory, info
+        old, self._lines = self._lines, self._draw()
+        for y in range(max(len(old), len(self._lines))):
+            if y >= len(old) or y >= len(self._lines) or not old[y].is_same(self._lines[y]):
+                self.refresh(Region(0, y + self.gutter.top, self.outer_size.width, 1))
 
-    def render(self) -> Content:
-        """Groups with a heading each."""
-        palette, width = self.palette, max(20, self.size.width - 2)
+    def on_resize(self) -> None:
+        """The bars fill the width."""
+        self._lines = self._draw()
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """One row."""
+        width, base = self.size.width, self.palette.base
+        line = self._lines[y] if y < len(self._lines) else Content("")
+        strip = Strip(line.render_segments(base))
+        return strip.adjust_cell_length(width, base.rich_style)
+
+    def _repaint(self, _: object) -> None:
+        super()._repaint(_)
+        self._lines = self._draw()
+
+    def _draw(self) -> list[Content]:
+        palette, width = self.palette, max(20, self.size.width)
         lines = latency_lines(self._metrics, width, palette)
         lines += memory_lines(self._metrics, self._memory, width, palette)
         if self._info is not None:
             lines += model_lines(self._info, width, palette)
-        return Content("\n").join(Content(" ") + line for line in lines)
+        return lines
 
 
 class MeterLine(Painted):

@@ -18,6 +18,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
+from textual.widget import Widget
 
 from quantchat.tui.markup.palette import Palette, palette_from
 from quantchat.tui.widgets.turn import ACTION, DrawnTurn, Turn
@@ -251,15 +252,22 @@ class Transcript(ScrollView, can_focus=True):
             del self._strips[row]
         if len(self._strips) > 4000:
             self._strips.clear()
-        if total != self.virtual_size.height or self.size.width != self.virtual_size.width:
-            self._moving = True
-            self.virtual_size = Size(self.size.width, total)
-            self._moving = False
-            if self.follow:
-                self._to_end()
-            self.refresh()
-        else:
-            self.refresh_lines(from_row, max(1, total - from_row))
+        grown = total != self.virtual_size.height
+        if grown or self.size.width != self.virtual_size.width:
+            self._resize_content(Size(self.size.width, total))
+        if grown and self.follow:
+            self._to_end()
+        self.refresh_lines(from_row, max(self.size.height, total - from_row))
+
+    def _resize_content(self, size: Size) -> None:
+        """Set the virtual size without laying out the screen: only the scrollbar depends on it.
+
+        Through the reactive every new line would cost a layout and two more paints of all rows.
+        """
+        self.set_reactive(Widget.virtual_size, size)
+        self._scroll_update(size)
+        if self.scroll_y > self.max_scroll_y:
+            self._to_end()
 
     def _to_end(self) -> None:
         self._moving = True
