@@ -25,12 +25,13 @@ from quantchat.hardware.probe import probe
 from quantchat.hub.local import resolve
 from quantchat.model.decoder import Decoder
 from quantchat.model.families import ModelSource, open_model
-from quantchat.model.loader import load_decoder
+from quantchat.model.loader import LoadedDecoder, OnProgress, load_decoder
 from quantchat.model.packed_cache import PackedCache
 from quantchat.model.weights import WeightRecipe
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.select import make_ops
+from quantchat.ops.torch_ops import TorchOps
 from quantchat.requests import LoadRequest
 from quantchat.tokenizer import Tokenizer, from_folder, from_gguf
 
@@ -71,7 +72,7 @@ def load_model(
         try:
             decoder, notes, from_cache = _decoder(source, plan, report, cancelled, shared)
             report("warm", 0, 1, "")
-            pool = _pool(decoder, plan)
+            pool = build_pool(decoder, plan)
             model = LoadedModel(
                 info=_info(
                     request, local.name, local.path, decoder, plan, notes, from_cache, started_s
@@ -135,18 +136,10 @@ def _decoder(
     if known is not None:
         return known, ("weights shared with the other slot",), True
     ops = make_ops(source.spec, plan)
-    recipe = WeightRecipe(
-        scheme=plan.scheme, group_size=plan.group_size, dtype=ops.dtype, device=ops.device
-    )
-    cache = None
-    if plan.scheme.rounding != "none":
-        cache = PackedCache(paths.packed_dir(), identity, plan.scheme.name, plan.group_size)
-    loaded = load_decoder(
+    loaded = build_decoder(
         source,
+        plan,
         ops,
-        recipe,
-        context_tokens=plan.context_tokens,
-        cache=cache,
         on_progress=lambda phase, done, total: report(phase, done, total, plan.scheme.title),
         cancelled=cancelled,
     )
@@ -154,7 +147,38 @@ def _decoder(
     return loaded.decoder, loaded.notes, loaded.from_cache
 
 
-def _pool(decoder: Decoder, plan: ExecutionPlan) -> KvPool:
+def build_decoder(
+    source: ModelSource,
+    plan: ExecutionPlan,
+    ops: TorchOps,
+    *,
+    on_progress: OnProgress,
+    cancelled: Callable[[], bool],
+) -> LoadedDecoder:
+    """Read, round and place the plan's weights, out of the packed cache where they are in it.
+
+    `ops` may compute in another type than the plan's, as the float32 reference does.
+    """
+    recipe = WeightRecipe(
+        scheme=plan.scheme, group_size=plan.group_size, dtype=ops.dtype, device=ops.device
+    )
+    cache = None
+    if cache_used(plan):
+        identity = source.checkpoint.identity()
+        cache = PackedCache(paths.packed_dir(), identity, plan.scheme.name, plan.group_size)
+    return load_decoder(
+        source,
+        ops,
+        recipe,
+        context_tokens=plan.context_tokens,
+        cache=cache,
+        on_progress=on_progress,
+        cancelled=cancelled,
+    )
+
+
+def build_pool(decoder: Decoder, plan: ExecutionPlan) -> KvPool:
+    """Cache memory for the plan's context, in the decoder's type where KV is 16-bit."""
     pages = -(-plan.context_tokens // plan.page_tokens) + 1
     return KvPool(
         decoder.spec,
