@@ -22,7 +22,7 @@ from .._launch import (
     sm_version,
 )
 from .pack import GROUP_SIZES
-from .tiles import MAX_ROWS, Tile, tile_for
+from .tiles import MAX_ROWS, DotTile, Tile, tile_for
 
 # (q - 8) / 16 of every nibble by magic exponents: 64 + q / 16 below, 4 + q / 16 above.
 _UNPACK = tl.constexpr("""
@@ -276,7 +276,7 @@ def gemv(
     residual: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
     dependent: bool = False,
-    tile: Tile | None = None,
+    tile: Tile | DotTile | None = None,
     use_asm: bool | None = None,
 ) -> torch.Tensor:
     """x [M, K] times int4 group weights, plus bias [N] and residual [M, N] -> [M, N]; M <= 8.
@@ -310,6 +310,11 @@ def gemv(
         tile = tile_for(rows, outputs, columns, group_size, sm)
     if use_asm is None:
         use_asm = sm >= LOWEST_ASM_SM
+    if isinstance(tile, DotTile):
+        from .dot import launch
+
+        launch(x, words, scale, offset, group_size, bias, residual, out, tile, use_asm)
+        return out
     wna16_gemv_kernel[(triton.cdiv(outputs, tile.outputs),)](
         x.view(torch.int32),
         words,

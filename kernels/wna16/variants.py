@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .._variants import POINTEE, Variant
 from .dequantize import wna16_dequantize_kernel
+from .dot import wna16_dot_kernel
 from .gemv import wna16_gemv_kernel
-from .tiles import tile_for
+from .tiles import Tile, tile_for
 
 _CASES = (
     # rows, outputs, columns, group size, dtype, asm, bias and residual
@@ -27,7 +28,8 @@ def _gemv(
     epilogue: bool,
     pdl: bool,
 ) -> Variant:
-    tile = tile_for(rows, outputs, columns, group, 90)
+    tile = tile_for(rows, outputs, columns, group, 75)
+    assert isinstance(tile, Tile)
     return Variant(
         name=f"gemv-{rows}x{outputs}x{columns}-g{group}-{dtype}-asm{asm:d}-pdl{pdl:d}",
         kernel=wna16_gemv_kernel,
@@ -75,11 +77,44 @@ def _dequantize(group: int, dtype: str) -> Variant:
     )
 
 
+def _dot(columns: int, group: int, dtype: str, outputs: int, warps: int) -> Variant:
+    return Variant(
+        name=f"dot-{columns}-g{group}-{dtype}-{outputs}",
+        kernel=wna16_dot_kernel,
+        signature={
+            "x_ptr": "*i32",
+            "w_ptr": "*i32",
+            "s_ptr": "*fp16",
+            "o_ptr": "*fp16",
+            "bias_ptr": POINTEE[dtype],
+            "residual_ptr": POINTEE[dtype],
+            "y_ptr": POINTEE[dtype],
+            "rows": "i32",
+            "N": "i32",
+        },
+        constexprs={
+            "K": columns,
+            "GROUP": group,
+            "MP": 16,
+            "BN": outputs,
+            "KW": 64,
+            "BF16": dtype == "bf16",
+            "USE_ASM": True,
+            "HAS_BIAS": True,
+            "HAS_RESIDUAL": True,
+        },
+        warps=warps,
+        lowest_sm=80,
+    )
+
+
 def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
         *(_gemv(*case, pdl=False) for case in _CASES),
         _gemv(*_CASES[0], pdl=True),
+        _dot(4096, 128, "bf16", 32, 2),
+        _dot(576, 64, "fp16", 32, 2),
         _dequantize(32, "fp16"),
         _dequantize(128, "bf16"),
     )
