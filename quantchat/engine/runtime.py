@@ -204,10 +204,14 @@ class Runtime:
             self._take(sequence, token)
 
     def _decode(self, step: DecodeStep) -> None:
+        running = self._scheduler.running
         for sequence in step.sequences:
-            if not self._scheduler.reserve(sequence, self._runner_length(sequence)):
+            # Making room for one may have sent another back to the queue.
+            if sequence in running and not self._scheduler.reserve(
+                sequence, self._runner_length(sequence)
+            ):
                 self._finish(sequence, "context")
-        live = tuple(s for s in step.sequences if s.finish is None and s in self._scheduler.running)
+        live = tuple(s for s in step.sequences if s.finish is None and s in running)
         pairs = self._runner.decode(live) if live else self._runner.flush()
         for pair in pairs:
             self._take(*pair)

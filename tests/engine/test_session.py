@@ -1,0 +1,291 @@
+"""The real engine on tiny models: answers, cancel, reuse, overflow, swaps, failures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import factory
+import pytest
+
+from quantchat.engine.session import Session
+from quantchat.events import (
+    Done,
+    EngineStopped,
+    Event,
+    Failed,
+    Loaded,
+    LoadFailed,
+    LoadProgress,
+    Notice,
+    Started,
+    Token,
+    Unloaded,
+)
+from quantchat.requests import ChatRequest, LoadRequest, Message, Sampling
+
+GREEDY = Sampling(temperature=0)
+LONG = Sampling(temperature=1.5, top_p=1, seed=3)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A llama of a few thousand weights with a tokenizer."""
+    return factory.write_hf(tmp_path_factory.mktemp("tiny"), "llama", max_position_embeddings=256)
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    made = Session()
+    yield made
+    made.close()
+
+
+class Log:
+    """Waits for events and keeps them all."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.events: list[Event] = []
+
+    def until(self, wanted: Callable[[Event], bool], timeout_s: float = 60) -> Event:
+        deadline_s = time.monotonic() + timeout_s
+        while time.monotonic() < deadline_s:
+            for event in (fresh := self.session.wait(0.2)):
+                self.events.append(event)
+            for event in fresh:
+                if wanted(event):
+                    return event
+        raise AssertionError(f"it did not come; last: {self.events[-3:]}")
+
+    def load(self, **wish: object) -> Loaded:
+        load_id = self.session.load(LoadRequest(**wish))  # type: ignore[arg-type]
+        event = self.until(lambda e: isinstance(e, Loaded | LoadFailed) and e.load_id == load_id)
+        assert isinstance(event, Loaded), event
+        return event
+
+    def ask(
+        self, *turns: str, sampling: Sampling = GREEDY, max_tokens: int = 12, **more: object
+    ) -> Done:
+        request_id = self.session.chat(
+            chat(*turns, sampling=sampling, max_tokens=max_tokens, **more)
+        )
+        event = self.until(lambda e: isinstance(e, Done | Failed) and e.request_id == request_id)
+        assert isinstance(event, Done), event
+        return event
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def chat(
+    *turns: str, sampling: Sampling = GREEDY, max_tokens: int = 12, **more: object
+) -> ChatRequest:
+    roles = ("user", "assistant")
+    messages = tuple(Message(roles[i % 2], text) for i, text in enumerate(turns))
+    return ChatRequest(messages=messages, sampling=sampling, max_tokens=max_tokens, **more)  # type: ignore[arg-type]
+
+
+def test_an_answer_streams_and_adds_up(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    loaded = log.load(model=str(tiny), context_tokens=128)
+    assert loaded.info.weight_bytes > 0 and loaded.info.architecture == "llama"
+    assert log.of(LoadProgress)
+    done = log.ask("hello there", sampling=LONG)
+    tokens = [e for e in log.of(Token) if isinstance(e, Token)]
+    assert 0 < len(tokens) <= 12
+    assert [t.index for t in tokens] == list(range(len(tokens)))
+    assert done.text.startswith("".join(t.text for t in tokens))
+    assert done.metrics.completion_tokens == len(tokens)
+    assert done.metrics.ttft_s > 0 and done.metrics.prefill_s > 0
+    assert done.memory.kv_reserved_bytes > 0
+    assert [t.time_s for t in tokens] == sorted(t.time_s for t in tokens)
+
+
+def test_the_same_seed_gives_the_same_text_and_greedy_too(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), context_tokens=128)
+    assert log.ask("a b c", sampling=LONG).text == log.ask("a b c", sampling=LONG).text
+    assert log.ask("a b c").text == log.ask("a b c").text
+    texts = {log.ask("a b c", sampling=replace(LONG, seed=s)).text for s in range(6)}
+    assert len(texts) > 1
+
+
+def test_the_next_turn_computes_only_what_is_new(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), context_tokens=256)
+    prompt = "word " * 30
+    first = log.ask(prompt, sampling=LONG)
+    again = log.ask(prompt, sampling=LONG)
+    assert first.metrics.cached_tokens == 0
+    assert again.metrics.cached_tokens >= first.metrics.prompt_tokens // 32 * 32 - 32 > 0
+    assert again.text == first.text
+    following = log.ask(prompt, first.text, "and now", sampling=LONG)
+    assert following.metrics.cached_tokens >= again.metrics.cached_tokens
+
+
+def test_cancel_keeps_what_was_written(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), context_tokens=256)
+    request_id = session.chat(chat("go on", sampling=LONG, max_tokens=0))
+    log.until(lambda e: isinstance(e, Token) and e.index >= 2)
+    session.cancel(request_id)
+    done = log.until(lambda e: isinstance(e, Done | Failed) and e.request_id == request_id)
+    assert isinstance(done, Done)
+    # A random model may have met its end-of-turn or its limit before the cancel came.
+    assert done.finish_reason in ("cancelled", "stop", "context")
+    tokens = [e for e in log.of(Token) if isinstance(e, Token)]
+    assert done.text.startswith("".join(t.text for t in tokens))
+    assert log.ask("still there?").metrics.completion_tokens >= 0
+
+
+def test_a_full_context_ends_the_answer_and_says_so(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), context_tokens=64)
+    reasons = {
+        log.ask("x", sampling=replace(LONG, seed=s), max_tokens=0).finish_reason for s in range(8)
+    }
+    assert "context" in reasons
+
+
+def test_old_turns_go_with_a_notice(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), context_tokens=96)
+    log.ask(*["some words that fill the context up"] * 9, sampling=LONG, max_tokens=4)
+    assert [e for e in log.of(Notice) if isinstance(e, Notice) and e.kind == "context"]
+
+
+def test_a_prompt_that_cannot_fit_fails_and_the_engine_lives(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), context_tokens=64)
+    request_id = session.chat(chat("many words " * 100))
+    failed = log.until(lambda e: isinstance(e, Failed) and e.request_id == request_id)
+    assert isinstance(failed, Failed) and "tokens" in failed.message and failed.hint
+    assert isinstance(log.ask("short"), Done)
+
+
+def test_stop_strings_end_the_answer(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), context_tokens=128)
+    whole = log.ask("abc", sampling=LONG, max_tokens=20).text
+    middle = whole[len(whole) // 2 : len(whole) // 2 + 2]
+    cut = log.ask("abc", sampling=LONG, max_tokens=20, stop=(middle,))
+    assert cut.finish_reason == "stop"
+    assert cut.text == whole[: whole.index(middle)]
+
+
+def test_answers_written_together_equal_answers_written_alone(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), context_tokens=256)
+    prompts = ["one", "two two", "three three three " * 9]
+    alone = [log.ask(p, sampling=LONG, max_tokens=16).text for p in prompts]
+    ids = [session.chat(chat(p, sampling=LONG, max_tokens=16)) for p in prompts]
+    together: dict[int, str] = {}
+    while len(together) < len(ids):
+        done = log.until(lambda e: isinstance(e, Done) and e.request_id in ids)
+        assert isinstance(done, Done)
+        for event in log.events:
+            if isinstance(event, Done) and event.request_id in ids:
+                together[event.request_id] = event.text
+    assert [together[i] for i in ids] == alone
+
+
+def test_more_answers_than_pages_are_all_finished(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), context_tokens=96)
+    ids = [session.chat(chat(f"p{i}", sampling=LONG, max_tokens=30)) for i in range(4)]
+    done: dict[int, Done] = {}
+    deadline_s = time.monotonic() + 60
+    while len(done) < 4 and time.monotonic() < deadline_s:
+        for event in session.wait(0.2):
+            assert not isinstance(event, Failed), event
+            if isinstance(event, Done):
+                done[event.request_id] = event
+    # A sequence sent back computes its tokens in another batch, so texts may differ in near ties.
+    assert all(
+        done[i].metrics.completion_tokens == 30 or done[i].finish_reason == "stop" for i in ids
+    )
+
+
+def test_a_new_scheme_takes_over_and_two_slots_answer(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), scheme="fp16", context_tokens=128)
+    swapped = log.load(model=str(tiny), scheme="int8", context_tokens=128)
+    assert swapped.info.scheme == "int8"
+    assert log.ask("hello").text is not None
+    log.load(slot="left", model=str(tiny), scheme="fp16", context_tokens=128)
+    log.load(slot="right", model=str(tiny), scheme="int4", context_tokens=128)
+    ids = {session.chat(replace(chat("hi"), slot=slot)) for slot in ("left", "right")}
+    while ids:
+        log.until(lambda e: isinstance(e, Done))
+        ids -= {e.request_id for e in log.events if isinstance(e, Done)}
+    session.unload("left")
+    log.until(lambda e: isinstance(e, Unloaded) and e.slot == "left")
+    request_id = session.chat(replace(chat("hi"), slot="left"))
+    failed = log.until(lambda e: isinstance(e, Failed) and e.request_id == request_id)
+    assert isinstance(failed, Failed) and "no model" in failed.message
+
+
+def test_packed_weights_are_kept_and_give_the_same_text(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    first = log.load(model=str(tiny), scheme="int4", context_tokens=128)
+    text = log.ask("hello", sampling=LONG).text
+    second = log.load(model=str(tiny), scheme="int4", context_tokens=160)
+    assert not any("from the cache" in reason for reason in first.info.reasons)
+    assert any("from the cache" in reason for reason in second.info.reasons)
+    assert log.ask("hello", sampling=LONG).text == text
+
+
+def test_a_failed_load_leaves_the_old_model(session: Session, tiny: Path, tmp_path: Path) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), context_tokens=128)
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF\x03\0\0\0" + b"\xff" * 40)
+    load_id = session.load(LoadRequest(model=str(broken)))
+    failed = log.until(lambda e: isinstance(e, LoadFailed) and e.load_id == load_id)
+    assert isinstance(failed, LoadFailed) and "broken.gguf" in failed.message
+    assert "\n" not in failed.message
+    assert isinstance(log.ask("hello"), Done)
+
+
+def test_a_model_that_is_nowhere_fails_with_a_hint(session: Session) -> None:
+    load_id = session.load(LoadRequest(model="no-such-model"))
+    failed = Log(session).until(lambda e: isinstance(e, LoadFailed) and e.load_id == load_id)
+    assert isinstance(failed, LoadFailed) and failed.hint
+
+
+def test_a_cancelled_load_says_so(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    load_id = session.load(LoadRequest(model=str(tiny)))
+    session.cancel_load("main")
+    event = log.until(lambda e: isinstance(e, LoadFailed | Loaded) and e.load_id == load_id)
+    assert isinstance(event, LoadFailed) and event.cancelled
+
+
+def test_int8_kv_answers(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    loaded = log.load(model=str(tiny), kv="int8", context_tokens=128)
+    assert loaded.info.kv == "int8"
+    assert log.ask("hello", sampling=LONG).metrics.completion_tokens > 0
+
+
+def test_close_ends_the_thread(tiny: Path) -> None:
+    session = Session()
+    log = Log(session)
+    log.load(model=str(tiny), context_tokens=128)
+    session.chat(chat("x", max_tokens=0, sampling=LONG))
+    session.close()
+    events = session.drain()
+    assert any(isinstance(e, EngineStopped) and not e.message for e in events)
+    assert not session._thread.is_alive()
+
+
+def test_seed_of_a_random_request_is_told(session: Session, tiny: Path) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), context_tokens=128)
+    first = log.ask("abc", sampling=Sampling(temperature=1.5, top_p=1))
+    started = [e for e in log.of(Started) if isinstance(e, Started)][-1]
+    again = log.ask("abc", sampling=Sampling(temperature=1.5, top_p=1, seed=started.seed))
+    assert again.text == first.text
