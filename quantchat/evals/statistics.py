@@ -1,0 +1,62 @@
+"""Means with their standard errors. Positions are taken as independent, as llama.cpp does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure and its standard error."""
+
+    value: float
+    se: float
+
+
+def mean(values: torch.Tensor) -> Estimate:
+    """Mean of float64 [S]; the error is NaN below two values, the mean below one."""
+    count = values.numel()
+    if count == 0:
+        return Estimate(math.nan, math.nan)
+    error = float(values.std()) / math.sqrt(count) if count > 1 else math.nan
+    return Estimate(float(values.mean()), error)
+
+
+def share(hits: torch.Tensor) -> Estimate:
+    """Share of true values in bool [S], error sqrt(p (1 - p) / (S - 1))."""
+    count = hits.numel()
+    if count == 0:
+        return Estimate(math.nan, math.nan)
+    p = float(hits.double().mean())
+    return Estimate(p, math.sqrt(p * (1 - p) / (count - 1)) if count > 1 else math.nan)
+
+
+def root_mean_square(values: torch.Tensor) -> Estimate:
+    """Root of the mean square; the error is carried through the root to first order."""
+    squares = mean(values * values)
+    root = math.sqrt(squares.value) if squares.value >= 0 else math.nan
+    return Estimate(root, squares.se / (2 * root) if root > 0 else 0.0)
+
+
+def exponential(estimate: Estimate) -> Estimate:
+    """exp of an estimate, its error to first order; infinite where exp overflows."""
+    try:
+        value = math.exp(estimate.value)
+    except OverflowError:
+        value = math.inf
+    return Estimate(value, value * estimate.se)
+
+
+def quantile(ordered: torch.Tensor, q: float) -> float:
+    """Quantile of ascending float64 [S], interpolated linearly; NaN of nothing."""
+    count = ordered.numel()
+    if count == 0:
+        return math.nan
+    place = q * (count - 1)
+    low = math.floor(place)
+    high = min(low + 1, count - 1)
+    start = float(ordered[low])
+    return start + (float(ordered[high]) - start) * (place - low)
