@@ -9,6 +9,7 @@ import factory
 import pytest
 import torch
 from decoders import batch_of, float32_decoder, logits_in_chunks, make_pool
+
 from quantchat.evals.divergence import compare, summarize
 from quantchat.evals.logprobs import log_softmax
 

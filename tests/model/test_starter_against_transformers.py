@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from decoders import float32_decoder, logits_in_chunks, make_pool
+
 from quantchat.evals.divergence import compare, summarize
 from quantchat.evals.logprobs import log_softmax
 from quantchat.model.families import ModelSource, open_model

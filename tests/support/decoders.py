@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+
 from quantchat.model.decoder import Decoder
 from quantchat.model.families import open_model
 from quantchat.model.loader import load_decoder
