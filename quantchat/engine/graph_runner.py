@@ -6,6 +6,7 @@ pinned memory, and drops what a finished sequence computed too much. Prefill is 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,12 @@ class _Pending:
     tokens: torch.Tensor
     """Pinned int64 [rows]."""
     ready: torch.cuda.Event
+
+
+@functools.cache
+def capture_stream(device_index: int) -> torch.cuda.Stream:
+    """One stream for all captures: the library keeps a workspace for every stream it has seen."""
+    return torch.cuda.Stream(device_index)  # type: ignore[no-untyped-call]
 
 
 class GraphRunner:
@@ -156,7 +163,7 @@ class GraphRunner:
             self._seen,
         ]
         saved = [tensor.clone() for tensor in state]
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream = capture_stream(self._ids.device.index)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_STEPS):
@@ -164,7 +171,9 @@ class GraphRunner:
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         # Another thread may be loading a model: its allocations must not break the capture.
-        with torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):
+        with torch.cuda.graph(
+            graph, pool=self._memory, stream=stream, capture_error_mode="thread_local"
+        ):
             self._step(variant)
         for tensor, value in zip(state, saved, strict=True):
             tensor.copy_(value)

@@ -247,6 +247,8 @@ class Session:
         del runtime
         gc.collect()
         if torch.cuda.is_available():
+            # cuBLAS workspaces are tens of MiB that no tensor refers to.
+            torch._C._cuda_clearCublasWorkspaces()
             torch.cuda.empty_cache()
 
     def _run_load(self, load: _Load) -> None:
