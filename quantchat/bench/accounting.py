@@ -1,0 +1,40 @@
+"""Bytes that a decode step must move, and the floor that a bandwidth puts under its time."""
+
+from __future__ import annotations
+
+from quantchat.model.decoder import Decoder
+from quantchat.model.families import ModelSource
+from quantchat.ops.kv_pool import KvPool
+
+
+def read_weight_bytes(decoder: Decoder) -> int:
+    """Weight bytes that one decode step reads: linears and head; one embedding row is nothing."""
+    linears = sum(op.weight_bytes for layer in decoder.layers for op in layer.linears)
+    return linears + decoder.head.weight_bytes
+
+
+def read_file_bytes(source: ModelSource) -> int:
+    """What one decode step reads of a model run as its file stores it."""
+    entries = [source.checkpoint.tensors[name] for name in source.names.values()]
+    held = sum(entry.nbytes for entry in entries)
+    if source.spec.tied_head:
+        return held
+    return held - source.checkpoint.tensors[source.names["embed"]].nbytes
+
+
+def kv_token_bytes(pool: KvPool) -> int:
+    """Cache bytes of one token over all layers, K and V."""
+    return pool.page_bytes // pool.page_tokens
+
+
+def step_bytes(
+    read_bytes: int, kv_bytes_per_token: int, prompt_tokens: int, decode_steps: int
+) -> float:
+    """Mean bytes of the decode steps after a prompt: step i (from 1) reads prompt + i tokens."""
+    context = prompt_tokens + (decode_steps + 1) / 2
+    return read_bytes + kv_bytes_per_token * context
+
+
+def floor_share(bytes_per_step: float, step_s: float, gb_per_s: float) -> float:
+    """The least time that the bytes take at a bandwidth, over the time taken."""
+    return bytes_per_step / (gb_per_s * 1e9) / step_s

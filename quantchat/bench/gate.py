@@ -1,0 +1,167 @@
+"""Correctness before speed: a loaded scheme against the same weights in float32 torch operations.
+
+Two checks. Logits of prompt and decode steps, fed the same tokens, against a reference decoder
+whose stored weights are made dense in float32; and the runner's own greedy tokens, each of which
+must be (nearly) the best one by the decoder's logits for the text before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import torch
+
+from quantchat.bench.contest import GateResult
+from quantchat.model.decoder import Decoder
+from quantchat.model.loader import load_decoder
+from quantchat.model.weights import WeightRecipe
+from quantchat.ops.batch import Batch, Span
+from quantchat.ops.kv_pool import KvPool
+from quantchat.ops.torch_ops import TorchOps
+
+if TYPE_CHECKING:
+    from quantchat.bench.own import OwnEngine, Subject
+
+WHOLE_PARAMETERS = 600_000_000
+"""Models up to this size are compared whole, larger ones in their first layers and head."""
+PART_LAYERS = 4
+KL_LIMIT = 0.02
+"""Mean over positions; packed int8 with bf16 activations costs 0.008 over 30 layers."""
+ERROR_LIMIT = 0.1
+"""Of centred logits: random weights give flat distributions, whose KL says little."""
+REGRET_LIMIT = 0.05
+"""Of the logits' spread (max - mean): how much worse than the best a greedy token may score."""
+RUNNER_TOKENS = 8
+PAGE_TOKENS = 16
+
+
+@torch.inference_mode()
+def check(engine: OwnEngine, subject: Subject, ids: list[int]) -> GateResult:
+    """Compare `engine` on `ids`, the last quarter of them one token at a time."""
+    decoder = engine.model.decoder
+    spec = subject.source.spec
+    layers = spec.layers if spec.parameters <= WHOLE_PARAMETERS else min(PART_LAYERS, spec.layers)
+    part = dataclasses.replace(
+        decoder,
+        spec=dataclasses.replace(spec, layers=layers),
+        layers=decoder.layers[:layers],
+    )
+    logits = forced_logits(part, engine.model.pool, ids)
+    reference = reference_decoder(engine, subject, layers)
+    truth = forced_logits(reference, _pool_like(reference, len(ids)), ids)
+    kl, error, same = compare(logits, truth)
+    regret = _runner_regret(engine, ids)
+    return GateResult(
+        positions=len(ids),
+        layers=layers,
+        kl_mean=kl,
+        relative_error=error,
+        same_top_share=same,
+        worst_regret=regret,
+        passed=kl <= KL_LIMIT and error <= ERROR_LIMIT and regret <= REGRET_LIMIT,
+    )
+
+
+def compare(logits: torch.Tensor, truth: torch.Tensor) -> tuple[float, float, float]:
+    """Mean KL(truth || logits), relative error, share of equal top tokens. float [T, V] each."""
+    wanted = torch.log_softmax(truth.float(), dim=-1)
+    given = torch.log_softmax(logits.float(), dim=-1)
+    kl = (wanted.exp() * (wanted - given)).sum(dim=-1).mean()
+    same = (logits.argmax(dim=-1) == truth.argmax(dim=-1)).float().mean()
+    centred = truth.float() - truth.float().mean(dim=-1, keepdim=True)
+    off = logits.float() - logits.float().mean(dim=-1, keepdim=True) - centred
+    return _worst_if_nan(kl), _worst_if_nan(off.norm() / centred.norm()), float(same)
+
+
+def _worst_if_nan(value: torch.Tensor) -> float:
+    return float(torch.nan_to_num(value, nan=float("inf")))
+
+
+def reference_decoder(engine: OwnEngine, subject: Subject, layers: int) -> Decoder:
+    """The first `layers` of the model, stored as the scheme stores them, run dense in float32."""
+    from quantchat.bench.own import weight_cache
+
+    plan, device = engine.plan, engine.model.decoder.ops.device
+    spec = dataclasses.replace(subject.source.spec, layers=layers)
+    ops = TorchOps(spec, device=device, dtype=torch.float32)
+    recipe = WeightRecipe(
+        scheme=plan.scheme,
+        group_size=plan.group_size,
+        dtype=engine.model.decoder.ops.dtype,
+        device=device,
+    )
+    loaded = load_decoder(
+        dataclasses.replace(subject.source, spec=spec),
+        ops,
+        recipe,
+        context_tokens=plan.context_tokens,
+        cache=weight_cache(subject, plan),
+        on_progress=lambda phase, done, total: None,
+        cancelled=lambda: False,
+    )
+    return loaded.decoder
+
+
+def forced_logits(decoder: Decoder, pool: KvPool, ids: list[int]) -> torch.Tensor:
+    """Logits float32 [T, V] of every position; three quarters as one prompt, the rest in steps."""
+    head = max(1, len(ids) * 3 // 4)
+    pieces = [(0, head), *((i, 1) for i in range(head, len(ids)))]
+    return torch.cat([_logits(decoder, pool, ids, start, count) for start, count in pieces])
+
+
+def _logits(decoder: Decoder, pool: KvPool, ids: list[int], start: int, count: int) -> torch.Tensor:
+    device = decoder.ops.device
+    end = start + count
+    pages = tuple(range(1, 1 - (-end // pool.page_tokens)))
+    positions = torch.arange(start, end, device=device)
+    batch = Batch(
+        torch.tensor(ids[start:end], device=device),
+        positions.to(torch.int32),
+        positions + pool.page_tokens,
+        count == 1,
+        (Span(0, count, end, pages),),
+    )
+    return decoder.logits(decoder.forward(batch, _front(pool, len(decoder.layers))))
+
+
+def _front(pool: KvPool, layers: int) -> KvPool:
+    """The pool seen by a decoder of fewer layers."""
+    if layers == len(pool.layers):
+        return pool
+    view = object.__new__(KvPool)
+    view.__dict__.update(pool.__dict__)
+    view.layers = pool.layers[:layers]
+    return view
+
+
+def _pool_like(decoder: Decoder, tokens: int) -> KvPool:
+    return KvPool(
+        decoder.spec,
+        pages=-(-tokens // PAGE_TOKENS) + 1,
+        page_tokens=PAGE_TOKENS,
+        precision="16bit",
+        dtype=torch.float32,
+        device=decoder.ops.device,
+    )
+
+
+def _runner_regret(engine: OwnEngine, ids: list[int]) -> float:
+    """Worst gap of the runner's greedy tokens, as a share of the logits' spread."""
+    sequence = engine.sequence(ids, len(ids) + RUNNER_TOKENS)
+    sequence.tokens.append(engine.prefill(sequence))
+    while sequence.answer_tokens < RUNNER_TOKENS:
+        for _, token in engine.runner.decode((sequence,)):
+            sequence.computed = len(sequence.tokens)
+            sequence.tokens.append(token)
+    engine.runner.flush()
+    engine.runner.leave(sequence)
+    text = sequence.tokens[: len(ids) + RUNNER_TOKENS]
+    logits = forced_logits(engine.model.decoder, engine.model.pool, text)
+    worst = 0.0
+    for place in range(len(ids), len(text)):
+        row = logits[place - 1]
+        best = row.max()
+        gap = float((best - row[text[place]]) / (best - row.mean()))
+        worst = max(worst, gap) if gap == gap else float("inf")
+    return worst

@@ -1,0 +1,85 @@
+"""The process of one engine: `python -m quantchat.bench.worker`, JSON lines in and out.
+
+One process each, so that thread pools, caches and peak memory of engines stay apart; between its
+runs it waits for a line and uses no CPU. The first line is the job.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, TextIO
+
+from quantchat.bench.contest import BenchEngine, Job
+from quantchat.errors import QuantchatError
+
+
+def main() -> None:
+    """Serve one parent until it closes the pipe."""
+    # Libraries print to stdout; the answers go where they cannot.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, answers)
+
+
+def serve(orders: TextIO, answers: TextIO) -> None:
+    """Load what the first line says, then carry out one order a line."""
+
+    def say(**fields: Any) -> None:
+        answers.write(json.dumps(fields) + "\n")
+        answers.flush()
+
+    first = json.loads(orders.readline())
+    try:
+        if first["do"] == "ceilings":
+            from quantchat.bench.ceilings import measure
+
+            say(ok=True, ceilings=asdict(measure(first["device"], first["threads"])))
+            return
+        engine = ENGINES[first["job"]["kind"]](Job.from_json(first["job"]))
+        say(ok=True, facts=asdict(engine.facts))
+        for line in orders:
+            order = json.loads(line)
+            if order["do"] == "peak":
+                say(ok=True, peak_bytes=engine.peak_bytes())
+            else:
+                times = engine.run(order["prompt"], order["tokens"])
+                say(ok=True, times=asdict(times))
+    except QuantchatError as error:
+        say(ok=False, message=error.message, hint=error.hint)
+    except Exception as error:
+        say(ok=False, message=f"{type(error).__name__}: {str(error)[:400]}", hint="")
+
+
+def _own(job: Job) -> BenchEngine:
+    import torch
+
+    from quantchat.bench.own import OwnEngine
+
+    torch.inference_mode().__enter__()
+    return OwnEngine(job)
+
+
+def _transformers(job: Job) -> BenchEngine:
+    from quantchat.bench.peer_transformers import TransformersEngine
+
+    return TransformersEngine(job)
+
+
+def _llama_cpp(job: Job) -> BenchEngine:
+    from quantchat.bench.peer_llama_cpp import LlamaCppEngine
+
+    return LlamaCppEngine(job)
+
+
+ENGINES: dict[str, Callable[[Job], BenchEngine]] = {
+    "quantchat": _own,
+    "transformers": _transformers,
+    "llama.cpp": _llama_cpp,
+}
+
+if __name__ == "__main__":
+    main()
