@@ -1,0 +1,70 @@
+"""CPU linears against dense products in double precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from quantchat.ops.linear import StackedLinear
+from quantchat.ops.linear_cpu import PackedLinear, aligned, cpu_linear
+from quantchat.quant.rounding import int4_group, int8_channel
+from quantchat.quant.tensor import DenseWeight, StoredWeight
+
+SHAPES = [(48, 64), (16, 128), (50, 64), (576, 576), (1, 32), (33, 96)]
+
+
+def weights(n: int, k: int) -> list[StoredWeight]:
+    w = torch.randn(n, k) * 0.05
+    return [DenseWeight(w), int8_channel(w), int4_group(w, 32)]
+
+
+@pytest.mark.parametrize(("n", "k"), SHAPES)
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 33])
+@pytest.mark.parametrize("copy", [None, torch.float32, torch.bfloat16])
+def test_agrees_with_the_dense_product(n: int, k: int, rows: int, copy: torch.dtype | None) -> None:
+    torch.manual_seed(n + k + rows)
+    bias = torch.randn(n)
+    x = torch.randn(rows, k).to(torch.bfloat16)
+    for weight in weights(n, k):
+        op = cpu_linear(weight, bias, dtype=torch.bfloat16, copy_dtype=copy)
+        wanted = x.double() @ weight.dequantize(torch.float32).double().t() + bias.double()
+        got = op(x)
+        assert got.shape == (rows, n) and got.dtype == torch.bfloat16
+        error = float((got.double() - wanted).norm() / wanted.norm())
+        assert error < 8e-3, (op.kernel, error)
+
+
+def test_float32_is_exact_enough_to_be_a_reference() -> None:
+    for weight in weights(48, 64):
+        op = cpu_linear(weight, None, dtype=torch.float32, copy_dtype=None)
+        x = torch.randn(5, 64)
+        wanted = x.double() @ weight.dequantize(torch.float32).double().t()
+        assert float((op(x).double() - wanted).norm() / wanted.norm()) < 1e-6
+
+
+def test_misaligned_codes_are_moved() -> None:
+    storage = torch.zeros(64 * 64 + 8, dtype=torch.int8)
+    codes = storage[8:].view(64, 64)
+    assert aligned(codes).data_ptr() % 64 == 0
+    fine = torch.zeros(64, dtype=torch.int8)
+    assert fine.data_ptr() % 64 == 0 and aligned(fine) is fine
+
+
+def test_bytes_and_copies_are_told() -> None:
+    weight = int8_channel(torch.randn(32, 64))
+    plain = PackedLinear(weight, None, None)
+    copied = PackedLinear(weight, None, torch.float32)
+    assert plain.copy_bytes == 0 and copied.copy_bytes == 32 * 64 * 4
+    assert plain.weight_bytes == 32 * 64 + 32 * 2
+    assert (
+        not plain.owns_copy
+        and PackedLinear(int4_group(torch.randn(32, 64), 32), None, None).owns_copy
+    )
+
+
+def test_stacked_outputs_lie_side_by_side() -> None:
+    a, b = (cpu_linear(w, None, dtype=torch.bfloat16, copy_dtype=None) for w in weights(16, 64)[:2])
+    x = torch.randn(3, 64).to(torch.bfloat16)
+    stacked = StackedLinear([a, b])
+    assert torch.equal(stacked(x), torch.cat((a(x), b(x)), dim=-1))
+    assert stacked.out_features == 32

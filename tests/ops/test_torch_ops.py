@@ -1,0 +1,174 @@
+"""Plain ops against the textbook, on scattered pages, with windows, in both KV precisions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from quantchat.ops.batch import Batch, Span
+from quantchat.ops.kv_pool import KvPool
+from quantchat.ops.rope import RopeTable
+from quantchat.ops.torch_ops import TorchOps, dequantize_kv, quantize_kv
+from quantchat.spec import DecoderSpec, RopeSpec
+
+SPEC = DecoderSpec(
+    architecture="llama",
+    layers=1,
+    hidden=24,
+    heads=6,
+    kv_heads=2,
+    head_dim=8,
+    intermediate=32,
+    vocab=10,
+    context=64,
+    norm_eps=1e-5,
+    rope=RopeSpec(theta=100.0, rotary_dim=8),
+    activation="silu",
+    attention_scale=8**-0.5,
+)
+PAGE = 4
+
+
+def table(rotary: int = 8) -> RopeTable:
+    angles = torch.outer(torch.arange(64.0), 100.0 ** (-torch.arange(0, rotary, 2) / rotary))
+    return RopeTable(angles.cos(), angles.sin())
+
+
+def turned(x: torch.Tensor, position: int, rotary: int = 8) -> torch.Tensor:
+    out = x.clone()
+    for i in range(0, rotary, 2):
+        angle = position * 100.0 ** (-i / rotary)
+        c, s = math.cos(angle), math.sin(angle)
+        out[..., i] = x[..., i] * c - x[..., i + 1] * s
+        out[..., i + 1] = x[..., i] * s + x[..., i + 1] * c
+    return out
+
+
+@pytest.mark.parametrize("rotary", [8, 4, 2])
+def test_rope_turns_adjacent_pairs(rotary: int) -> None:
+    x = torch.randn(3, 2, 8)
+    positions = torch.tensor([0, 5, 63], dtype=torch.int32)
+    got = table(rotary).turn(x, positions)
+    wanted = torch.stack([turned(x[i], int(p), rotary) for i, p in enumerate(positions)])
+    assert torch.allclose(got, wanted, atol=1e-5)
+
+
+def run(
+    pages: tuple[int, ...], chunks: list[int], window: int, precision: str, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention of all rows, computed in chunks through the cache, and the textbook's."""
+    torch.manual_seed(0)
+    ops = TorchOps(SPEC, device=torch.device("cpu"), dtype=dtype)
+    pool = KvPool(
+        SPEC,
+        pages=12,
+        page_tokens=PAGE,
+        precision=precision,
+        dtype=dtype,
+        device=torch.device("cpu"),
+    )  # type: ignore[arg-type]
+    total = sum(chunks)
+    qkv = torch.randn(total, 10 * 8).to(dtype)
+    outs, start = [], 0
+    for count in chunks:
+        end = start + count
+        position = torch.arange(start, end)
+        slots = torch.tensor([pages[p // PAGE] * PAGE + p % PAGE for p in range(start, end)])
+        batch = Batch(
+            ids=torch.zeros(count, dtype=torch.int64),
+            positions=position.to(torch.int32),
+            slots=slots,
+            decode=count == 1,
+            spans=(Span(0, count, end, pages[: -(-end // PAGE)]),),
+        )
+        q = ops.rope_append(qkv[start:end], batch, pool.layers[0], table(), None, None)
+        outs.append(ops.attention(q, batch, pool, pool.layers[0], window))
+        start = end
+    heads = qkv.float().view(total, 10, 8)
+    q = torch.stack([turned(heads[i, :6], i) for i in range(total)])
+    k = torch.stack([turned(heads[i, 6:8], i) for i in range(total)])
+    wanted = torch.zeros(total, 6, 8)
+    for i in range(total):
+        first = max(0, i - window + 1) if window else 0
+        for h in range(6):
+            scores = (k[first : i + 1, h // 3] @ q[i, h]) * SPEC.attention_scale
+            wanted[i, h] = scores.softmax(0) @ heads[first : i + 1, 8 + h // 3]
+    return torch.cat(outs).float(), wanted.flatten(1)
+
+
+@pytest.mark.parametrize("pages", [(1, 2, 3, 4, 5), (7, 2, 9, 1, 5)], ids=["one run", "scattered"])
+@pytest.mark.parametrize("chunks", [[17], [5, 1, 1, 10], [1] * 17, [4, 4, 9]])
+@pytest.mark.parametrize("window", [0, 1, 3, 6, 40])
+def test_attention_is_the_textbook_s(
+    pages: tuple[int, ...], chunks: list[int], window: int
+) -> None:
+    got, wanted = run(pages, chunks, window, "16bit", torch.float32)
+    assert torch.allclose(got, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("pages", [(1, 2, 3, 4, 5), (7, 2, 9, 1, 5)], ids=["one run", "scattered"])
+def test_int8_cache_is_close(pages: tuple[int, ...]) -> None:
+    got, wanted = run(pages, [9, 1, 7], 0, "int8", torch.float32)
+    error = float((got - wanted).norm() / wanted.norm())
+    assert 1e-5 < error < 0.02
+
+
+def test_several_sequences_in_one_step() -> None:
+    ops = TorchOps(SPEC, device=torch.device("cpu"), dtype=torch.float32)
+    pool = KvPool(
+        SPEC,
+        pages=12,
+        page_tokens=PAGE,
+        precision="16bit",
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+    )
+    spans = (Span(0, 1, 3, (4,)), Span(1, 1, 6, (2, 9)))
+    for span in spans:
+        for p in range(span.length - 1):
+            slot = span.pages[p // PAGE] * PAGE + p % PAGE
+            pool.layers[0].k.flatten(0, 1)[slot] = torch.randn(2, 8)
+            pool.layers[0].v.flatten(0, 1)[slot] = torch.randn(2, 8)
+    qkv = torch.randn(2, 80)
+    batch = Batch(
+        ids=torch.zeros(2, dtype=torch.int64),
+        positions=torch.tensor([2, 5], dtype=torch.int32),
+        slots=torch.tensor([4 * PAGE + 2, 9 * PAGE + 1]),
+        decode=True,
+        spans=spans,
+    )
+    q = ops.rope_append(qkv, batch, pool.layers[0], table(), None, None)
+    together = ops.attention(q, batch, pool, pool.layers[0], 0)
+    for row, span in enumerate(spans):
+        one = replace(batch, spans=(replace(span, start=0),))
+        alone = ops.attention(q[row : row + 1], one, pool, pool.layers[0], 0)
+        assert torch.allclose(together[row], alone[0], atol=1e-6)
+
+
+def test_kv_codes_answer_to_stored_scales() -> None:
+    x = torch.randn(5, 3, 16) * torch.tensor([1e-3, 1.0, 50.0])[None, :, None]
+    codes, pairs = quantize_kv(x)
+    back = dequantize_kv(codes, pairs, torch.float32)
+    step = pairs[..., :1].float()
+    assert bool(((back - x).abs() <= step * 0.51 + x.abs() * 1e-3).all())
+
+
+def test_a_constant_vector_has_no_scale() -> None:
+    codes, pairs = quantize_kv(torch.full((2, 1, 8), 0.75))
+    assert codes.max() == 0 and pairs[..., 0].max() == 0
+    assert torch.equal(dequantize_kv(codes, pairs, torch.float32), torch.full((2, 1, 8), 0.75))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_rms_norm_of_one_row_is_that_of_many(rows: int) -> None:
+    ops = TorchOps(SPEC, device=torch.device("cpu"), dtype=torch.float32)
+    x, weight = torch.randn(rows, 24), torch.rand(24)
+    wanted = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight
+    assert torch.allclose(ops.rms_norm(x, weight), wanted, atol=1e-6)
+    residual = torch.randn(rows, 24)
+    normed, total = ops.add_rms_norm(x, residual.clone(), weight)
+    assert torch.allclose(total, x + residual)
+    assert torch.allclose(normed, ops.rms_norm(x + residual, weight), atol=1e-6)
