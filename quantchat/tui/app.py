@@ -53,11 +53,11 @@ class QuantchatApp(App[None]):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "Quit", priority=True),
-        Binding("ctrl+l", "conversations", "Conversations", priority=True),
-        Binding("ctrl+o", "models", "Models", priority=True),
-        Binding("ctrl+s,f2", "settings", "Settings", priority=True),
-        Binding("ctrl+t", "compare", "Side by side", priority=True),
-        Binding("f1", "help", "Keys", priority=True),
+        Binding("ctrl+l", "conversations", "Conversations"),
+        Binding("ctrl+o", "models", "Models"),
+        Binding("ctrl+s,f2", "settings", "Settings"),
+        Binding("ctrl+t", "compare", "Side by side"),
+        Binding("f1", "help", "Keys"),
     ]
 
     def __init__(
@@ -265,7 +265,8 @@ class QuantchatApp(App[None]):
         """Every key."""
         from quantchat.tui.screens.help import HelpScreen
 
-        self._open(HelpScreen)
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen())
 
     def action_compare(self) -> None:
         """Two schemes side by side."""
@@ -281,9 +282,7 @@ class QuantchatApp(App[None]):
         yield from commands(self, screen)
 
     def _open(self, kind: type[Screen[None]]) -> None:
-        if isinstance(self.screen, kind):
-            self.pop_screen()
-        elif isinstance(self.screen, ChatScreen):
+        if isinstance(self.screen, ChatScreen):
             self.push_screen(kind())
 
     def _restore(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from quantchat.events import FinishReason, Metrics
 
@@ -112,3 +113,10 @@ def kept(metrics: Metrics) -> dict[str, float | int]:
         "completion_tokens": metrics.completion_tokens,
         "e2e_s": metrics.e2e_s,
     }
+
+
+def model_name(name: str) -> str:
+    """A model as labels show it: the file or folder where it was named by its path."""
+    if name.startswith(("/", "./", "../", "~")) or "\\" in name:
+        name = PurePath(name).name
+    return name.removesuffix(".gguf")

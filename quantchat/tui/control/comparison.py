@@ -29,7 +29,7 @@ from quantchat.events import (
 from quantchat.requests import ChatRequest, LoadRequest, Message, Slot
 from quantchat.settings.model import Settings
 from quantchat.tui.control.conversation import View
-from quantchat.tui.figures import ENDINGS, answer_line, kept
+from quantchat.tui.figures import ENDINGS, answer_line, kept, model_name
 from quantchat.tui.messages import Item, TokenRun
 from quantchat.tui.widgets.turn import Turn
 
@@ -260,7 +260,7 @@ class Comparison:
             assert side.info is not None
             side.ids, side.pieces, side.metrics = [], [], None
             self._keys += 1
-            label = f"{side.info.model} · {side.info.scheme}"
+            label = f"{model_name(side.info.model)} · {side.info.scheme}"
             side.drawn = Turn(
                 key=self._keys, role="assistant", text="", label=label, state="waiting"
             )

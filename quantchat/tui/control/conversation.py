@@ -26,7 +26,7 @@ from quantchat.store.chats import Chats
 from quantchat.store.records import Chat
 from quantchat.store.records import Turn as StoredTurn
 from quantchat.tui.control.writer import TurnWriter
-from quantchat.tui.figures import ENDINGS, answer_line, kept
+from quantchat.tui.figures import ENDINGS, answer_line, kept, model_name
 from quantchat.tui.messages import Item, TokenRun
 from quantchat.tui.widgets.turn import Turn
 
@@ -330,7 +330,7 @@ class Conversation:
 def drawn(turn: StoredTurn) -> Turn:
     """A stored turn as the transcript draws it."""
     label = " · ".join(
-        part for part in (turn.model, turn.scheme, turn.kv and f"kv {turn.kv}") if part
+        part for part in (model_name(turn.model), turn.scheme, turn.kv and f"kv {turn.kv}") if part
     )
     state = {"complete": "done", "stopped": "stopped", "failed": "failed", "streaming": "stopped"}
     figures = answer_line(turn.metrics or {}, turn.note)

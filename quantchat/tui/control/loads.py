@@ -60,6 +60,8 @@ class Loads:
         """The wanted model as the library knows it."""
         self.job: FetchJob | None = None
         self.problem: Problem | None = None
+        self.fetched = 0
+        """Fetches that delivered a model."""
         self._load_id = 0
         self._fetch_missing = False
 
@@ -110,6 +112,7 @@ class Loads:
         request = self.wanted
         assert request is not None
         if job.error is None and not job.cancelled:
+            self.fetched += 1
             self.want(request)
             return
         if job.error is not None:

@@ -40,12 +40,14 @@ class Status:
         wanted = loads.wanted
         if wanted is None:
             return "no model"
-        name = f"{wanted.model} {wanted.scheme}" if wanted.scheme != "auto" else wanted.model
+        name = figures.model_name(wanted.model)
+        if loads.busy and wanted.scheme != "auto":
+            name += f" {wanted.scheme}"
         if loads.busy:
             return f"→ {name}" if loads.ready else f"loading {name}"
         if loads.ready:
             return ""
-        return f"{wanted.model} is not on disk" if loads.state == "missing" else "no model"
+        return f"{name} is not on disk" if loads.state == "missing" else "no model"
 
     def activity(self) -> tuple[str, float | None]:
         """What is under way and how far it is; "" when nothing is."""

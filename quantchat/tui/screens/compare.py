@@ -51,7 +51,7 @@ class PaneHead(Painted):
             words = side.problem or load_text(side.progress)[0]
             return Content.styled(words, palette.error if side.problem else palette.muted)
         info = side.info
-        line = Content.styled(info.model, palette.strong)
+        line = Content.styled(figures.model_name(info.model), palette.strong)
         said = f"  {info.bits_per_weight:.2f} bits/weight · kv {info.kv} · {info.device}"
         if side.progress is not None:
             said = f"  {load_text(side.progress)[0]}"

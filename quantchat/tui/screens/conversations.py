@@ -13,6 +13,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from quantchat.store.records import Chat
+from quantchat.tui import figures
 from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.screens.base import AppDialog
 from quantchat.tui.screens.dialog import Ask
@@ -155,7 +156,11 @@ class ConversationsScreen(AppDialog[None]):
     def _line(self, chat: Chat) -> Content:
         palette = palette_from(self.app.theme_variables)
         width = max(20, min(84, self.app.size.width - 8))
-        right = " · ".join(part for part in (chat.model, chat.scheme, ago(chat.updated_s)) if part)
+        right = " · ".join(
+            part
+            for part in (figures.model_name(chat.model), chat.scheme, ago(chat.updated_s))
+            if part
+        )
         right = right[-(width // 2) :]
         room = width - len(right) - 3
         mark = "★ " if chat.pinned else ""

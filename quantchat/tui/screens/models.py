@@ -40,7 +40,7 @@ class ModelsScreen(AppDialog[None]):
         super().__init__()
         self._rows: list[ModelRow] = []
         self._shown: list[ModelRow] = []
-        self._was_busy = False
+        self._fetched = 0
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -53,6 +53,7 @@ class ModelsScreen(AppDialog[None]):
 
     def on_mount(self) -> None:
         self.query_one("#activity").display = False
+        self._fetched = self.desk.loads.fetched
         table = self.query_one(DataTable)
         for label, width in (("", 1), ("name", 16), ("size", 9), ("params", 7), ("licence", 20)):
             table.add_column(label, width=width, key=label or "mark")
@@ -194,10 +195,8 @@ class ModelsScreen(AppDialog[None]):
         about.update(Content(" · ".join(part for part in (row.title, row.note, where) if part)))
 
     def _tick(self) -> None:
-        loads = self.desk.loads
-        busy = loads.state == "fetching"
         text, share = self.desk.status.activity()
         self.query_one("#activity", Activity).show(text, share)
-        if self._was_busy and not busy:
+        if self.desk.loads.fetched != self._fetched:
+            self._fetched = self.desk.loads.fetched
             self._read()
-        self._was_busy = busy

@@ -13,6 +13,7 @@ from textual.widgets import Button, Input, Select, Static, Switch, TextArea
 from quantchat.errors import SettingsError
 from quantchat.quant.registry import SCHEMES
 from quantchat.settings.schema import SETTINGS, SettingSpec
+from quantchat.tui import figures
 from quantchat.tui.screens.base import AppDialog
 from quantchat.tui.widgets.bars import Activity, Key, KeyBar
 
@@ -33,6 +34,10 @@ class SettingsScreen(AppDialog[None]):
         Binding("escape", "leave", "Close"),
         Binding("ctrl+f", "filter", "Filter", priority=True),
     ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen = self.desk.preferences.settings
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -115,7 +120,7 @@ class SettingsScreen(AppDialog[None]):
         if spec.kind == "bool":
             return Switch(bool(value), animate=False, id=name)
         if spec.choices_from == "models":
-            return Button(f"{value} …", id=name, compact=True)
+            return Button(f"{figures.model_name(str(value))[:22]} …", id=name, compact=True)
         if spec.kind == "choice":
             words = self._choices(spec)
             if value not in words:
@@ -175,7 +180,11 @@ class SettingsScreen(AppDialog[None]):
         text, share = self.desk.status.activity()
         self.query_one("#activity", Activity).show(text, share)
         settings = self.desk.preferences.settings
+        if settings is self._seen:
+            return
+        # A load that failed takes its setting back; the row must say so.
+        self._seen = settings
         for select in self.query(Select):
             wanted = settings.value((select.id or "").removeprefix("set-"))
-            if not select.expanded and select.value != wanted:
+            if select.value != wanted:
                 select.value = wanted

@@ -36,7 +36,7 @@ class TopBar(Painted):
         left = [Content.styled(" ◆ quantchat", palette.accent)]
         if self._info is not None:
             info = self._info
-            left.append(Content.styled(f"   {info.model}", palette.strong))
+            left.append(Content.styled(f"   {figures.model_name(info.model)}", palette.strong))
             for part in (info.scheme, f"kv {info.kv}", info.device):
                 left += [
                     Content.styled(" · ", palette.faint),

@@ -37,7 +37,7 @@ class MeterPanel(Painted):
         old, self._lines = self._lines, self._draw()
         for y in range(max(len(old), len(self._lines))):
             if y >= len(old) or y >= len(self._lines) or not old[y].is_same(self._lines[y]):
-                self.refresh(Region(0, y + self.gutter.top, self.outer_size.width, 1))
+                self.refresh(Region(0, y, self.size.width, 1))
 
     def on_resize(self) -> None:
         """The bars fill the width."""

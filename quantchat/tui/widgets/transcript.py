@@ -59,6 +59,8 @@ class Transcript(ScrollView, can_focus=True):
 
     def set_empty(self, text: Content) -> None:
         """What stands in the middle while there are no turns."""
+        if text.is_same(self._empty):
+            return
         self._empty = text
         if not self._turns:
             self._strips.clear()

@@ -1,0 +1,83 @@
+"""What was said is there again: after quitting, and after a process that was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from app_support import answered, ask, make_app, ready, shown, wait_until
+from fakes import FakeEngine, Script
+
+from quantchat.store.chats import Chats
+from quantchat.store.db import open_database
+
+KILLED = """
+import sys, time
+sys.path.insert(0, {support!r})
+from app_support import make_app
+from fakes import FakeEngine, Script
+from pathlib import Path
+import asyncio
+
+async def main():
+    app = make_app(Path({folder!r}), FakeEngine([Script("word and word", endless=True)]))
+    async with app.run_test(size=(100, 30)) as pilot:
+        while not app.loads.ready:
+            await pilot.pause(0.01)
+        app.send("keep this")
+        while True:
+            await pilot.pause(0.01)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_quit_app_finds_its_conversation_again(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await ask(pilot, app, "remember me")
+        await answered(pilot, app, 2)
+    again = make_app(tmp_path)
+    async with again.run_test(size=(120, 40)) as pilot:
+        await wait_until(pilot, lambda: "remember me" in shown(again))
+        assert "The sky is blue." in shown(again)
+        await ready(pilot, again)
+        await ask(pilot, again, "more")
+        await answered(pilot, again, 4)
+
+
+async def test_quitting_while_it_streams_keeps_the_text(tmp_path: Path) -> None:
+    app = make_app(tmp_path, FakeEngine([Script("some words", endless=True)]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await ask(pilot, app, "go")
+        await wait_until(pilot, lambda: "some words" in shown(app))
+    chats = Chats(open_database(tmp_path / "conversations.db"))
+    last = chats.path(chats.list()[0].id)[-1]
+    assert last.content.startswith("some words") and last.state != "streaming"
+
+
+async def test_a_killed_app_loses_no_conversation(tmp_path: Path) -> None:
+    support = Path(__file__).resolve().parent.parent / "support"
+    script = KILLED.format(support=str(support), folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
+    try:
+        chats = Chats(open_database(tmp_path / "conversations.db"))
+        deadline = time.monotonic() + 60
+        while not (chats.list() and len(chats.path(chats.list()[0].id)[-1].content) > 40):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    app = make_app(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await wait_until(pilot, lambda: "word and word" in shown(app))
+        assert "keep this" in shown(app) and "ended while it streamed" in shown(app)
+        assert app.conversation.path[-1].state == "stopped"
+        assert any("cut off" in each.message for each in app._notifications)

@@ -1,0 +1,211 @@
+"""Settings, models, conversations and side by side, by their keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app_support import FakeLibrary, answered, ask, fake, make_app, ready, shown, wait_until
+from fakes import FakeEngine, Script
+from textual.widgets import DataTable, Input, OptionList, Select, Switch, TextArea
+
+from quantchat.settings.file import load_settings
+from quantchat.tui.screens.compare import CompareScreen, DifferenceLine
+from quantchat.tui.screens.conversations import ConversationsScreen
+from quantchat.tui.screens.dialog import Dialog
+from quantchat.tui.screens.help import HelpScreen
+from quantchat.tui.screens.models import ModelsScreen
+from quantchat.tui.screens.settings import SettingsScreen
+
+
+async def test_opening_the_settings_changes_nothing(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        before = app.preferences.settings
+        await pilot.press("ctrl+s")
+        await wait_until(pilot, lambda: bool(app.screen.query("#set-theme")))
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: not isinstance(app.screen, SettingsScreen))
+        assert app.preferences.settings == before
+        assert len(fake(app).loads) == 1
+        assert not (tmp_path / "settings.toml").exists()
+
+
+async def test_settings_take_effect_and_are_saved(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("ctrl+s")
+        await wait_until(pilot, lambda: bool(app.screen.query("#set-theme")))
+        screen = app.screen
+        screen.query_one("#set-theme", Select).value = "paper"
+        screen.query_one("#set-scheme", Select).value = "int4"
+        screen.query_one("#set-show_meters", Switch).value = False
+        screen.query_one("#set-temperature", Input).value = "0.2"
+        screen.query_one("#set-system_prompt", TextArea).text = "Be brief."
+        screen.query_one("#set-temperature").focus()
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: app.loads.info and app.loads.info.scheme == "int4")
+        await pilot.press("escape")
+        assert app.theme == "paper"
+        saved, warnings = load_settings(tmp_path / "settings.toml")
+        assert not warnings and saved == app.preferences.settings
+        assert (saved.scheme, saved.temperature, saved.show_meters) == ("int4", 0.2, False)
+        await ask(pilot, app, "hi")
+        await answered(pilot, app, 2)
+        request = fake(app).chats[0]
+        assert request.messages[0].content == "Be brief." and request.sampling.temperature == 0.2
+
+
+async def test_a_wrong_value_is_refused_in_words(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("ctrl+s")
+        await wait_until(pilot, lambda: bool(app.screen.query("#set-top_p")))
+        field = app.screen.query_one("#set-top_p", Input)
+        field.focus()
+        field.value = "seven"
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: field.value == "0.95")
+        assert any("from 0 to 1" in each.message for each in app._notifications)
+
+
+async def test_settings_are_filtered(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("ctrl+s")
+        await wait_until(pilot, lambda: bool(app.screen.query("#filter")))
+        app.screen.query_one("#filter", Input).value = "theme"
+        await wait_until(pilot, lambda: not app.screen.query_one("#row-scheme").display)
+        assert app.screen.query_one("#row-theme").display
+
+
+async def test_the_picker_fetches_loads_and_deletes(tmp_path: Path) -> None:
+    library = FakeLibrary()
+    app = make_app(tmp_path, library=library)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("ctrl+o")
+        await wait_until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+        table = app.screen.query_one(DataTable)
+        await wait_until(pilot, lambda: table.row_count == 2)
+        await pilot.press("o", "t", "h")
+        await wait_until(pilot, lambda: table.row_count == 1)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: app.loads.info and app.loads.info.model == "other")
+        assert library.there["other"] and app.preferences.settings.model == "other"
+        await wait_until(pilot, lambda: table.row_count == 1)
+        await wait_until(pilot, lambda: "●" in str(table.get_row_at(0)[0]))
+        await pilot.press("f8")
+        await wait_until(pilot, lambda: isinstance(app.screen, Dialog))
+        await pilot.press("d")
+        await wait_until(pilot, lambda: not library.there["other"])
+
+
+async def test_a_name_nobody_knows_is_said(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("ctrl+o")
+        await wait_until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+        await pilot.press("x", "y", "z", "enter")
+        await wait_until(pilot, lambda: any("'xyz'" in each.message for each in app._notifications))
+        assert app.preferences.settings.model == "starter" and app.loads.ready
+
+
+async def test_conversations_are_searched_renamed_deleted_and_opened(tmp_path: Path) -> None:
+    app = make_app(tmp_path, FakeEngine([Script("about apples"), Script("about pears")]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        for text in ("first", "second"):
+            await pilot.press("ctrl+n")
+            await ask(pilot, app, text)
+            await answered(pilot, app, 2)
+        app.writer.flush()
+        await pilot.press("ctrl+l")
+        await wait_until(pilot, lambda: isinstance(app.screen, ConversationsScreen))
+        options = app.screen.query_one(OptionList)
+        assert options.option_count == 2
+        await pilot.press(*"apples")
+        await wait_until(pilot, lambda: options.option_count == 1)
+        await pilot.press("f2")
+        await wait_until(pilot, lambda: bool(app.screen.query("#answer")))
+        app.screen.query_one("#answer", Input).value = "fruit"
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: app.chats.list(search="apples")[0].title == "fruit")
+        await pilot.press("f8")
+        await wait_until(pilot, lambda: len(app.chats.list()) == 1)
+        await pilot.press("f9")
+        await wait_until(pilot, lambda: len(app.chats.list()) == 2)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: "about apples" in shown(app))
+        assert app.conversation.title == "fruit"
+
+
+async def test_side_by_side_streams_both_and_tells_the_difference(tmp_path: Path) -> None:
+    engine = FakeEngine(
+        [Script(["The", " sky", " is", " blue"]), Script(["The", " sky", " is", " red"])]
+    )
+    app = make_app(tmp_path, engine)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("ctrl+t")
+        await wait_until(pilot, lambda: isinstance(app.screen, CompareScreen))
+        screen = app.screen
+        assert isinstance(screen, CompareScreen)
+        await wait_until(pilot, lambda: screen.comparison.ready)
+        assert [side.info.scheme for side in screen.comparison.sides if side.info] == [
+            "fp16",
+            "int4",
+        ]
+        await ask(pilot, app, "colour?")
+        await wait_until(pilot, lambda: len(engine.chats) == 2)
+        await wait_until(pilot, lambda: not screen.comparison.answering)
+        assert "The sky is blue" in screen.left.text_on_screen()
+        assert "The sky is red" in screen.right.text_on_screen()
+        assert engine.chats[0].sampling.seed == engine.chats[1].sampling.seed is not None
+        line = screen.query_one(DifferenceLine)
+        await wait_until(pilot, lambda: "decode 3.40×" in line.render().plain)
+        assert "÷3.40" in line.render().plain and "saved" in line.render().plain
+        await ask(pilot, app, "and again?")
+        await wait_until(pilot, lambda: len(engine.chats) == 4)
+        await wait_until(pilot, lambda: not screen.comparison.answering)
+        assert len(engine.chats[-1].messages) == 3
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: not isinstance(app.screen, CompareScreen))
+        await wait_until(pilot, lambda: engine.unloaded == ["left", "right"])
+        await ask(pilot, app, "main still answers")
+        await answered(pilot, app, 2)
+
+
+async def test_a_pane_takes_another_scheme(tmp_path: Path) -> None:
+    engine = FakeEngine(load_failures={"int8": ("no int8 here", "")})
+    app = make_app(tmp_path, engine)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("ctrl+t")
+        await wait_until(pilot, lambda: isinstance(app.screen, CompareScreen))
+        screen = app.screen
+        assert isinstance(screen, CompareScreen)
+        await wait_until(pilot, lambda: screen.comparison.ready)
+        screen.query_one("#scheme-left", Select).value = "stored"
+        side = screen.comparison.sides[0]
+        await wait_until(pilot, lambda: side.info and side.info.scheme == "stored")
+        assert app.preferences.settings.compare_left_scheme == "stored"
+        screen.query_one("#scheme-left", Select).value = "int8"
+        await wait_until(pilot, lambda: isinstance(app.screen, Dialog))
+        assert side.info is not None and side.info.scheme == "stored" == side.scheme
+
+
+async def test_every_action_is_in_the_palette(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        titles = {command.title for command in app.get_system_commands(app.screen)}
+        wanted = {"New chat", "Answer again", "Models", "Settings", "Side by side", "Scheme: int4"}
+        assert wanted | {"Theme: ink", "Theme: nord", "Quit"} <= titles
+        await pilot.press("f1")
+        await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await pilot.press("q")
+        await wait_until(pilot, lambda: not isinstance(app.screen, HelpScreen))
