@@ -1,0 +1,181 @@
+"""Parts without a screen: flushes, figures, themes, the clipboard, the store's writer."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from app_support import make_app, ready, wait_until
+from fakes import FakeEngine, Script, metrics_of, model_info
+
+from quantchat import paths
+from quantchat.errors import StoreError
+from quantchat.events import Event, Stats
+from quantchat.requests import ChatRequest, LoadRequest, Message
+from quantchat.store.chats import Chats
+from quantchat.store.db import open_database
+from quantchat.tui import clipboard, figures
+from quantchat.tui.bridge import gather
+from quantchat.tui.control.writer import TurnWriter
+from quantchat.tui.messages import TokenRun
+from quantchat.tui.theming import COLOURS, own_themes, theme_from, user_themes
+
+
+def test_a_flush_joins_tokens_and_keeps_their_order_with_the_end() -> None:
+    engine = FakeEngine([Script("a b c"), Script("d e f")], tokens_per_drain=2)
+    for slot in ("left", "right"):
+        engine.load(LoadRequest(slot=slot, model="starter"))
+    while len(engine.infos) < 2:
+        engine.drain()
+    for slot in ("left", "right"):
+        engine.chat(ChatRequest(slot=slot, messages=(Message("user", "x"),)))
+    events: list[Event] = []
+    for _ in range(4):
+        events += engine.drain()
+    items = gather(events)
+    runs = [item for item in items if isinstance(item, TokenRun)]
+    assert [(run.slot, run.text) for run in runs] == [("left", "a b c"), ("right", "d e f")]
+    assert [len(run.ids) for run in runs] == [3, 3]
+    kinds = [type(item).__name__ for item in items if item.slot == "left"]  # type: ignore[union-attr]
+    assert kinds == ["Started", "PrefillProgress", "TokenRun", "Stats", "Done"]
+    assert sum(isinstance(item, Stats) for item in items) == 2
+
+
+async def test_the_bridge_slows_down_when_drawing_is_dear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from quantchat.tui import bridge
+
+    monkeypatch.setattr(bridge, "LONGEST_S", 0.3)
+    monkeypatch.setattr(bridge, "DEAR_S", 0.0)
+    app = make_app(tmp_path, FakeEngine(hold_loads=True))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await wait_until(pilot, lambda: app.bridge.flushes > 3)
+        assert app.bridge.interval_s > bridge.SHORTEST_S
+        assert app.bridge.flush_p99_ms > 0
+
+
+def test_figures_are_read_by_people() -> None:
+    assert figures.size(0) == "0 B"
+    assert figures.size(98_362_432) == "93.8 MiB"
+    assert figures.size(2**30) == "1.00 GiB"
+    assert figures.size(1023.9 * 2**20) == "1.00 GiB"
+    assert figures.size(180 * 2**20) == "180 MiB"
+    assert figures.duration(0.0021) == "2.1 ms"
+    assert figures.duration(0.157) == "157 ms"
+    assert figures.duration(3.2) == "3.20 s"
+    assert figures.duration(754) == "12:34 min"
+    assert figures.parameters(134_515_008) == "135M"
+    assert figures.parameters(8_030_261_248) == "8.03B"
+    assert figures.model_name("/a/b/c.gguf") == "c"
+    assert figures.model_name("owner/name") == "owner/name"
+    assert figures.bar(0.5, 4) == ("██", "  ")
+    assert figures.bar(7.0, 4) == ("████", "")
+    assert figures.sparkline([], 10) == ""
+    assert figures.sparkline([1.0, 0.5, 1.0], 10) == "█▄█"
+    assert len(figures.sparkline([1.0] * 100, 30)) <= 30
+    info = model_info(LoadRequest(model="starter"))
+    assert (
+        figures.ttft_parts(metrics_of(3, info))
+        == "prefill\N{NO-BREAK SPACE}150\N{NO-BREAK SPACE}ms · sample\N{NO-BREAK SPACE}4.0\N{NO-BREAK SPACE}ms"
+    )
+
+
+def test_our_themes_say_every_colour() -> None:
+    themes = {theme.name: theme for theme in own_themes()}
+    assert set(themes) == {"ink", "paper", "phosphor"}
+    assert not themes["paper"].dark and themes["ink"].dark
+    for theme in themes.values():
+        assert all(getattr(theme, colour) for colour in COLOURS)
+        variables = theme.to_color_system().generate()
+        assert variables["background"] and variables["text-primary"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("primary = 3", "primary"),
+        ("primary = 'no colour'", "not a colour"),
+        ("secondary = '#fff'", "primary: missing"),
+        ("primary = '#fff'\nhue = 1", "hue: not known"),
+        ("primary = '#fff'\ndark = 'yes'", "dark"),
+        ("primary = '#fff'\n[variables]\nx = 1", "variables.x"),
+        ("primary = ", "Invalid value"),
+        ("#" * 70_000, "larger than"),
+    ],
+)
+def test_a_broken_theme_is_named_with_its_reason(text: str, reason: str) -> None:
+    folder = paths.user_themes_dir()
+    (folder / "broken.toml").write_text(text)
+    (folder / "mine.toml").write_text("primary = '#abcdef'\n")
+    loaded, broken = user_themes(folder)
+    assert [theme.name for theme in loaded] == ["mine"]
+    assert [each.path.name for each in broken] == ["broken.toml"]
+    assert reason in broken[0].reason
+
+
+async def test_a_theme_of_the_user_can_be_chosen(tmp_path: Path) -> None:
+    (paths.user_themes_dir() / "mine.toml").write_text("primary = '#abcdef'\n")
+    (paths.user_themes_dir() / "bad.toml").write_text("primary = 1\n")
+    app = make_app(tmp_path, theme="mine")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        assert app.theme == "mine"
+        assert any("bad.toml" in each.message for each in app._notifications)
+
+
+def test_a_theme_needs_a_name() -> None:
+    with pytest.raises(ValueError, match="name"):
+        theme_from({"primary": "#fff"})
+
+
+def test_the_terminal_is_asked_to_copy() -> None:
+    assert clipboard.sequence("hi", tmux=False) == "\x1b]52;c;aGk=\a"
+    assert clipboard.sequence("hi", tmux=True) == "\x1bPtmux;\x1b\x1b]52;c;aGk=\a\x1b\\"
+    assert clipboard.sequence("x" * 100_000, tmux=False) is None
+
+
+def test_copying_says_which_ways_were_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got = tmp_path / "got"
+    tool = tmp_path / "tool"
+    tool.write_text(f"#!/bin/sh\ncat > {got}\n")
+    tool.chmod(0o755)
+    written: list[str] = []
+    monkeypatch.delenv("TMUX", raising=False)
+    monkeypatch.setattr(clipboard, "local_tool", lambda: (str(tool),))
+    assert clipboard.copy("häuser", written.append) == f"the terminal (OSC 52) and {tool}"
+    assert got.read_text() == "häuser" and len(written) == 1
+    monkeypatch.setattr(clipboard, "local_tool", lambda: ("/does/not/exist",))
+    assert clipboard.copy("x" * 100_000, written.append) == ""
+    monkeypatch.setenv("TMUX", "1")
+    clipboard.copy("hi", written.append)
+    assert written[-2:] == [
+        clipboard.sequence("hi", tmux=True),
+        clipboard.sequence("hi", tmux=False),
+    ]
+
+
+def test_the_writer_commits_in_order_and_reports_an_error_once(tmp_path: Path) -> None:
+    chats = Chats(open_database(tmp_path / "chats.db"))
+    chat = chats.create()
+    turn = chats.add_turn(chat.id, None, "assistant", state="streaming")
+    errors: list[StoreError] = []
+    writer = TurnWriter(chats, errors.append)
+    for number in range(50):
+        writer.append(turn.id, f"{number} ")
+    assert writer.flush()
+    assert chats.turn(turn.id).content == " ".join(str(number) for number in range(50)) + " "
+    writer.finish(turn.id, "complete", "all", {"ttft_s": 0.1})
+    writer.append(999, "lost")
+    writer.append(999, "lost too")
+    writer.flush()
+    writer.append(999, "still")
+    writer.close()
+    assert chats.turn(turn.id).content == "all" and chats.turn(turn.id).state == "complete"
+    assert len(errors) == 1
+    assert not any(
+        thread.name == "store-writer" and thread.is_alive() for thread in threading.enumerate()
+    )

@@ -1,0 +1,113 @@
+"""The transcript: follows the end, lets go, draws only a window, keeps its place."""
+
+from __future__ import annotations
+
+import asyncio
+
+from textual.app import App, ComposeResult
+from textual.geometry import Offset
+from textual.selection import Selection
+
+from quantchat.tui.widgets.transcript import WINDOW_TURNS, Transcript
+from quantchat.tui.widgets.turn import Turn
+
+
+class Stage(App[None]):
+    """Only a transcript."""
+
+    CSS = "Transcript { height: 1fr; overflow-y: scroll; scrollbar-size-vertical: 1; }"
+
+    def compose(self) -> ComposeResult:
+        yield Transcript(id="transcript")
+
+
+def answer(key: int, text: str = "") -> Turn:
+    return Turn(key=key, role="assistant", text=text, label="model", state="waiting")
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+
+
+async def test_the_end_is_followed_until_the_user_scrolls_up() -> None:
+    app = Stage()
+    async with app.run_test(size=(60, 20)):
+        transcript = app.query_one(Transcript)
+        transcript.add(answer(1))
+        for number in range(60):
+            transcript.append(1, f"line {number}\n\n")
+        await settle()
+        assert transcript.follow and transcript.scroll_y == transcript.max_scroll_y > 50
+        transcript.scroll_to(y=10, animate=False)
+        await settle()
+        assert not transcript.follow
+        for number in range(20):
+            transcript.append(1, f"more {number}\n\n")
+        await settle()
+        assert transcript.scroll_y == 10
+        transcript.scroll_to(y=transcript.max_scroll_y, animate=False)
+        await settle()
+        assert transcript.follow
+        transcript.append(1, "the very end\n\n" * 5)
+        await settle()
+        assert transcript.scroll_y == transcript.max_scroll_y
+        bottom = [transcript.render_line(y).text for y in range(transcript.size.height)]
+        assert "the very end" in "\n".join(bottom)
+
+
+async def test_a_short_conversation_stands_at_the_top() -> None:
+    app = Stage()
+    async with app.run_test(size=(60, 20)):
+        transcript = app.query_one(Transcript)
+        transcript.add(Turn(key=1, role="user", text="hi"))
+        await settle()
+        assert transcript.scroll_y == 0 == transcript.max_scroll_y
+        assert "▌ hi" in transcript.render_line(0).text
+
+
+async def test_earlier_turns_are_drawn_when_they_are_reached() -> None:
+    app = Stage()
+    async with app.run_test(size=(60, 20)):
+        transcript = app.query_one(Transcript)
+        turns = [Turn(key=key, role="user", text=f"turn {key}") for key in range(200)]
+        transcript.show(turns)
+        await settle()
+        assert len(transcript._drawn) == WINDOW_TURNS
+        assert "turn 199" in transcript.text_on_screen()
+        assert "turn 100\n" not in transcript.text_on_screen()
+        top = turns[-WINDOW_TURNS].text
+        transcript.scroll_to(y=0, animate=False)
+        await settle()
+        assert len(transcript._drawn) == 2 * WINDOW_TURNS
+        assert top in transcript.render_line(0).text
+        transcript.action_scroll_home()
+        await settle()
+        assert "turn 0" in transcript.render_line(0).text
+
+
+async def test_taking_turns_away_and_narrowing_keeps_the_text() -> None:
+    app = Stage()
+    async with app.run_test(size=(90, 20)) as pilot:
+        transcript = app.query_one(Transcript)
+        for key in range(1, 5):
+            transcript.add(Turn(key=key, role="user", text=f"turn {key} " + "word " * 30))
+        transcript.remove_from(3)
+        await settle()
+        assert "turn 2" in transcript.text_on_screen()
+        assert "turn 3" not in transcript.text_on_screen()
+        wide = transcript.virtual_size.height
+        await pilot.resize_terminal(40, 20)
+        await settle()
+        assert transcript.virtual_size.height > wide
+        assert all(len(line) <= 40 for line in transcript.text_on_screen().splitlines())
+
+
+async def test_selected_text_is_what_was_marked() -> None:
+    app = Stage()
+    async with app.run_test(size=(60, 20)):
+        transcript = app.query_one(Transcript)
+        transcript.add(Turn(key=1, role="user", text="first\nsecond"))
+        await settle()
+        selected = transcript.get_selection(Selection(Offset(2, 0), Offset(5, 1)))
+        assert selected is not None and selected[0] == "first\n▌ sec"
