@@ -241,16 +241,29 @@ def wna16_gemv_kernel(
     w, s, o = _load_weights(w_ptr, s_ptr, o_ptr, n4, g, j, NG, GROUP, TAIL)
     if PDL:
         gdc_wait()
-    for i in range(0, STEPS - 1):
-        w_next, s_next, o_next = _load_weights(
-            w_ptr, s_ptr, o_ptr, n4, g + (i + 1) * G, j, NG, GROUP, TAIL
-        )
-        acc = _step(
-            acc, x_ptr, w, s, o, row, rows, g + i * G, j, NG, GROUP, M, False, BF16, USE_ASM
-        )
-        w = w_next
-        s = s_next
-        o = o_next
+    # One row: three or four steps unrolled gain a tenth on an H100; with more, code growth loses.
+    if M == 1 and STEPS >= 3 and STEPS <= 4:
+        for i in tl.static_range(0, STEPS - 1):
+            w_next, s_next, o_next = _load_weights(
+                w_ptr, s_ptr, o_ptr, n4, g + (i + 1) * G, j, NG, GROUP, TAIL
+            )
+            acc = _step(
+                acc, x_ptr, w, s, o, row, rows, g + i * G, j, NG, GROUP, M, False, BF16, USE_ASM
+            )
+            w = w_next
+            s = s_next
+            o = o_next
+    else:
+        for i in range(0, STEPS - 1):
+            w_next, s_next, o_next = _load_weights(
+                w_ptr, s_ptr, o_ptr, n4, g + (i + 1) * G, j, NG, GROUP, TAIL
+            )
+            acc = _step(
+                acc, x_ptr, w, s, o, row, rows, g + i * G, j, NG, GROUP, M, False, BF16, USE_ASM
+            )
+            w = w_next
+            s = s_next
+            o = o_next
     acc = _step(
         acc, x_ptr, w, s, o, row, rows, g + (STEPS - 1) * G, j, NG, GROUP, M, TAIL, BF16, USE_ASM
     )
@@ -307,7 +320,7 @@ def gemv(
     sm = sm_version(x.device)
     bf16 = x.dtype == torch.bfloat16
     if tile is None:
-        tile = tile_for(rows, outputs, columns, group_size, sm)
+        tile = tile_for(rows, outputs, columns, group_size, sm, bf16=bf16)
     if use_asm is None:
         use_asm = sm >= LOWEST_ASM_SM
     if isinstance(tile, DotTile):

@@ -31,7 +31,9 @@ class DotTile:
     stages: int
 
 
-def tile_for(rows: int, outputs: int, columns: int, group_size: int, sm: int) -> Tile | DotTile:
+def tile_for(
+    rows: int, outputs: int, columns: int, group_size: int, sm: int, *, bf16: bool
+) -> Tile | DotTile:
     """The tile for x [rows, columns] and weights [outputs, columns] on a card of that SM version.
 
     Measured on an H100 with the linears of Llama-3.1-8B; other cards take the same until they are.
@@ -42,8 +44,8 @@ def tile_for(rows: int, outputs: int, columns: int, group_size: int, sm: int) ->
             return DotTile(outputs=16, words=64, warps=1, stages=3)
         return DotTile(outputs=32, words=32, warps=2, stages=1)
     if rows == 1:
-        step_words = 512 if outputs > 65536 else 256
         per_program, warps = 1, 2 if narrow and columns > 8192 else 1
+        step_words = 512 if outputs > 65536 else 256 if bf16 or columns > 4096 else 128
     elif rows == 2:
         step_words, per_program, warps = 128, 2, 1
     elif rows <= 4:

@@ -28,7 +28,7 @@ def _gemv(
     epilogue: bool,
     pdl: bool,
 ) -> Variant:
-    tile = tile_for(rows, outputs, columns, group, 75)
+    tile = tile_for(rows, outputs, columns, group, 75, bf16=dtype == "bf16")
     assert isinstance(tile, Tile)
     return Variant(
         name=f"gemv-{rows}x{outputs}x{columns}-g{group}-{dtype}-asm{asm:d}-pdl{pdl:d}",
@@ -58,6 +58,7 @@ def _gemv(
         },
         warps=tile.warps,
         lowest_sm=90 if pdl else 75,
+        highest_sm=75 if rows > 4 else 120,
     )
 
 

@@ -41,6 +41,8 @@ def poisoned(rows: int, columns: int, dtype: torch.dtype) -> torch.Tensor:
         (1, 5, 96, 32, torch.float16, None),
         (1, 3, 640, 128, torch.float16, Tile(outputs=2, groups=2, warps=1)),
         (1, 2, 320, 64, torch.bfloat16, Tile(outputs=1, groups=4, warps=1)),
+        (1, 3, 704, 64, torch.float16, Tile(outputs=1, groups=4, warps=1)),
+        (1, 3, 512, 32, torch.float16, Tile(outputs=1, groups=4, warps=1)),
         (2, 7, 192, 64, torch.bfloat16, None),
         (3, 9, 256, 128, torch.float16, None),
         (8, 5, 160, 32, torch.bfloat16, Tile(outputs=4, groups=4, warps=1)),
