@@ -141,13 +141,9 @@ class QuantchatApp(App[None]):
 
     def on_unmount(self) -> None:
         self.bridge.stop()
-        self.conversation.stop()
         if self.loads.job is not None:
             self.loads.job.cancel()
-        for item in self.engine.drain():
-            self.conversation.take(item)
-        if self.conversation.answering is not None:
-            self.conversation.engine_lost("the app was closed")
+        self.conversation.close()
         self.writer.close()
         self.engine.close()
 
@@ -185,6 +181,9 @@ class QuantchatApp(App[None]):
         """Ask the model, or keep the question until it is ready; False when it cannot be taken."""
         if self.conversation.answering is not None:
             self.notify("Escape stops the answer first.", severity="warning")
+            return False
+        if self.conversation.waiting:
+            self.notify("A question waits for the model already.", severity="warning")
             return False
         return bool(self.guarded(lambda: self.conversation.send(text)))
 

@@ -170,3 +170,20 @@ async def test_a_dropped_turn_is_told(tmp_path: Path) -> None:
         await ask(pilot, app, "hi")
         await answered(pilot, app, 2)
         assert shown(app).index("2 turns were left out") < shown(app).index("ok")
+
+
+async def test_leaving_a_chat_while_it_answers_keeps_what_came(tmp_path: Path) -> None:
+    app = make_app(tmp_path, FakeEngine([Script("early words", endless=True), Script("new one")]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await ask(pilot, app, "old")
+        await wait_until(pilot, lambda: "early words" in shown(app))
+        await pilot.press("ctrl+n")
+        assert app.conversation.answering is None and shown(app) == ""
+        await ask(pilot, app, "new")
+        await answered(pilot, app, 2)
+        assert app.conversation.path[-1].content == "new one"
+        app.writer.flush()
+        old = next(chat for chat in app.chats.list() if chat.title == "old")
+        left = app.chats.path(old.id)[-1]
+        assert left.content.startswith("early words") and left.state == "stopped"

@@ -66,8 +66,8 @@ class Difference:
     weight_ratio: float | None
     """Weights of the left over the right."""
     saved_bytes: int | None
-    left_peak_bytes: int | None
-    right_peak_bytes: int | None
+    peak_bytes: int
+    """Of the process, which holds both; 0 when not known."""
     divergence: int | None
     """Index of the first token that differs."""
     left_word: str
@@ -223,8 +223,9 @@ class Comparison:
             speed_ratio=speed,
             weight_ratio=weight,
             saved_bytes=saved,
-            left_peak_bytes=left.memory.peak_bytes if left.memory else None,
-            right_peak_bytes=right.memory.peak_bytes if right.memory else None,
+            peak_bytes=max(
+                (side.memory.peak_bytes for side in self.sides if side.memory), default=0
+            ),
             divergence=at,
             left_word=left.pieces[at] if at is not None else "",
             right_word=right.pieces[at] if at is not None else "",

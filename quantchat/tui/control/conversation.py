@@ -23,7 +23,7 @@ from quantchat.events import (
 from quantchat.requests import ChatRequest, Message
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
-from quantchat.store.records import Chat
+from quantchat.store.records import Chat, TurnState
 from quantchat.store.records import Turn as StoredTurn
 from quantchat.tui.control.writer import TurnWriter
 from quantchat.tui.figures import ENDINGS, answer_line, kept, model_name
@@ -94,6 +94,8 @@ class Conversation:
         self.chat: Chat | None = None
         self.path: list[StoredTurn] = []
         self.answering: Answering | None = None
+        self._left: dict[int | None, Answering] = {}
+        """Answers whose conversation was left while they streamed, until they end."""
         self.stats: Stats | Done | None = None
         """The latest meters."""
         self.waiting = False
@@ -106,14 +108,14 @@ class Conversation:
 
     def new(self) -> None:
         """Begin an empty conversation; the old one is kept."""
-        self.stop()
+        self._leave()
         self.chat, self.path, self.waiting = None, [], False
         self._view.show([])
         self._changed()
 
     def open(self, chat_id: int) -> None:
         """Show a conversation from the store."""
-        self.stop()
+        self._leave()
         self._writer.flush()
         self.chat = self._chats.get(chat_id)
         self.path = list(self._chats.path(chat_id))
@@ -213,8 +215,12 @@ class Conversation:
 
     def take(self, item: Item) -> None:
         """Something of the running request."""
+        request_id = _request_of(item)
+        if request_id in self._left:
+            self._take_left(self._left[request_id], item)
+            return
         answering = self.answering
-        if answering is None or _request_of(item) != answering.request_id:
+        if answering is None or request_id != answering.request_id:
             return
         if isinstance(item, TokenRun):
             answering.prefill = None
@@ -239,6 +245,40 @@ class Conversation:
         if self.answering is not None:
             self._finish_failed(self.answering, message, "", tell=False)
         self._changed()
+
+    def close(self) -> None:
+        """The app closes: what streams is kept as far as it came."""
+        if self.answering is not None:
+            self.engine.cancel(self.answering.request_id)
+            self._left[self.answering.request_id] = self.answering
+            self.answering = None
+        for answering in self._left.values():
+            text = answering.prefix + answering.text
+            self._writer.finish(
+                answering.turn.id, "stopped", text, None, "quantchat was closed while it streamed"
+            )
+        self._left.clear()
+
+    def _leave(self) -> None:
+        """Stop without waiting; the rest of the answer goes to the store alone."""
+        answering = self.answering
+        if self.stop() and answering is not None:
+            self._left[answering.request_id] = answering
+            self.answering = None
+
+    def _take_left(self, answering: Answering, item: Item) -> None:
+        if isinstance(item, TokenRun):
+            answering.text += item.text
+            self._writer.append(answering.turn.id, item.text)
+        elif isinstance(item, Done | Failed):
+            done = isinstance(item, Done)
+            text = answering.prefix + answering.text
+            note = ENDINGS[item.finish_reason] if isinstance(item, Done) else item.message
+            metrics = kept(item.metrics) if isinstance(item, Done) else None
+            whole = isinstance(item, Done) and item.finish_reason == "stop"
+            state: TurnState = "complete" if whole else "stopped" if done else "failed"
+            self._writer.finish(answering.turn.id, state, text, metrics, note)
+            del self._left[answering.request_id]
 
     def _ask_or_wait(self) -> None:
         if self._model() is None:
@@ -291,14 +331,8 @@ class Conversation:
         text = answering.prefix + (answering.text if answering.prefix else done.text)
         metrics = kept(done.metrics)
         ending = ENDINGS[done.finish_reason]
-        state = "complete" if done.finish_reason == "stop" else "stopped"
-        self._writer.finish(
-            answering.turn.id,
-            "complete" if state == "complete" else "stopped",
-            text,
-            metrics,
-            ending,
-        )
+        state: TurnState = "complete" if done.finish_reason == "stop" else "stopped"
+        self._writer.finish(answering.turn.id, state, text, metrics, ending)
         self._close(answering, text, state, answer_line(metrics, ending))
 
     def _finish_failed(
@@ -310,7 +344,7 @@ class Conversation:
         if tell:
             self._failed(message, hint)
 
-    def _close(self, answering: Answering, text: str, state: str, figures: str) -> None:
+    def _close(self, answering: Answering, text: str, state: TurnState, figures: str) -> None:
         self.answering = None
         shown = answering.drawn
         shown.text, shown.figures = text, figures
@@ -318,7 +352,7 @@ class Conversation:
             "done" if state == "complete" else "failed" if state == "failed" else "stopped"
         )
         self._view.update(shown)
-        self.path[-1] = _with_text(answering.turn, text)
+        self.path[-1] = replace(answering.turn, content=text, state=state)
 
     def _notice(self, message: str) -> None:
         log.info("notice: %s", message)
@@ -350,7 +384,3 @@ def _request_of(item: Item) -> int | None:
     if isinstance(item, TokenRun | Stats | PrefillProgress | Notice | Done | Failed):
         return item.request_id
     return None
-
-
-def _with_text(turn: StoredTurn, text: str) -> StoredTurn:
-    return replace(turn, content=text, state="complete")

@@ -87,10 +87,10 @@ class Status:
             lines += [
                 Content.styled("Ask anything. It stays on this machine.", palette.muted),
                 Content(""),
-                _keyed("Ctrl+S", "changes scheme, sampling, theme ", palette),
-                _keyed("Ctrl+T", "puts two schemes side by side   ", palette),
-                _keyed("Ctrl+O", "loads or fetches another model  ", palette),
-                _keyed("F1", "shows every key                 ", palette),
+                _keyed("Ctrl+S", "changes scheme, sampling, theme", palette),
+                _keyed("Ctrl+T", "puts two schemes side by side", palette),
+                _keyed("Ctrl+O", "loads or fetches another model", palette),
+                _keyed("F1", "shows every key", palette),
             ]
         if loads.problem is not None and not loads.ready:
             lines += [Content(""), *_words(loads.problem.message, palette.error, width)]
@@ -135,7 +135,8 @@ def load_text(progress: LoadProgress | None) -> tuple[str, float | None]:
 
 def _keyed(key: str, text: str, palette: Palette) -> Content:
     return Content.assemble(
-        Content.styled(key.rjust(6), palette.primary), Content.styled(f"  {text}", palette.muted)
+        Content.styled(key.rjust(6), palette.primary),
+        Content.styled(f"  {text.ljust(31)}", palette.muted),
     )
 
 

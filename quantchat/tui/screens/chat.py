@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 
+from quantchat.tui.markup.chunks import code_blocks
 from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.screens.base import AppScreen
 from quantchat.tui.widgets.bars import Activity, Key, KeyBar, TopBar
@@ -214,8 +215,6 @@ class ChatScreen(AppScreen):
 
     def action_copy_code(self, key: int, index: int) -> None:
         """A code block of a turn to the clipboard."""
-        from quantchat.tui.markup.chunks import code_blocks
-
         blocks = code_blocks(self.desk.conversation.text_of(key))
         if blocks and -len(blocks) <= index < len(blocks):
             self.desk.copy_text(blocks[index], "code")

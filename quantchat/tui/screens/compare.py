@@ -17,6 +17,7 @@ from quantchat.quant.registry import SCHEMES
 from quantchat.tui import figures
 from quantchat.tui.control.comparison import Comparison, Difference, Side
 from quantchat.tui.control.status import load_text
+from quantchat.tui.markup.chunks import code_blocks
 from quantchat.tui.markup.palette import Palette
 from quantchat.tui.screens.base import AppScreen
 from quantchat.tui.screens.dialog import Dialog
@@ -51,11 +52,12 @@ class PaneHead(Painted):
             words = side.problem or load_text(side.progress)[0]
             return Content.styled(words, palette.error if side.problem else palette.muted)
         info = side.info
-        line = Content.styled(figures.model_name(info.model), palette.strong)
-        said = f"  {info.bits_per_weight:.2f} bits/weight · kv {info.kv} · {info.device}"
         if side.progress is not None:
-            said = f"  {load_text(side.progress)[0]}"
-        return line + Content.styled(said, palette.muted)
+            return Content.styled(load_text(side.progress)[0], palette.muted)
+        name = figures.model_name(info.model)
+        said = f" · kv {info.kv} · {info.device} · {name}"
+        line = Content.styled(f"{info.bits_per_weight:.2f} bits/weight", palette.strong)
+        return (line + Content.styled(said, palette.muted)).truncate(self.size.width, ellipsis=True)
 
 
 class DifferenceLine(Painted):
@@ -97,6 +99,8 @@ class CompareScreen(AppScreen):
 
     def __init__(self) -> None:
         super().__init__()
+        self._stale = True
+        """Something changed since the figures were drawn."""
         self.left = Transcript(id="left")
         self.right = Transcript(id="right")
         settings = self.desk.preferences.settings
@@ -106,7 +110,7 @@ class CompareScreen(AppScreen):
             lambda: self.desk.preferences.settings,
             schemes=(settings.compare_left_scheme, settings.compare_right_scheme),
             system_prompt=settings.system_prompt,
-            changed=self.refresh_state,
+            changed=self._mark_changed,
             failed=self._failed,
         )
 
@@ -139,7 +143,7 @@ class CompareScreen(AppScreen):
         for side in self.comparison.sides:
             self.query_one(f"#activity-{side.slot}").display = False
         self.comparison.open()
-        self.set_interval(0.15, self.refresh_state)
+        self.set_interval(0.12, self._tick)
 
     def on_unmount(self) -> None:
         self.desk.comparison = None
@@ -150,10 +154,16 @@ class CompareScreen(AppScreen):
         """Where the user writes."""
         return self.query_one("#prompt", Prompt)
 
+    def _mark_changed(self) -> None:
+        self._stale = True
+
+    def _tick(self) -> None:
+        if self._stale:
+            self._stale = False
+            self.refresh_state()
+
     def refresh_state(self) -> None:
         """Draw figures, heads and the difference."""
-        if not self.is_mounted or not self.query("#keys"):
-            return
         for side in self.comparison.sides:
             self.query_one(f"#meters-{side.slot}", MeterLine).show(side.metrics, side.memory)
             self.query_one(f"#pane-{side.slot} PaneHead").refresh()
@@ -207,6 +217,20 @@ class CompareScreen(AppScreen):
         """Begin anew with both models loaded."""
         self.comparison.clear()
 
+    def action_copy_turn(self, key: int) -> None:
+        """An answer to the clipboard, as Markdown."""
+        self.desk.copy_text(self._text_of(key), "answer")
+
+    def action_copy_code(self, key: int, index: int) -> None:
+        """A code block of an answer to the clipboard."""
+        blocks = code_blocks(self._text_of(key))
+        if index < len(blocks):
+            self.desk.copy_text(blocks[index], "code")
+
+    def _text_of(self, key: int) -> str:
+        turns = [*self.left.turns, *self.right.turns]
+        return next((turn.text for turn in turns if turn.key == key), "")
+
     def action_scheme(self, slot: str) -> None:
         """Open the choice of a pane's scheme."""
         select = self.query_one(f"#scheme-{slot}", Select)
@@ -235,9 +259,8 @@ def difference_lines(
         word = "saved" if saved >= 0 else "more"
         value = f"÷{difference.weight_ratio:.2f}, {figures.size(abs(saved))} {word}"
         first.append(_figure("weights", value, palette))
-    if difference.left_peak_bytes and difference.right_peak_bytes:
-        peaks = f"{figures.size(difference.left_peak_bytes)} / {figures.size(difference.right_peak_bytes)}"
-        first.append(_figure("peak", peaks, palette))
+    if difference.peak_bytes:
+        first.append(_figure("peak of both", figures.size(difference.peak_bytes), palette))
     lines = [Content("   ").join(first)]
     if difference.divergence is not None:
         words = f"{difference.left_word!r} / {difference.right_word!r}"

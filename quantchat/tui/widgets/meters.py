@@ -90,7 +90,7 @@ def meter_line(
     parts: list[tuple[str, str]] = []
     if metrics is not None and metrics.completion_tokens:
         parts += [
-            ("decode", f"{figures.speed(metrics.decode_tok_per_s)} tok/s"),
+            ("decode", _per_second(metrics.decode_tok_per_s)),
             ("TTFT", figures.duration(metrics.ttft_s)),
             ("ITL", f"{figures.duration(metrics.itl_p50_s)}/{figures.duration(metrics.itl_p95_s)}"),
             ("ctx", f"{metrics.context_tokens}/{metrics.context_tokens_max}"),
@@ -145,8 +145,8 @@ def latency_lines(metrics: Metrics | None, width: int, palette: Palette) -> list
         Content.styled(spark, palette.accent),
         Content(""),
         _heading("Speed", palette),
-        _value("prefill", f"{figures.speed(metrics.prefill_tok_per_s)} tok/s", palette),
-        _value("decode", f"{figures.speed(metrics.decode_tok_per_s)} tok/s", palette),
+        _value("prefill", _per_second(metrics.prefill_tok_per_s), palette),
+        _value("decode", _per_second(metrics.decode_tok_per_s), palette),
         Content(""),
         _heading("Context", palette),
         Content.assemble(Content.styled(full, style), empty).stylize_before(palette.user),
@@ -185,6 +185,10 @@ def model_lines(info: ModelInfo, width: int, palette: Palette) -> list[Content]:
         _heading("Model", palette),
         *Content.styled(text, palette.muted).wrap(width)[:5],
     ]
+
+
+def _per_second(tok_per_s: float) -> str:
+    return f"{figures.speed(tok_per_s)} tok/s" if tok_per_s else "–"
 
 
 def _heading(text: str, palette: Palette) -> Content:
