@@ -100,5 +100,45 @@ def kernels() -> None:
         raise QuantchatError("the kernels were not measured", hint="see the lines above")
 
 
+@command.command("ui")
+@click.option("--model", "-m", default="starter", show_default=True)
+@click.option("--scheme", "-s", default="auto", show_default=True)
+@click.option("--tokens", type=click.IntRange(min=16), default=256, show_default=True)
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option(
+    "--rate", type=click.FloatRange(min=1), default=100.0, help="tok/s of the scripted answer."
+)
+@click.option(
+    "--only", type=click.Choice(("decode", "conversation")), help="One of the two scenarios."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON object alone.")
+def ui(
+    model: str, scheme: str, tokens: int, runs: int, rate: float, only: str | None, as_json: bool
+) -> None:
+    """What drawing costs: decode speed beside the app, and event-loop lag while streaming.
+
+    The last line of stdout is one JSON object.
+    """
+    from quantchat.bench.machine import machine_record
+    from quantchat.cli.bench_ui import conversation_cost, decode_cost, lines_of, record_of
+    from quantchat.hardware.probe import probe
+    from quantchat.settings.model import Settings
+
+    settings = Settings(
+        model=model, scheme=scheme, max_tokens=tokens, temperature=0.0, system_prompt=""
+    )
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    machine = machine_record(probe())
+    cost = decode_cost(settings, runs, say) if only != "conversation" else None
+    long = conversation_cost(settings, rate) if only != "decode" else None
+    if not as_json:
+        for line in lines_of(cost, long):
+            click.echo(line)
+    click.echo(json.dumps({"benchmark": "ui", "machine": machine, **record_of(cost, long)}))
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -1,0 +1,65 @@
+"""The gate lets right weights through and stops wrong ones."""
+
+import dataclasses
+
+import pytest
+import torch
+from bench_subjects import TINY, open_tiny, variants_of
+
+from quantchat.bench.gate import check, compare
+from quantchat.bench.own import Subject
+from quantchat.bench.random_model import random_source
+from quantchat.spec import DecoderSpec
+
+IDS = tuple((7 * i * i + 3) % TINY.vocab for i in range(20))
+
+
+@pytest.mark.parametrize("spec", variants_of(TINY), ids=lambda s: f"{s.architecture}{s.tied_head}")
+@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4"])
+def test_right_weights_pass(spec: DecoderSpec, scheme: str) -> None:
+    gate = open_tiny(spec, scheme, gate_ids=IDS).facts.gate
+    assert gate is not None and gate.passed, gate
+    assert gate.layers == spec.layers and gate.positions == len(IDS)
+    assert gate.relative_error > 0
+
+
+def test_int8_kv_passes() -> None:
+    gate = open_tiny(TINY, "fp16", gate_ids=IDS, kv="int8").facts.gate
+    assert gate is not None and gate.passed, gate
+
+
+@pytest.mark.parametrize("part", ["o", "gate_up"])
+def test_one_wrong_linear_is_seen(part: str) -> None:
+    engine = open_tiny(TINY, "fp16")
+    decoder = engine.model.decoder
+    layers = list(decoder.layers)
+    right = getattr(layers[1], part)
+
+    class Wrong:
+        def __init__(self) -> None:
+            self.__dict__.update(right.__dict__)
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            return right(x).flip(-1)
+
+    layers[1] = dataclasses.replace(layers[1], **{part: Wrong()})
+    engine.model.decoder = dataclasses.replace(decoder, layers=tuple(layers))
+    gate = check(engine, Subject(random_source("tiny", TINY), "tiny", True), list(IDS))
+    assert not gate.passed, gate
+
+
+def test_a_runner_that_picks_other_tokens_is_seen() -> None:
+    engine = open_tiny(TINY, "fp16")
+    decode = engine.runner.decode
+    engine.runner.decode = lambda sequences: [
+        (s, (t + 1) % TINY.vocab) for s, t in decode(sequences)
+    ]
+    gate = check(engine, Subject(random_source("tiny", TINY), "tiny", True), list(IDS))
+    assert not gate.passed and gate.kl_mean < 1e-3, gate
+
+
+def test_nan_never_passes() -> None:
+    truth = torch.randn(3, 11)
+    kl, error, _ = compare(torch.full_like(truth, float("nan")), truth)
+    assert kl == error == float("inf")
+    assert compare(truth, truth)[:2] == (pytest.approx(0, abs=1e-6), 0)

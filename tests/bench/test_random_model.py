@@ -1,0 +1,63 @@
+"""Random weights stand where a checkpoint stands: same shapes, same bytes, same values again."""
+
+import pytest
+import torch
+from bench_subjects import TINY, open_tiny, variants_of
+
+from quantchat.bench.random_model import RandomCodes, random_source, shape_named
+from quantchat.errors import UsageError
+from quantchat.model.weights import WeightReader, WeightRecipe, read_matrices
+from quantchat.quant.registry import SCHEMES
+from quantchat.spec import DecoderSpec
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("spec", variants_of(TINY), ids=lambda s: f"{s.architecture}{s.tied_head}")
+@pytest.mark.parametrize("scheme", ["int8", "int4"])
+def test_random_codes_have_the_shapes_of_rounded_weights(spec: DecoderSpec, scheme: str) -> None:
+    group = 128 if scheme == "int4" else 0
+    recipe = WeightRecipe(
+        scheme=SCHEMES[scheme], group_size=group, dtype=torch.bfloat16, device=CPU
+    )
+    source = random_source("tiny", spec)
+    rounded = list(read_matrices(WeightReader(source, recipe), lambda name: None))
+    made_up = list(
+        RandomCodes("tiny", SCHEMES[scheme], group).open(CPU).matrices(spec, lambda name: None)
+    )
+    assert [name for name, _ in rounded] == [name for name, _ in made_up]
+    for (_, theirs), (name, ours) in zip(rounded, made_up, strict=True):
+        (expected,), (given,) = theirs.parts, ours.parts
+        assert type(given) is type(expected), name
+        assert given.nbytes == expected.nbytes, name
+        for key, tensor in expected.tensors().items():
+            assert given.tensors()[key].shape == tensor.shape, (name, key)
+            assert given.tensors()[key].dtype == tensor.dtype, (name, key)
+        assert (theirs.bias is None) == (ours.bias is None), name
+        spread = given.dequantize(torch.float32)
+        assert float(spread.std()) == pytest.approx(0.02, rel=0.1), name
+        assert abs(float(spread.mean())) < 0.002, name
+
+
+def test_a_tensor_read_twice_is_the_same() -> None:
+    source = random_source("tiny", TINY)
+    for name in ("model.layers.1.mlp.up_proj.weight", "model.norm.weight"):
+        first = source.checkpoint.dense(name)
+        assert torch.equal(first, source.checkpoint.dense(name))
+        assert first.isfinite().all()
+    one, other = (
+        source.checkpoint.dense(f"model.layers.{i}.self_attn.q_proj.weight") for i in (0, 1)
+    )
+    assert not torch.equal(one, other)
+
+
+def test_loading_reads_every_random_tensor_once_and_plans_as_for_a_file() -> None:
+    engine = open_tiny(TINY, "fp16")
+    assert engine.facts.weight_bytes == 2 * TINY.parameters
+    assert engine.facts.read_bytes == 2 * (TINY.parameters - TINY.embedding_parameters)
+    assert engine.facts.kv_bytes_per_token == 2 * TINY.kv_elements_per_token()
+
+
+def test_an_unknown_shape_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"llama-3\.1-8b"):
+        shape_named("gpt-9")
