@@ -19,6 +19,7 @@ from quantchat.store.chats import Chats
 from quantchat.store.db import open_database
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.control.library import ModelRow
+from quantchat.tui.widgets.prompt import Prompt
 
 SIZE_BYTES = 98_362_432
 
@@ -124,8 +125,12 @@ async def ready(pilot: Pilot[None], app: QuantchatApp) -> None:
 
 
 async def ask(pilot: Pilot[None], app: QuantchatApp, text: str) -> None:
-    """Type and send."""
-    app.screen.query_one("#prompt").text = text  # type: ignore[attr-defined]
+    """Type and send, once a screen with a prompt is in front."""
+    await wait_until(pilot, lambda: app.screen.query(Prompt))
+    prompt = app.screen.query_one(Prompt)
+    prompt.focus()
+    await wait_until(pilot, lambda: prompt.has_focus)
+    prompt.text = text
     await pilot.press("enter")
 
 

@@ -43,8 +43,11 @@ async def test_settings_take_effect_and_are_saved(tmp_path: Path) -> None:
         screen.query_one("#set-show_meters", Switch).value = False
         screen.query_one("#set-temperature", Input).value = "0.2"
         screen.query_one("#set-system_prompt", TextArea).text = "Be brief."
-        screen.query_one("#set-temperature").focus()
+        field = screen.query_one("#set-temperature")
+        field.focus()
+        await wait_until(pilot, lambda: field.has_focus)
         await pilot.press("enter")
+        await wait_until(pilot, lambda: app.preferences.settings.temperature == 0.2)
         await wait_until(pilot, lambda: app.loads.info and app.loads.info.scheme == "int4")
         await pilot.press("escape")
         assert app.theme == "paper"
@@ -65,6 +68,7 @@ async def test_a_wrong_value_is_refused_in_words(tmp_path: Path) -> None:
         await wait_until(pilot, lambda: bool(app.screen.query("#set-top_p")))
         field = app.screen.query_one("#set-top_p", Input)
         field.focus()
+        await wait_until(pilot, lambda: field.has_focus)
         field.value = "seven"
         await pilot.press("enter")
         await wait_until(pilot, lambda: field.value == "0.95")
