@@ -33,8 +33,8 @@ CONTEXT_LOWEST = 512
 """Below this, unless the model itself is shorter, a plan is refused."""
 LOWEST_TRITON_SM = 75
 """First card that our kernels and graphs run on."""
-PAGE_TOKENS_GPU = 16
-PAGE_TOKENS_CPU = 32
+PAGE_TOKENS = 16
+"""Small, so that little of a shared prefix is computed again; runs of pages are read as one."""
 COPY_SHARE = 0.5
 """Dense copies for prefill are kept on the CPU if all of it stays below this part of free memory."""
 TINY_PARAMETERS = 20_000_000
@@ -88,7 +88,7 @@ class _Planner:
         self.refused = list(target.refused)
         default = CONTEXT_DEFAULT_CPU if self.gpu is None else CONTEXT_DEFAULT_GPU
         self.wanted = request.context_tokens or min(spec.context, default)
-        self.page = PAGE_TOKENS_CPU if self.gpu is None else PAGE_TOKENS_GPU
+        self.page = PAGE_TOKENS
         self.triton = (
             self.gpu is not None
             and self.gpu.sm >= LOWEST_TRITON_SM
