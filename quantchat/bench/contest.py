@@ -103,4 +103,4 @@ class BenchEngine(Protocol):
         """Greedy, no end of sequence, nothing reused from earlier runs."""
 
     def peak_bytes(self) -> int:
-        """Most memory held so far: of the card on a GPU, of the process on the CPU."""
+        """Most memory held in the runs: of the card on a GPU, of the process on the CPU."""

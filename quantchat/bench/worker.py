@@ -39,7 +39,10 @@ def serve(orders: TextIO, answers: TextIO) -> None:
 
             say(ok=True, ceilings=asdict(measure(first["device"], first["threads"])))
             return
+        from quantchat.bench.memory import forget_peak
+
         engine = ENGINES[first["job"]["kind"]](Job.from_json(first["job"]))
+        forget_peak(engine.facts.device)
         say(ok=True, facts=asdict(engine.facts))
         for line in orders:
             order = json.loads(line)

@@ -1,5 +1,7 @@
 """Medians and spread, and the bytes behind a floor."""
 
+import sys
+
 import pytest
 import torch
 
@@ -54,3 +56,17 @@ def test_read_bytes_follow_the_formula(scheme: str, tied: bool) -> None:
     eight_bit_rows = {"fp16": 0, "int8": rows + spec.vocab, "int4": spec.vocab}[scheme]
     assert read_weight_bytes(engine.model.decoder) == formula - 2 * eight_bit_rows
     assert engine.model.decoder.ops.dtype == torch.bfloat16
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak")
+def test_the_peak_is_of_the_time_since_it_was_forgotten() -> None:
+    from quantchat.bench.memory import forget_peak, peak_bytes
+
+    mib = 2**20
+    bytearray(b"x" * (200 * mib))
+    before = peak_bytes("cpu")
+    forget_peak("cpu")
+    after = peak_bytes("cpu")
+    assert before - after > 100 * mib
+    bytearray(b"x" * (80 * mib))
+    assert peak_bytes("cpu") - after > 50 * mib
