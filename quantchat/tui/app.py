@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
 
@@ -21,7 +22,6 @@ from quantchat import paths
 from quantchat.engine.api import Engine
 from quantchat.errors import QuantchatError, StoreError
 from quantchat.events import EngineStopped, Loaded, LoadFailed, LoadProgress, Unloaded
-from quantchat.requests import LoadRequest
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
 from quantchat.tui import clipboard
@@ -30,14 +30,15 @@ from quantchat.tui.commands import commands
 from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.control.conversation import Conversation
 from quantchat.tui.control.library import Library
-from quantchat.tui.control.loads import SLOT, Loads, Problem
+from quantchat.tui.control.loads import SLOT, Loads
 from quantchat.tui.control.preferences import MODEL_KEYS, Preferences
 from quantchat.tui.control.status import Status
 from quantchat.tui.control.writer import TurnWriter
 from quantchat.tui.messages import Item
 from quantchat.tui.screens.chat import ChatScreen
-from quantchat.tui.screens.dialog import Dialog, Way
+from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.theming import own_themes, user_themes
+from quantchat.tui.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +78,10 @@ class QuantchatApp(App[None]):
         self.chats = chats
         self.library = library
         self.preferences = Preferences(settings, settings_path)
-        self._new_engine = new_engine
+        self.new_engine = new_engine
         self._warnings = tuple(warnings)
-        self._chat_screen = ChatScreen()
+        self.chat_screen = ChatScreen()
+        self.trouble = Trouble(self)
         self.writer = TurnWriter(chats, self._store_failed)
         self.loads = Loads(
             engine,
@@ -87,17 +89,17 @@ class QuantchatApp(App[None]):
             in_thread=self._in_thread,
             on_loop=self._on_loop,
             changed=self._changed,
-            failed=self._load_failed,
+            failed=self.trouble.load_failed,
         )
         self.conversation = Conversation(
             engine,
             chats,
             self.writer,
-            self._chat_screen.transcript,
+            self.chat_screen.transcript,
             settings=lambda: self.preferences.settings,
             model=lambda: self.loads.info,
             changed=self._changed,
-            failed=self._answer_failed,
+            failed=self.trouble.answer_failed,
         )
         self.comparison: Comparison | None = None
         self.status = Status(self.loads, self.conversation, lambda: self.preferences.settings)
@@ -114,7 +116,7 @@ class QuantchatApp(App[None]):
 
     def get_default_screen(self) -> Screen[None]:
         """The chat."""
-        return self._chat_screen
+        return self.chat_screen
 
     def on_mount(self) -> None:
         for theme in own_themes():
@@ -166,7 +168,7 @@ class QuantchatApp(App[None]):
     def _pass_on(self, items: Sequence[Item]) -> None:
         for item in items:
             if isinstance(item, EngineStopped):
-                self._engine_stopped(item)
+                self.trouble.engine_stopped(item)
             elif item.slot != SLOT:
                 if self.comparison is not None:
                     self.comparison.take(item)
@@ -209,6 +211,18 @@ class QuantchatApp(App[None]):
         elif key in ("theme", "animations"):
             self.apply_look()
         self._changed()
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Say something; texts come from files and engines, so they are never markup."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     def choose_model(self, name: str) -> None:
         """Load a model, fetching it first where it is not on disk."""
@@ -298,7 +312,7 @@ class QuantchatApp(App[None]):
                 for turn in self.chats.path(chat.id)
                 if turn.role == "user"
             ]
-            self._chat_screen.prompt.remember(history)
+            self.chat_screen.prompt.remember(history)
         except StoreError as error:
             log.exception("conversations could not be read")
             self.push_screen(Dialog("Conversations could not be read", error.message, error.hint))
@@ -309,8 +323,8 @@ class QuantchatApp(App[None]):
     def _changed(self) -> None:
         if self._gathering:
             return
-        if self.is_running and self._chat_screen.is_mounted and self._chat_screen.is_current:
-            self._chat_screen.refresh_state()
+        if self.is_running and self.chat_screen.is_mounted and self.chat_screen.is_current:
+            self.chat_screen.refresh_state()
 
     def _in_thread(self, work: Callable[[], None]) -> None:
         self.run_worker(work, thread=True, exit_on_error=False)
@@ -321,83 +335,10 @@ class QuantchatApp(App[None]):
     def _store_failed(self, error: StoreError) -> None:
         self.notify(f"Not saved: {error}", severity="error", timeout=10)
 
-    def _load_failed(self, problem: Problem, request: LoadRequest) -> None:
-        settings, answering = self.preferences.settings, self.loads.answering
-        asked = self.preferences.load_request() == request
-        if answering is not None and asked:
-            problem_saving = self.preferences.change(
-                model=answering.model,
-                scheme=answering.scheme,
-                kv=answering.kv,
-                device=answering.device,
-                context_tokens=answering.context_tokens,
-            )
-            if problem_saving:
-                self.notify(problem_saving, severity="warning")
-        if answering is not None:
-            info = self.loads.info
-            kept = f"{info.model} {info.scheme} goes on answering." if info else ""
-            self.notify(
-                f"{problem.message}. {problem.hint}\n{kept}".strip(),
-                title=f"{request.model} {request.scheme} was not loaded",
-                severity="error",
-                timeout=12,
-            )
-            return
-        ways = [Way(key="m", label="Choose a model", result="models")]
-        if settings.scheme != "auto" and settings.scheme != "int4":
-            ways.append(Way(key="4", label="Try int4", result="int4"))
-        ways += [
-            Way(key="r", label="Try again", result="retry"),
-            Way(key="c", label="Close", result=""),
-        ]
-        self.conversation.stop()
-        self.push_screen(
-            Dialog(f"{request.model} was not loaded", problem.message, problem.hint, ways),
-            self._way_out,
-        )
-
-    def _answer_failed(self, message: str, hint: str) -> None:
-        ways = (
-            Way(key="r", label="Answer again", result="regenerate"),
-            Way(key="s", label="Settings", result="settings"),
-            Way(key="c", label="Close", result=""),
-        )
-        self.push_screen(Dialog("The answer ended early", message, hint, ways), self._way_out)
-
-    def _engine_stopped(self, event: EngineStopped) -> None:
-        self.conversation.engine_lost(event.message or "the engine ended")
-        if self.comparison is not None:
-            self.comparison.engine_lost(event.message)
-        if not event.message:
-            return
-        log.error("engine stopped: %s", event.message)
-        self.loads.info = None
-        ways = [Way(key="q", label="Quit", result="quit"), Way(key="c", label="Close", result="")]
-        if self._new_engine is not None:
-            ways.insert(0, Way(key="r", label="Start it again", result="restart"))
-        self.push_screen(
-            Dialog("The engine stopped", event.message, event.hint, ways), self._way_out
-        )
-        self._changed()
-
-    def _way_out(self, result: str | None) -> None:
-        if result == "regenerate":
-            self._chat_screen.action_regenerate()
-        elif result == "settings":
-            self.action_settings()
-        elif result == "models":
-            self.action_models()
-        elif result == "int4":
-            self.set_value("scheme", "int4")
-        elif result == "retry":
-            self.loads.want(self.preferences.load_request(), fetch=True)
-        elif result == "restart" and self._new_engine is not None:
-            self._restart(self._new_engine())
-        elif result == "quit":
-            self.exit()
-
-    def _restart(self, engine: Engine) -> None:
+    def restart_engine(self) -> None:
+        """Close the engine and go on with a fresh one."""
+        assert self.new_engine is not None
+        engine = self.new_engine()
         self.bridge.stop()
         self.engine.close()
         self.engine = self.conversation.engine = engine

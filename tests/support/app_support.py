@@ -148,4 +148,4 @@ async def answered(pilot: Pilot[None], app: QuantchatApp, turns: int) -> None:
 
 def shown(app: QuantchatApp) -> str:
     """The conversation as it is drawn."""
-    return app._chat_screen.transcript.text_on_screen()
+    return app.chat_screen.transcript.text_on_screen()

@@ -54,7 +54,7 @@ async def test_the_first_load_failing_offers_ways_out(tmp_path: Path) -> None:
 async def test_a_failed_switch_keeps_the_old_model_and_takes_the_setting_back(
     tmp_path: Path,
 ) -> None:
-    engine = FakeEngine(load_failures={"int4": ("no kernel", "choose int8")})
+    engine = FakeEngine(load_failures={"int4": ("no kernel [/for] it", "choose int8")})
     app = make_app(tmp_path, engine, scheme="fp16")
     async with app.run_test(size=(120, 40)) as pilot:
         await ready(pilot, app)

@@ -153,6 +153,12 @@ class Loads:
         else:
             self._load_failed(event)
 
+    def lost(self, message: str, hint: str) -> None:
+        """The engine is gone, and the model with it."""
+        self.info = self.answering = self.progress = None
+        self.problem = Problem(message=message, hint=hint)
+        self._set("failed")
+
     def forget(self, engine: Engine) -> None:
         """The engine is gone; go on with a fresh one."""
         self.engine = engine
