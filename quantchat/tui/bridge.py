@@ -6,7 +6,6 @@ never takes the decode thread's time.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,8 +16,6 @@ from textual.timer import Timer
 from quantchat.engine.api import Engine
 from quantchat.events import Done, Event, Failed, Stats, Token
 from quantchat.tui.messages import Item, TokenRun
-
-log = logging.getLogger(__name__)
 
 SHORTEST_S = 1 / 16
 LONGEST_S = 0.3
@@ -76,7 +73,7 @@ class Bridge:
         self._timer: Timer | None = None
         self._stopped = False
         self._costs: deque[float] = deque(maxlen=512)
-        self._flush_began = 0.0
+        self._began_s = 0.0
         self.interval_s = SHORTEST_S
         self.flushes = 0
         """Flushes that carried something."""
@@ -84,7 +81,7 @@ class Bridge:
     def start(self) -> None:
         """Begin to drain."""
         self._stopped = False
-        self._timer = self._app.set_timer(self.interval_s, self._flush, name="bridge")
+        self._wait()
 
     def stop(self) -> None:
         """Cease to drain."""
@@ -101,28 +98,25 @@ class Bridge:
     def _flush(self) -> None:
         if self._stopped:
             return
-        events = self._engine.drain()
-        if not events:
-            self.start()
-            return
-        began = time.thread_time()
-        self.flushes += 1
         try:
-            self._receive(gather(events))
-        except Exception:
-            log.exception("the screen could not take in what the engine said")
-            raise
+            events = self._engine.drain()
+            if events:
+                self.flushes += 1
+                self._began_s = time.thread_time()
+                self._receive(gather(events))
+                self._app.call_after_refresh(self._drawn)
         finally:
-            self._flush_began = began
-            if not self._app.call_after_refresh(self._drawn):
-                self._drawn()
+            # Not left to the callback above: it is lost when its screen is left before it is drawn.
+            self._wait()
+
+    def _wait(self) -> None:
+        if not self._stopped:
+            self._timer = self._app.set_timer(self.interval_s, self._flush, name="bridge")
 
     def _drawn(self) -> None:
-        cost_s = time.thread_time() - self._flush_began
+        cost_s = time.thread_time() - self._began_s
         self._costs.append(cost_s)
         if cost_s > DEAR_S:
             self.interval_s = min(LONGEST_S, max(self.interval_s, cost_s / SHARE))
         else:
             self.interval_s = max(SHORTEST_S, self.interval_s * 0.8)
-        if not self._stopped:
-            self.start()
