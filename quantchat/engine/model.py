@@ -45,7 +45,8 @@ class LoadedModel:
             from quantchat.engine.graph_runner import GraphRunner
 
             return GraphRunner(self.decoder, self.pool, context_tokens=self.plan.context_tokens)
-        return EagerRunner(self.decoder, self.pool)
+        threads = self.plan.threads if self.plan.device == "cpu" else 0
+        return EagerRunner(self.decoder, self.pool, threads=threads)
 
     def reset_pages(self) -> None:
         """Forget all cached content, after a failure left it in doubt."""

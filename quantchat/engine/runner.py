@@ -6,12 +6,14 @@ captured one does), so callers take (sequence, token) pairs as they come.
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 import torch
 
 from quantchat.engine.sampler import penalize, pick, uniform
 from quantchat.engine.sequence import Sequence
+from quantchat.engine.threads import ThreadGovernor
 from quantchat.model.decoder import Decoder
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.kv_pool import KvPool
@@ -36,19 +38,33 @@ class Runner(Protocol):
 class EagerRunner:
     """One op at a time; the token is read back after every step."""
 
-    def __init__(self, decoder: Decoder, pool: KvPool) -> None:
+    def __init__(self, decoder: Decoder, pool: KvPool, *, threads: int = 0) -> None:
+        """`threads`: most that a step on the CPU may use, 0 to leave the number alone."""
         self.decoder = decoder
         self.pool = pool
         self.device = decoder.ops.device
+        self._governor = ThreadGovernor(threads) if threads else None
 
     def prefill(self, sequence: Sequence, start: int, count: int) -> int | None:
         end = start + count
+        if self._governor is not None:
+            torch.set_num_threads(self._governor.options[0])
         hidden = self.decoder.forward(self._batch([(sequence, start, count)]), self.pool)
         if end < len(sequence.tokens):
             return None
         return self._sample(sequence, self.decoder.logits(hidden[-1:])[0])
 
     def decode(self, sequences: tuple[Sequence, ...]) -> list[tuple[Sequence, int]]:
+        governor = self._governor
+        if governor is None:
+            return self._decode(sequences)
+        torch.set_num_threads(governor.threads)
+        started_s = time.perf_counter()
+        pairs = self._decode(sequences)
+        governor.took(time.perf_counter() - started_s)
+        return pairs
+
+    def _decode(self, sequences: tuple[Sequence, ...]) -> list[tuple[Sequence, int]]:
         spans = [(sequence, len(sequence.tokens) - 1, 1) for sequence in sequences]
         logits = self.decoder.logits(self.decoder.forward(self._batch(spans), self.pool))
         return [
