@@ -25,7 +25,7 @@ from quantchat.model.weights import Matrix, matrix_names
 from quantchat.quant.tensor import Int4GroupWeight, Int8ChannelWeight, StoredWeight
 from quantchat.spec import DecoderSpec
 
-VERSION = 1
+VERSION = 2
 """Goes up when rounding or layout changes, so that old files are not read."""
 KEEP_FILES = 8
 LEAVE_FREE_BYTES = 2 * 2**30

@@ -13,8 +13,9 @@ import torch
 
 from quantchat.checkpoints.base import TensorEntry
 from quantchat.model.families import ModelSource
+from quantchat.model.importance import ActivationProbe
 from quantchat.quant.ggml import stored_from_ggml
-from quantchat.quant.rounding import int4_group, int8_channel
+from quantchat.quant.rounding import Int4Rounding, int4_group, int8_channel
 from quantchat.quant.scheme import Scheme
 from quantchat.quant.tensor import DenseWeight, StoredWeight, concat_rows
 from quantchat.spec import DecoderSpec
@@ -32,6 +33,7 @@ class WeightRecipe:
     dtype: torch.dtype
     """Of dense matrices."""
     device: torch.device
+    int4: Int4Rounding = int4_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class WeightReader:
         self.recipe = recipe
         self.errors: dict[str, list[float]] = {}
         """Relative RMS error by file type, of tensors that had to be re-encoded."""
+        self._probe: ActivationProbe | None = None
 
     def vector(self, name: str) -> torch.Tensor:
         """A norm weight or bias, float32 on the device."""
@@ -61,14 +64,16 @@ class WeightReader:
 
     def matrix(self, layer: str, parts: tuple[str, ...]) -> Matrix:
         """The stacked weight of `layer` + each part, formats permitting, with its bias."""
-        weights = [self.weight(layer + part, self.recipe.scheme.weights) for part in parts]
-        stacked = concat_rows(weights) if len(weights) > 1 else weights[0]
         biases = [layer + part + ".bias" for part in parts]
         known = [self.vector(name) for name in biases if name in self.source.names]
         assert len(known) in (0, len(parts))
-        return Matrix(
-            tuple(weights) if stacked is None else (stacked,), torch.cat(known) if known else None
-        )
+        bias = torch.cat(known) if known else None
+        if self.recipe.scheme.weights == "int4_group":
+            weights = self._int4(layer, parts, bias)
+        else:
+            weights = [self.weight(layer + part, self.recipe.scheme.weights) for part in parts]
+        stacked = concat_rows(weights) if len(weights) > 1 else weights[0]
+        return Matrix(tuple(weights) if stacked is None else (stacked,), bias)
 
     def head(self) -> StoredWeight:
         """The output head, which is the embedding where it is tied."""
@@ -89,10 +94,40 @@ class WeightReader:
         dense = self.source.checkpoint.dense(entry.name, dtype=dtype, device=self.recipe.device)
         if form == "dense":
             return DenseWeight(dense)
-        if form == "int8_channel":
-            return int8_channel(dense)
-        assert form == "int4_group"
-        return int4_group(dense, self.recipe.group_size)
+        assert form == "int8_channel"
+        return int8_channel(dense)
+
+    @torch.inference_mode()
+    def _int4(
+        self, layer: str, parts: tuple[str, ...], bias: torch.Tensor | None
+    ) -> list[StoredWeight]:
+        """Groups of the parts, errors weighed by the inputs; to be called in order of execution."""
+        if self._probe is None:
+            self._probe = ActivationProbe(
+                self.source.spec, self.recipe.device, self._embed, self.vector
+            )
+        probe = self._probe
+        fused = layer + next((name for name, of in FUSED.items() if of == parts), parts[0])
+        probe.begin(fused)
+        importance = probe.importance()
+        weights: list[StoredWeight] = []
+        for part in parts:
+            name = layer + part
+            dense = self.source.checkpoint.dense(
+                self.source.names[name], dtype=torch.float32, device=self.recipe.device
+            )
+            if self._permuted(name):
+                dense = dense.index_select(0, self._pairs(name))
+            probe.feed(dense)
+            weights.append(self.recipe.int4(dense, self.recipe.group_size, importance))
+        probe.end(fused, bias)
+        return weights
+
+    def _embed(self, ids: torch.Tensor) -> torch.Tensor:
+        table = self.source.checkpoint.dense(
+            self.source.names["embed"], dtype=torch.float32, device=self.recipe.device
+        )
+        return table.index_select(0, ids)
 
     def _stored(self, entry: TensorEntry, form: str) -> StoredWeight:
         if entry.dtype in PLAIN_TYPES:

@@ -33,13 +33,13 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
             Scheme(
                 name="int4",
                 title="int4",
-                summary="4-bit codes in groups, scale and offset fitted by least squares without data, int8 head.",
+                summary="4-bit codes in groups, fitted by least squares to what random tokens excite, int8 head; needs no data.",
                 weights="int4_group",
                 head="int8_channel",
                 bits=4,
                 group_sizes=(128, 64, 32),
                 rounding="least_squares",
-                source="alternating least squares per group, as in k-means with evenly spaced centroids",
+                source="alternating least squares per group, inputs weighed by their mean square on random tokens",
             ),
             Scheme(
                 name="stored",

@@ -1,21 +1,31 @@
-"""From dense weights to codes without data: absmax int8 rows, least-squares int4 groups.
+"""From dense weights to codes: absmax int8 rows, least-squares int4 groups.
 
 Runs on the weight's device, in slices that stay in a CPU's cache or a GPU's spare memory.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 
 from quantchat.quant.pack import pack_nibbles
 from quantchat.quant.tensor import Int4GroupWeight, Int8ChannelWeight
 
-SHRINKS = (1.0, 0.9, 0.8, 0.7)
+SHRINKS = (1.0, 0.8)
 """Starting ranges tried for a group, as shares of its full range."""
 REFITS = 3
 """Rounds of (assign codes, refit scale and offset) from each start."""
 SLICE_ELEMENTS_CPU = 1 << 17
 SLICE_ELEMENTS_GPU = 1 << 25
+
+
+class Int4Rounding(Protocol):
+    """A way from float32 [N, K] to groups; `importance` [K] weighs the error of each input."""
+
+    def __call__(
+        self, weight: torch.Tensor, group_size: int, importance: torch.Tensor | None = None, /
+    ) -> Int4GroupWeight: ...
 
 
 def int8_channel(weight: torch.Tensor) -> Int8ChannelWeight:
@@ -35,12 +45,16 @@ def int8_channel(weight: torch.Tensor) -> Int8ChannelWeight:
     return Int8ChannelWeight(codes, scale)
 
 
-def int4_group(weight: torch.Tensor, group_size: int) -> Int4GroupWeight:
-    """Least-squares rounding of groups: min over q, s, o of sum (w - q s - o)^2.
+def int4_group(
+    weight: torch.Tensor, group_size: int, importance: torch.Tensor | None = None, /
+) -> Int4GroupWeight:
+    """Least-squares rounding of groups: min over q, s, o of sum a (w - q s - o)^2.
 
-    Alternates between the nearest code and the closed-form fit of (s, o), from several clipped
-    ranges, keeping each group's best; the fit ends on values as stored (float16), so that the
-    last codes answer to what the kernel will use. weight [N, K] float, K % group_size == 0.
+    `a` is the importance of each input, float32 [K] above 0: its mean square, so that the sum
+    stands for the error of the output; None takes all as equal. Alternates between the nearest
+    code and the closed-form fit of (s, o), from several clipped ranges, keeping each group's best;
+    the fit ends on values as stored (float16), so that the last codes answer to what the kernel
+    will use. weight [N, K] float, K % group_size == 0.
     """
     n, k = weight.shape
     assert k % group_size == 0
@@ -49,19 +63,26 @@ def int4_group(weight: torch.Tensor, group_size: int) -> Int4GroupWeight:
     packed = torch.empty((n, k // 2), dtype=torch.uint8, device=device)
     scale = torch.empty((n, groups), dtype=torch.float16, device=device)
     offset = torch.empty((n, groups), dtype=torch.float16, device=device)
+    shares = torch.ones(k, device=device) if importance is None else importance.float()
+    shares = shares.view(1, groups, group_size)
+    shares = shares / shares.sum(dim=-1, keepdim=True)
     for rows in _row_slices(weight, len(SHRINKS)):
         w = weight[rows].float().view(-1, groups, group_size)
-        codes, s, o = _fit(w)
+        codes, s, o = _fit(w, shares)
         packed[rows] = pack_nibbles(codes.view(-1, k))
         scale[rows] = s.squeeze(-1)
         offset[rows] = o.squeeze(-1)
     return Int4GroupWeight(packed, scale, offset, group_size)
 
 
-def _fit(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Codes uint8 [R, G, g], scale and offset float16 [R, G, 1] of w float32 [R, G, g]."""
+def _fit(w: torch.Tensor, shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Codes uint8 [R, G, g], scale and offset float16 [R, G, 1] of w float32 [R, G, g].
+
+    shares [1, G, g] weigh the error and add up to 1 in each group.
+    """
     low, high = w.aminmax(dim=-1, keepdim=True)
-    w_mean = w.mean(dim=-1, keepdim=True)
+    w_mean = (w * shares).sum(dim=-1, keepdim=True)
+    w_part = (w - w_mean) * shares
     best_error = torch.full_like(low, float("inf"))
     best_scale = torch.zeros_like(low)
     best_offset = low.clone()
@@ -71,17 +92,16 @@ def _fit(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         offset = low + margin
         for _ in range(REFITS):
             q = _codes(w, scale, offset)
-            q_mean = q.mean(dim=-1, keepdim=True)
-            centred = q - q_mean
-            variance = (centred * centred).sum(dim=-1, keepdim=True)
-            covariance = (centred * (w - w_mean)).sum(dim=-1, keepdim=True)
+            q_mean = (q * shares).sum(dim=-1, keepdim=True)
+            covariance = (q * w_part).sum(dim=-1, keepdim=True)
+            variance = q.sub_(q_mean).square_().mul_(shares).sum(dim=-1, keepdim=True)
             fitted = covariance / variance.clamp_min(1e-9)
-            scale = torch.where((variance > 0) & (fitted > 0), fitted, scale)
+            scale = torch.where((variance > 1e-9) & (fitted > 0), fitted, scale)
             offset = w_mean - scale * q_mean
         scale = scale.to(torch.float16).float()
         offset = offset.to(torch.float16).float()
         q = _codes(w, scale, offset)
-        error = (q * scale + offset - w).square_().sum(dim=-1, keepdim=True)
+        error = (q * scale + offset - w).square_().mul_(shares).sum(dim=-1, keepdim=True)
         better = error < best_error
         best_error = torch.where(better, error, best_error)
         best_scale = torch.where(better, scale, best_scale)
