@@ -56,15 +56,17 @@ class Divergence:
 def compare(base: torch.Tensor, other: torch.Tensor, targets: torch.Tensor) -> Positions:
     """Positions of log-probabilities float32 [R, V] against base [R, V]; targets int64 [R].
 
-    KL is summed as p (ln p - ln q) - p + q: the same sum for distributions, but each term is
-    positive and rounding in the two normalisers cancels, so that it is good below 1e-7.
+    KL is summed as p ln(p / q) - p + q: the same sum for distributions, but no term is negative
+    and rounding in the two normalisers cancels, so that it is good far below 1e-7.
     """
-    p, q = base.exp(), other.exp()
-    kl = (p * (base - other) - p + q).sum(dim=-1, dtype=torch.float64)
-    # 0 * inf: a token that the base rules out costs nothing, whatever the other says.
+    p, ratio = base.exp(), base - other
+    near = p * (torch.expm1(-ratio) + ratio)
+    terms = torch.where(ratio.abs() < 0.5, near, p * ratio - p + other.exp())
+    kl = terms.sum(dim=-1, dtype=torch.float64)
     if not bool(kl.isfinite().all()):
-        terms = torch.where(p > 0, p * (base - other), 0.0) - p + q
-        kl = terms.sum(dim=-1, dtype=torch.float64)
+        # 0 * inf: a token that the base rules out costs no more than what the other gives it.
+        ruled_out = torch.where(base.isneginf(), other.exp(), terms)
+        kl = ruled_out.sum(dim=-1, dtype=torch.float64)
     rows = targets[:, None]
     return Positions(
         kl.cpu(),

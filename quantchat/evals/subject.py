@@ -87,7 +87,8 @@ def open_subject(model: str) -> Subject:
     local = resolve(model)
     source = open_model(local.path)
     try:
-        return Subject(local.name, local.path, source, read_tokenizer(source, local.path))
+        name = local.path.name if local.origin in ("file", "folder") else local.name
+        return Subject(name, local.path, source, read_tokenizer(source, local.path))
     except BaseException:
         source.close()
         raise
