@@ -7,35 +7,48 @@ import triton
 import triton.language as tl
 
 from .._launch import check_out, launch_options
-from .gemv import plane_offset
+from .gemv import plane_swizzle_of
 from .pack import GROUP_SIZES
 
-_BLOCK_ROWS = 4
-_BLOCK_WORDS = 128
+_BLOCK_PAIRS = 2048
+
+
+@triton.jit
+def _half_bits(x, BF16: tl.constexpr):
+    """The bits of fp32 x rounded to the nearest fp16 or bf16, as int32 below 2**16."""
+    if BF16:
+        bits = x.to(tl.int32, bitcast=True)
+        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF
+    return x.to(tl.float16).to(tl.int16, bitcast=True).to(tl.int32) & 0xFFFF
 
 
 @triton.jit
 def wna16_dequantize_kernel(
-    w_ptr, s_ptr, o_ptr, y_ptr, N, NG, GROUP: tl.constexpr, BN: tl.constexpr, G: tl.constexpr
+    w_ptr,
+    s_ptr,
+    o_ptr,
+    y_ptr,
+    PAIRS,
+    NG,
+    GROUP: tl.constexpr,
+    BLOCK: tl.constexpr,
+    BF16: tl.constexpr,
 ):
-    """Writes pair by pair: two neighbouring weights of every plane."""
+    """One row's pairs of neighbouring weights in the order they are written, a word read four times."""
     W: tl.constexpr = GROUP // 8
-    n = tl.program_id(0) * BN + tl.arange(0, BN)[:, None, None]
-    g = tl.program_id(1) * G + tl.arange(0, G)[None, :, None]
-    j = tl.arange(0, W)[None, None, :]
-    m_g = (n < N) & (g < NG)
-    m_w = m_g & (j < W)
-    w = tl.load(w_ptr + n.to(tl.int64) * (NG * W) + (g * W + j), mask=m_w, other=0)
-    s = tl.load(s_ptr + n * NG + g, mask=m_g, other=0.0).to(tl.float32)
-    o = tl.load(o_ptr + n * NG + g, mask=m_g, other=0.0).to(tl.float32)
-    p_y = y_ptr + n.to(tl.int64) * (NG * GROUP) + g * GROUP
-    for plane in tl.static_range(4):
-        p_pair = p_y + (plane_offset(g, plane, GROUP) + j) * 2
-        low = ((w >> (4 * plane)) & 15).to(tl.float32) * s + o
-        high = ((w >> (4 * plane + 16)) & 15).to(tl.float32) * s + o
-        pair = tl.join(low, high).to(y_ptr.dtype.element_ty)
-        e = tl.arange(0, 2)[None, None, None, :]
-        tl.store(p_pair[:, :, :, None] + e, pair, mask=m_w[:, :, :, None] & (e < 2))
+    row = tl.program_id(0).to(tl.int64)
+    pair = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = pair < PAIRS
+    g = pair // (GROUP // 2)
+    within = pair % (GROUP // 2)
+    shift = 4 * ((within // W) ^ plane_swizzle_of(g, GROUP))
+    w = tl.load(w_ptr + row * (NG * W) + (g * W + within % W), mask=inside, other=0)
+    s = tl.load(s_ptr + row * NG + g, mask=inside, other=0.0).to(tl.float32)
+    o = tl.load(o_ptr + row * NG + g, mask=inside, other=0.0).to(tl.float32)
+    low = ((w >> shift) & 15).to(tl.float32) * s + o
+    high = ((w >> (shift + 16)) & 15).to(tl.float32) * s + o
+    packed = _half_bits(low, BF16) | (_half_bits(high, BF16) << 16)
+    tl.store(y_ptr + row * PAIRS + pair, packed, mask=inside)
 
 
 def dequantize(
@@ -56,21 +69,21 @@ def dequantize(
     for parameter in (scale, offset):
         assert parameter.shape == (rows, groups) and parameter.is_contiguous()
         assert parameter.dtype == torch.float16, f"scale and offset are fp16: {parameter.dtype}"
+    assert dtype in (torch.float16, torch.bfloat16), f"{dtype} is not written"
     if out is None:
         out = torch.empty(rows, columns, dtype=dtype, device=words.device)
     check_out(out, (rows, columns), dtype)
-    step = _BLOCK_WORDS * 8 // group_size
-    grid = (triton.cdiv(rows, _BLOCK_ROWS), triton.cdiv(groups, step))
-    wna16_dequantize_kernel[grid](
+    pairs = columns // 2
+    wna16_dequantize_kernel[(rows, triton.cdiv(pairs, _BLOCK_PAIRS))](
         words,
         scale,
         offset,
-        out,
-        rows,
+        out.view(torch.int32),
+        pairs,
         groups,
         GROUP=group_size,
-        BN=_BLOCK_ROWS,
-        G=step,
+        BLOCK=_BLOCK_PAIRS,
+        BF16=dtype == torch.bfloat16,
         num_warps=4,
         num_stages=1,
         **launch_options(),

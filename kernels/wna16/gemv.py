@@ -86,15 +86,21 @@ def nibble_16(word, USE_ASM: tl.constexpr):
 
 
 @triton.jit
-def plane_offset(g, plane: tl.constexpr, GROUP: tl.constexpr):
-    """Where in a group's pairs the plane of nibble number `plane` begins; see pack.py."""
+def plane_swizzle_of(g, GROUP: tl.constexpr):
+    """What plane numbers of group g are XORed with; see pack.py."""
     if GROUP == 128:
         swizzle = g & 1
     elif GROUP == 64:
         swizzle = g & 3
     else:
         swizzle = (g >> 1) & 3
-    return (plane ^ swizzle) * (GROUP // 8)
+    return swizzle
+
+
+@triton.jit
+def plane_offset(g, plane: tl.constexpr, GROUP: tl.constexpr):
+    """Where in a group's pairs the plane of nibble number `plane` begins; see pack.py."""
+    return (plane ^ plane_swizzle_of(g, GROUP)) * (GROUP // 8)
 
 
 @triton.jit

@@ -70,11 +70,11 @@ def _dequantize(group: int, dtype: str) -> Variant:
             "w_ptr": "*i32",
             "s_ptr": "*fp16",
             "o_ptr": "*fp16",
-            "y_ptr": POINTEE[dtype],
-            "N": "i32",
+            "y_ptr": "*i32",
+            "PAIRS": "i32",
             "NG": "i32",
         },
-        constexprs={"GROUP": group, "BN": 4, "G": 1024 // group},
+        constexprs={"GROUP": group, "BLOCK": 2048, "BF16": dtype == "bf16"},
     )
 
 

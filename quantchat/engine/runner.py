@@ -48,7 +48,7 @@ class EagerRunner:
     def prefill(self, sequence: Sequence, start: int, count: int) -> int | None:
         end = start + count
         if self._governor is not None:
-            torch.set_num_threads(self._governor.options[0])
+            torch.set_num_threads(self._governor.threads)
         hidden = self.decoder.forward(self._batch([(sequence, start, count)]), self.pool)
         if end < len(sequence.tokens):
             return None

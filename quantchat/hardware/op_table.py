@@ -122,6 +122,23 @@ def _gpu_ops(target: OpTarget) -> tuple[OpChoice, ...]:
             ),
         ),
         _gpu_decode_attention(target),
+        *_gpu_row_ops(target),
+    )
+
+
+def _gpu_row_ops(target: OpTarget) -> tuple[OpChoice, ...]:
+    ours = target.triton and target.sm >= 75
+    ops = ("norm with residual", "rope with cache write", "gated activation")
+    return tuple(
+        OpChoice(
+            op=op,
+            rows="any",
+            kernel="triton, one launch" if ours else "torch, several launches",
+            reason="nothing between reads and writes goes through memory"
+            if ours
+            else "the kernels do not run here",
+        )
+        for op in ops
     )
 
 

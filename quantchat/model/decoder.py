@@ -56,6 +56,7 @@ class Decoder:
     def forward(self, batch: Batch, pool: KvPool) -> torch.Tensor:
         """Run the rows through all layers, filling the cache. -> normed hidden states [T, C]."""
         ops = self.ops
+        ops.begin(batch.ids.shape[0])
         residual = ops.embed(self.embedding, batch.ids)
         x = ops.rms_norm(residual, self.layers[0].attn_norm)
         last = len(self.layers) - 1

@@ -28,7 +28,7 @@ GPU_TABLE = [
     ("2080Ti", "llama-3.1-8b", "int8", 0, "int8", 16384, "float16"),
     ("3060", "llama-3.1-8b", "int8", 0, "int8", 16384, "bfloat16"),
     ("3060", "llama-2-7b", "int8", 0, "16bit", 4096, "bfloat16"),
-    ("3070", "llama-2-7b", "int4", 128, "16bit", 4096, "bfloat16"),
+    ("3070", "llama-2-7b", "int4", 128, "16bit", 4096, "float16"),
     ("3090", "llama-3.1-8b", "fp16", 0, "16bit", 16384, "bfloat16"),
     ("4060Ti", "qwen2.5-7b", "int8", 0, "16bit", 16384, "bfloat16"),
     ("A100", "llama-3.1-8b", "fp16", 0, "16bit", 16384, "bfloat16"),
