@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import queue
+import sys
 import threading
 import time
 from collections import deque
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 0.05
+SWITCH_INTERVAL_S = 1e-4
+"""Longest that another thread keeps the interpreter while the engine wants it. A decode step on the
+CPU is hundreds of ops of tens of microseconds; Python's 5 ms would hold it up at each redraw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,7 @@ class Session:
 
     def _run(self) -> None:
         message, hint = "", ""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
             self._serve()
         except QuantchatError as error:

@@ -174,6 +174,8 @@ class QuantchatApp(App[None]):
                     self.comparison.take(item)
             elif isinstance(item, LoadProgress | Loaded | LoadFailed | Unloaded):
                 self.loads.take(item)
+                if isinstance(item, Loaded):
+                    self.bridge.follow(item.info.device)
                 if isinstance(item, Loaded) and self.loads.ready:
                     self.conversation.model_ready()
             else:

@@ -98,7 +98,8 @@ def test_kernels_agree_with_plain_torch(family: str, scheme: str, kv: str, tmp_p
     theirs = stepwise(reference, model, ids)
     assert not torch.isnan(ours).any()
     kl = (theirs.softmax(-1) * (theirs.log_softmax(-1) - ours.log_softmax(-1))).sum(-1)
-    assert float(kl.mean()) < 5e-3, float(kl.mean())
+    # Two orders of bf16 roundings in a random model; a wrong kernel is off by more than 1.
+    assert float(kl.mean()) < (1e-2 if kv == "int8" else 5e-3), float(kl.mean())
 
 
 def stepwise(decoder: Decoder, model: LoadedModel, ids: list[int]) -> torch.Tensor:

@@ -15,6 +15,7 @@ from quantchat.tui import bridge
 def quick_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Flush every 10 ms, whatever drawing costs on a busy machine."""
     monkeypatch.setattr(bridge, "SHORTEST_S", 0.01)
+    monkeypatch.setattr(bridge, "SHORTEST_ON_CPU_S", 0.01)
     monkeypatch.setattr(bridge, "LONGEST_S", 0.02)
 
 
