@@ -21,7 +21,7 @@ from quantchat.bench.contest import EngineFacts, Job, RunTimes
 from quantchat.bench.gate import check
 from quantchat.bench.memory import peak_bytes
 from quantchat.bench.random_model import RandomCodes, random_source, shape_named
-from quantchat.engine.loading import plan_request
+from quantchat.engine.loading import build_pool, plan_request, scheme_detail
 from quantchat.engine.metrics import Clock
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.runner import Runner
@@ -37,7 +37,6 @@ from quantchat.model.families import ModelSource, open_model
 from quantchat.model.loader import load_decoder
 from quantchat.model.packed_cache import PackedCache
 from quantchat.model.weights import WeightRecipe
-from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.select import make_ops
 from quantchat.requests import ChatRequest, LoadRequest, Message, Sampling
 from quantchat.spec import DecoderSpec
@@ -200,25 +199,15 @@ def weight_cache(subject: Subject, plan: ExecutionPlan) -> PackedCache | None:
 
 
 def _loaded(subject: Subject, decoder: Decoder, plan: ExecutionPlan, load_s: float) -> LoadedModel:
-    spec, scheme = decoder.spec, plan.scheme
-    pool = KvPool(
-        spec,
-        pages=-(-plan.context_tokens // plan.page_tokens) + 1,
-        page_tokens=plan.page_tokens,
-        precision=plan.kv,
-        dtype=decoder.ops.dtype,
-        device=decoder.ops.device,
-    )
-    group = f" group {plan.group_size}" if plan.group_size else ""
-    head = ", int8 head" if scheme.head == "int8_channel" else ""
+    spec, pool = decoder.spec, build_pool(decoder, plan)
     info = ModelInfo(
         slot="main",
         model=subject.name,
         path=str(subject.source.checkpoint.path),
         architecture=spec.architecture,
         parameters=spec.parameters,
-        scheme=scheme.name,
-        scheme_detail=f"{scheme.title}{group}{head}",
+        scheme=plan.scheme.name,
+        scheme_detail=scheme_detail(plan),
         kv=plan.kv,
         device=plan.device,
         device_name=plan.device_name,

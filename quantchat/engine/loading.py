@@ -134,7 +134,7 @@ def _decoder(
     )
     known = shared.by_key.get(key)
     if known is not None:
-        return known, ("weights shared with the other slot",), True
+        return known, ("weights shared with the other slot",), False
     ops = make_ops(source.spec, plan)
     loaded = build_decoder(
         source,
@@ -201,12 +201,6 @@ def _info(
     started_s: float,
 ) -> ModelInfo:
     parameters = decoder.spec.parameters
-    scheme = plan.scheme
-    detail = scheme.title
-    if plan.group_size:
-        detail += f" group {plan.group_size}"
-    if scheme.head == "int8_channel":
-        detail += ", int8 head"
     cached = ("packed weights from the cache",) if from_cache and cache_used(plan) else ()
     return ModelInfo(
         slot=request.slot,
@@ -214,8 +208,8 @@ def _info(
         path=str(path),
         architecture=decoder.spec.architecture,
         parameters=parameters,
-        scheme=scheme.name,
-        scheme_detail=detail,
+        scheme=plan.scheme.name,
+        scheme_detail=scheme_detail(plan),
         kv=plan.kv,
         device=plan.device,
         device_name=plan.device_name,
@@ -225,6 +219,13 @@ def _info(
         load_s=time.perf_counter() - started_s,
         reasons=(*plan.reasons, *plan.refused, *notes, *cached),
     )
+
+
+def scheme_detail(plan: ExecutionPlan) -> str:
+    """The plan's scheme in words: "int4 group 64, int8 head"."""
+    group = f" group {plan.group_size}" if plan.group_size else ""
+    head = ", int8 head" if plan.scheme.head == "int8_channel" else ""
+    return f"{plan.scheme.title}{group}{head}"
 
 
 def cache_used(plan: ExecutionPlan) -> bool:
