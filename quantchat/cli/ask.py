@@ -62,6 +62,7 @@ def command(
 ) -> None:
     """Answer PROMPT on stdout; text on stdin is put behind it."""
     from quantchat import paths
+    from quantchat.quant.registry import scheme_named
     from quantchat.settings.file import load_settings
 
     text = _prompt(prompt)
@@ -86,6 +87,8 @@ def command(
     for key, value in changes.items():
         if value is not None:
             settings = settings.with_value(key, value)
+    if settings.scheme != "auto":
+        scheme_named(settings.scheme)
     messages = [Message("user", text)]
     if settings.system_prompt:
         messages.insert(0, Message("system", settings.system_prompt))
