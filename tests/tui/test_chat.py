@@ -105,6 +105,7 @@ async def test_a_new_chat_leaves_the_old_one_in_the_list(tmp_path: Path) -> None
         assert not app.conversation.path and shown(app) == ""
         await ask(pilot, app, "second chat")
         await answered(pilot, app, 2)
+        app.writer.flush()
         assert [chat.title for chat in app.chats.list()] == ["second chat", "first chat"]
 
 
