@@ -215,7 +215,8 @@ def _cpu_ops(target: OpTarget) -> tuple[OpChoice, ...]:
     else:
         linears = (
             *_cpu_linear("linear", target.weights, target.group_size, target.copy),
-            *_cpu_linear("head", target.head, target.group_size, target.copy),
+            # The head sees a row or a few: it never gets a copy.
+            *_cpu_linear("head", target.head, target.group_size, None),
         )
     return (
         *linears,
