@@ -75,7 +75,10 @@ class GraphRunner:
 
     def prefill(self, sequence: Sequence, start: int, count: int) -> int | None:
         """See Runner.prefill."""
-        return self._eager.prefill(sequence, start, count)
+        token = self._eager.prefill(sequence, start, count)
+        # From here on the row's own buffer knows the tokens seen.
+        sequence.seen = None
+        return token
 
     def decode(self, sequences: tuple[Sequence, ...]) -> list[tuple[Sequence, int]]:
         """See Runner.decode; the pairs are those of the step before."""

@@ -49,9 +49,7 @@ class Runtime:
         self.model = model
         self._emit = emit
         self._runner: Runner = model.make_runner()
-        self._scheduler = Scheduler(
-            model.pages, max_running=model.max_rows, chunk_tokens=model.plan.prefill_chunk_tokens
-        )
+        self._scheduler = self._make_scheduler()
         self._sequences: dict[int, Sequence] = {}
         self._stats_due_s = 0.0
 
@@ -148,10 +146,14 @@ class Runtime:
         self._sequences.clear()
         self.model.reset_pages()
         self._runner = self.model.make_runner()
-        self._scheduler = Scheduler(
+        self._scheduler = self._make_scheduler()
+
+    def _make_scheduler(self) -> Scheduler:
+        return Scheduler(
             self.model.pages,
             max_running=self.model.max_rows,
             chunk_tokens=self.model.plan.prefill_chunk_tokens,
+            leave=lambda sequence: self._runner.leave(sequence),
         )
 
     def cancel_all(self) -> None:
@@ -177,14 +179,13 @@ class Runtime:
                     time_s=now_s,
                 )
             )
+        self._take_flushed()
         if not self._scheduler.reserve(sequence, step.start + step.count):
             raise DeviceMemoryError(
                 "the prompt's KV cache",
                 needed_bytes=self.model.pool.page_bytes,
                 free_bytes=self.model.pages.idle * self.model.pool.page_bytes,
             )
-        for pair in self._runner.flush():
-            self._take(*pair)
         token = self._runner.prefill(sequence, step.start, step.count)
         sequence.computed = step.start + step.count
         now_s = time.perf_counter()
@@ -205,6 +206,9 @@ class Runtime:
 
     def _decode(self, step: DecodeStep) -> None:
         running = self._scheduler.running
+        if self._scheduler.pages.idle < len(step.sequences):
+            # A sequence may have to go back to the queue: none of its tokens may be under way.
+            self._take_flushed()
         for sequence in step.sequences:
             # Making room for one may have sent another back to the queue.
             if sequence in running and not self._scheduler.reserve(
@@ -214,6 +218,11 @@ class Runtime:
         live = tuple(s for s in step.sequences if s.finish is None and s in running)
         pairs = self._runner.decode(live) if live else self._runner.flush()
         for pair in pairs:
+            self._take(*pair)
+
+    def _take_flushed(self) -> None:
+        """Take the tokens of the step that is under way, if one is."""
+        for pair in self._runner.flush():
             self._take(*pair)
 
     def _runner_length(self, sequence: Sequence) -> int:
@@ -284,8 +293,7 @@ class Runtime:
     def _finish_cancelled(self) -> None:
         marked = [s for s in self._sequences.values() if s.cancelled]
         if marked:
-            for pair in self._runner.flush():
-                self._take(*pair)
+            self._take_flushed()
         for sequence in marked:
             if sequence.finish is None:
                 self._finish(sequence, "cancelled")

@@ -8,6 +8,7 @@ out the youngest other one goes back to the queue and computes its tokens again 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,8 +38,17 @@ Step: TypeAlias = PrefillStep | DecodeStep
 class Scheduler:
     """The queue, the running sequences and their pages."""
 
-    def __init__(self, pages: PageAllocator, *, max_running: int, chunk_tokens: int) -> None:
+    def __init__(
+        self,
+        pages: PageAllocator,
+        *,
+        max_running: int,
+        chunk_tokens: int,
+        leave: Callable[[Sequence], None],
+    ) -> None:
+        """`leave` tells the runner that a sequence goes back to the queue; no step is under way."""
         self.pages = pages
+        self._leave = leave
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self._max_running = max_running
@@ -109,7 +119,8 @@ class Scheduler:
 
     def _preempt(self, keep: Sequence) -> bool:
         for sequence in reversed(self.running):
-            if sequence is not keep and sequence.row < 0:
+            if sequence is not keep:
+                self._leave(sequence)
                 self.running.remove(sequence)
                 self._let_go(sequence)
                 sequence.computed = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import time
 from pathlib import Path
 
 import factory
@@ -16,6 +17,8 @@ from quantchat.engine.model import LoadedModel
 from quantchat.engine.pages import PageAllocator
 from quantchat.engine.runner import EagerRunner, Runner
 from quantchat.engine.sequence import Sequence
+from quantchat.engine.session import Session
+from quantchat.events import Done, Failed, Loaded, LoadFailed
 from quantchat.model.decoder import Decoder
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.torch_ops import TorchOps
@@ -159,6 +162,38 @@ def test_graph_steps_equal_eager_steps(scheme: str, sampling: Sampling, tmp_path
     # Near ties may flip between the kernel's and the library's attention; most tokens do not.
     assert same >= 0.7 * (24 + 3 * 8), (graphed, eager)
     assert graphed[0][0][:4] == eager[0][0][:4]
+
+
+def test_more_answers_than_pages_are_all_finished(tmp_path: Path) -> None:
+    path = factory.write_hf(tmp_path / "m", "llama", **SHAPE)
+    session = Session()
+    session.load(LoadRequest(model=str(path), device="cuda", context_tokens=96))
+    sampling = Sampling(temperature=1.5, top_p=1, seed=3, repetition_penalty=1.1)
+    ids: list[int] = []
+    done: dict[int, Done] = {}
+    deadline_s = time.monotonic() + 120
+    while len(done) < 5 and time.monotonic() < deadline_s:
+        for event in session.wait(0.5):
+            assert not isinstance(event, Failed | LoadFailed), event
+            if isinstance(event, Loaded):
+                ids = [
+                    session.chat(
+                        ChatRequest(
+                            messages=(Message("user", f"prompt {i} " * (i + 1)),),
+                            sampling=sampling,
+                            max_tokens=40,
+                        )
+                    )
+                    for i in range(5)
+                ]
+            elif isinstance(event, Done):
+                done[event.request_id] = event
+    session.close()
+    assert sorted(done) == sorted(ids) and len(ids) == 5
+    for each in done.values():
+        assert each.metrics.completion_tokens == 40 or each.finish_reason != "length"
+        assert each.finish_reason != "cancelled"
+    assert sum(each.metrics.completion_tokens for each in done.values()) > 60
 
 
 @torch.inference_mode()
