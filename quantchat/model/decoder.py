@@ -62,8 +62,9 @@ class Decoder:
         last = len(self.layers) - 1
         for i, (layer, kv) in enumerate(zip(self.layers, pool.layers, strict=True)):
             qkv = layer.qkv(x)
-            q = ops.rope_append(qkv, batch, kv, self.rope, layer.q_norm, layer.k_norm)
-            attended = ops.attention(q, batch, pool, kv, self.spec.window(i))
+            attended = ops.attend(
+                qkv, batch, pool, kv, self.rope, layer.q_norm, layer.k_norm, self.spec.window(i)
+            )
             x, residual = ops.add_rms_norm(layer.o(attended), residual, layer.mlp_norm)
             gated = ops.silu_mul(layer.gate_up(x))
             following = self.final_norm if i == last else self.layers[i + 1].attn_norm

@@ -97,14 +97,13 @@ class ActivationProbe:
 
     def _attend(self, prefix: str, qkv: torch.Tensor) -> torch.Tensor:
         norms = self._spec.qk_norm
-        layer = self._pool.layers[0]
-        q = self._ops.rope_append(
+        return self._ops.attend(
             qkv,
             self._batch,
-            layer,
+            self._pool,
+            self._pool.layers[0],
             self._rope,
             self._vector(f"{prefix}.q_norm") if norms else None,
             self._vector(f"{prefix}.k_norm") if norms else None,
+            self._spec.window(int(prefix.rsplit(".", 1)[-1])),
         )
-        window = self._spec.window(int(prefix.rsplit(".", 1)[-1]))
-        return self._ops.attention(q, self._batch, self._pool, layer, window)

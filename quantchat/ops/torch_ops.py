@@ -83,7 +83,22 @@ class TorchOps:
         gate, up = gate_up.chunk(2, dim=-1)
         return F.silu(gate).mul_(up)
 
-    def rope_append(
+    def attend(
+        self,
+        qkv: torch.Tensor,
+        batch: Batch,
+        pool: KvPool,
+        layer: KvLayer,
+        rope: RopeTable,
+        q_norm: torch.Tensor | None,
+        k_norm: torch.Tensor | None,
+        window: int,
+    ) -> torch.Tensor:
+        """Put k and v into the cache and attend to it. qkv [T, (Hq + 2 Hk) D] -> [T, Hq * D]."""
+        q = self._append(qkv, batch, layer, rope, q_norm, k_norm)
+        return self._attention(q, batch, pool, layer, window)
+
+    def _append(
         self,
         qkv: torch.Tensor,
         batch: Batch,
@@ -113,7 +128,7 @@ class TorchOps:
             (normed[:, : self.spec.heads] * q_norm, normed[:, self.spec.heads :] * k_norm), dim=1
         ).float()
 
-    def attention(
+    def _attention(
         self, q: torch.Tensor, batch: Batch, pool: KvPool, layer: KvLayer, window: int
     ) -> torch.Tensor:
         """Attention of each span's rows over its sequence. q [T, Hq, D] -> [T, Hq * D]."""

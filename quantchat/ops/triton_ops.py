@@ -64,7 +64,7 @@ class TritonOps(TorchOps):
         y: torch.Tensor = silu_mul(gate_up)
         return y
 
-    def rope_append(
+    def _append(
         self,
         qkv: torch.Tensor,
         batch: Batch,
@@ -73,7 +73,7 @@ class TritonOps(TorchOps):
         q_norm: torch.Tensor | None,
         k_norm: torch.Tensor | None,
     ) -> torch.Tensor:
-        """See TorchOps.rope_append."""
+        """See TorchOps._append."""
         q: torch.Tensor = rope_append(
             qkv,
             batch.positions,
@@ -91,12 +91,12 @@ class TritonOps(TorchOps):
         )
         return q
 
-    def attention(
+    def _attention(
         self, q: torch.Tensor, batch: Batch, pool: KvPool, layer: KvLayer, window: int
     ) -> torch.Tensor:
-        """See TorchOps.attention."""
+        """See TorchOps._attention."""
         if batch.block_table is None or batch.seq_lens is None:
-            return super().attention(q, batch, pool, layer, window)
+            return super()._attention(q, batch, pool, layer, window)
         out: torch.Tensor = decode(
             q,
             layer.k,

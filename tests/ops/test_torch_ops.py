@@ -84,8 +84,9 @@ def run(
             decode=count == 1,
             spans=(Span(0, count, end, pages[: -(-end // PAGE)]),),
         )
-        q = ops.rope_append(qkv[start:end], batch, pool.layers[0], table(), None, None)
-        outs.append(ops.attention(q, batch, pool, pool.layers[0], window))
+        outs.append(
+            ops.attend(qkv[start:end], batch, pool, pool.layers[0], table(), None, None, window)
+        )
         start = end
     heads = qkv.float().view(total, 10, 8)
     q = torch.stack([turned(heads[i, :6], i) for i in range(total)])
@@ -140,11 +141,16 @@ def test_several_sequences_in_one_step() -> None:
         decode=True,
         spans=spans,
     )
-    q = ops.rope_append(qkv, batch, pool.layers[0], table(), None, None)
-    together = ops.attention(q, batch, pool, pool.layers[0], 0)
+    together = ops.attend(qkv, batch, pool, pool.layers[0], table(), None, None, 0)
     for row, span in enumerate(spans):
-        one = replace(batch, spans=(replace(span, start=0),))
-        alone = ops.attention(q[row : row + 1], one, pool, pool.layers[0], 0)
+        here = slice(row, row + 1)
+        one = replace(
+            batch,
+            positions=batch.positions[here],
+            slots=batch.slots[here],
+            spans=(replace(span, start=0),),
+        )
+        alone = ops.attend(qkv[here], one, pool, pool.layers[0], table(), None, None, 0)
         assert torch.allclose(together[row], alone[0], atol=1e-6)
 
 
