@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearForm:
+    """An op's weight as it lies in memory, for the disk and back: nothing is packed again."""
+
+    form: str
+    """Name of the layout with its version; the op set's `restore` knows the op by it."""
+    shape: tuple[int, int]
+    """(N, K)."""
+    group_size: int
+    """0 where there are no groups."""
+    tensors: dict[str, torch.Tensor]
+    """Codes, scales, bias, ... by name, as the op reads them."""
 
 
 class LinearOp(Protocol):
@@ -23,6 +38,9 @@ class LinearOp(Protocol):
     """The op holds its own form of the weight, so that the stored one is extra where still used."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
+
+    def packed(self) -> LinearForm | None:
+        """What the op reads, for the disk; None where the stored weight is kept instead."""
 
 
 class DenseLinear:
@@ -42,6 +60,10 @@ class DenseLinear:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self._weight, self._bias)
 
+    def packed(self) -> LinearForm | None:
+        """See LinearOp.packed."""
+        return None
+
 
 class StackedLinear:
     """Several linears on the same input, their outputs side by side."""
@@ -57,3 +79,29 @@ class StackedLinear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([op(x) for op in self._ops], dim=-1)
+
+    def packed(self) -> LinearForm | None:
+        """See LinearOp.packed; the parts are kept one by one."""
+        return None
+
+
+def tensor_of(
+    form: LinearForm, name: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> torch.Tensor:
+    """A tensor of a form; ValueError where it is missing or another one than is read."""
+    tensor = form.tensors.get(name)
+    if tensor is None:
+        raise ValueError(f"{form.form}: {name} is missing")
+    if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+        raise ValueError(
+            f"{form.form}: {name} is {tensor.dtype} {tuple(tensor.shape)}, not {dtype} {shape}"
+        )
+    return tensor
+
+
+def bias_of(form: LinearForm) -> torch.Tensor | None:
+    """The bias [N] of a form, if it has one."""
+    bias = form.tensors.get("bias")
+    if bias is not None and tuple(bias.shape) != form.shape[:1]:
+        raise ValueError(f"{form.form}: bias is {tuple(bias.shape)}, not {form.shape[:1]}")
+    return bias

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from quantchat.ops.linear import DenseLinear, LinearOp
+from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp
 from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, Int8ChannelWeight, StoredWeight
 
 COPY_ROWS = 8
@@ -56,6 +56,10 @@ class PackedLinear:
         else:
             y = torch.ops.aten._weight_int8pack_mm(x, self._codes, self._scale)
         return y if self._bias is None else y.add_(self._bias)
+
+    def packed(self) -> LinearForm | None:
+        """None: torch's layout is that of the processor it was packed on."""
+        return None
 
 
 def aligned(codes: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 
@@ -11,7 +13,7 @@ from quantchat.kernels.wna16 import dequantize as int4_dense
 from quantchat.kernels.wna16 import gemv as int4_gemv
 from quantchat.kernels.wna16 import pack as int4_pack
 from quantchat.kernels.wna16.tiles import MAX_ROWS
-from quantchat.ops.linear import DenseLinear, LinearOp
+from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp, bias_of, tensor_of
 from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, Int8ChannelWeight, StoredWeight
 
 INT4_GROUPS = (32, 64, 128)
@@ -22,20 +24,72 @@ INT8_COLUMNS = 16
 class Int4Linear:
     """w4a16: words int32 [N, K / 8] in the kernel's own order."""
 
+    FORM: ClassVar[str] = "int4-planes-1"
+
     def __init__(
-        self, weight: Int4GroupWeight, bias: torch.Tensor | None, *, dependent: bool
+        self,
+        words: torch.Tensor,
+        scale: torch.Tensor,
+        offset: torch.Tensor,
+        bias: torch.Tensor | None,
+        *,
+        group_size: int,
+        dependent: bool,
     ) -> None:
-        self.out_features, self.in_features = weight.shape
-        self._group = weight.group_size
-        self._words = int4_pack.pack(weight.codes(), weight.group_size)
-        self._scale = weight.scale.contiguous()
-        self._offset = weight.offset.contiguous()
+        """scale, offset: float16 [N, K / group_size]."""
+        self.out_features, self.in_features = words.shape[0], words.shape[1] * 8
+        self._group = group_size
+        self._words = words
+        self._scale = scale
+        self._offset = offset
         self._bias = bias
         self._dependent = dependent
-        self.weight_bytes = self._words.nbytes + self._scale.nbytes + self._offset.nbytes
+        self.weight_bytes = words.nbytes + scale.nbytes + offset.nbytes
         self.copy_bytes = 0
         self.kernel = "triton w4a16 GEMV"
         self.owns_copy = True
+
+    @classmethod
+    def from_weight(
+        cls, weight: Int4GroupWeight, bias: torch.Tensor | None, *, dependent: bool
+    ) -> Int4Linear:
+        """Packs a stored weight."""
+        return cls(
+            int4_pack.pack(weight.codes(), weight.group_size),
+            weight.scale.contiguous(),
+            weight.offset.contiguous(),
+            bias,
+            group_size=weight.group_size,
+            dependent=dependent,
+        )
+
+    @classmethod
+    def from_packed(cls, form: LinearForm, *, dependent: bool) -> Int4Linear:
+        """From what `packed` gave; ValueError where it is not that."""
+        n, k = form.shape
+        if form.group_size not in INT4_GROUPS or k % form.group_size:
+            raise ValueError(f"group size {form.group_size} of {k} columns")
+        groups = k // form.group_size
+        return cls(
+            tensor_of(form, "words", (n, k // 8), torch.int32),
+            tensor_of(form, "scale", (n, groups), torch.float16),
+            tensor_of(form, "offset", (n, groups), torch.float16),
+            bias_of(form),
+            group_size=form.group_size,
+            dependent=dependent,
+        )
+
+    def packed(self) -> LinearForm | None:
+        """See LinearOp.packed."""
+        tensors = {"words": self._words, "scale": self._scale, "offset": self._offset}
+        if self._bias is not None:
+            tensors["bias"] = self._bias
+        return LinearForm(
+            form=self.FORM,
+            shape=(self.out_features, self.in_features),
+            group_size=self._group,
+            tensors=tensors,
+        )
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[0] <= MAX_ROWS:
@@ -54,20 +108,49 @@ class Int4Linear:
 
 
 class Int8Linear:
-    """w8a16: codes int8 [N, K] as stored, one scale a row."""
+    """w8a16: codes int8 [N, K] as stored, one float32 scale a row [N]."""
+
+    FORM: ClassVar[str] = "int8-rows-1"
 
     def __init__(
-        self, weight: Int8ChannelWeight, bias: torch.Tensor | None, *, dependent: bool
+        self,
+        codes: torch.Tensor,
+        scale: torch.Tensor,
+        bias: torch.Tensor | None,
+        *,
+        dependent: bool,
     ) -> None:
-        self.out_features, self.in_features = weight.shape
-        self._codes = weight.codes.contiguous()
-        self._scale = weight.scale.contiguous()
+        self.out_features, self.in_features = codes.shape
+        self._codes = codes
+        self._scale = scale
         self._bias = bias
         self._dependent = dependent
-        self.weight_bytes = self._codes.nbytes + self._scale.nbytes
+        self.weight_bytes = codes.nbytes + scale.nbytes
         self.copy_bytes = 0
         self.kernel = "triton w8a16 GEMV"
         self.owns_copy = False
+
+    @classmethod
+    def from_packed(cls, form: LinearForm, *, dependent: bool) -> Int8Linear:
+        """From what `packed` gave; ValueError where it is not that."""
+        return cls(
+            tensor_of(form, "codes", form.shape, torch.int8),
+            tensor_of(form, "scale", form.shape[:1], torch.float32),
+            bias_of(form),
+            dependent=dependent,
+        )
+
+    def packed(self) -> LinearForm | None:
+        """See LinearOp.packed."""
+        tensors = {"codes": self._codes, "scale": self._scale}
+        if self._bias is not None:
+            tensors["bias"] = self._bias
+        return LinearForm(
+            form=self.FORM,
+            shape=(self.out_features, self.in_features),
+            group_size=0,
+            tensors=tensors,
+        )
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[0] <= MAX_ROWS:
@@ -90,7 +173,18 @@ def cuda_linear(
     if isinstance(weight, DenseWeight):
         return DenseLinear(weight.dequantize(dtype), bias)
     if isinstance(weight, Int4GroupWeight) and weight.group_size in INT4_GROUPS:
-        return Int4Linear(weight, bias, dependent=dependent)
+        return Int4Linear.from_weight(weight, bias, dependent=dependent)
     if isinstance(weight, Int8ChannelWeight) and weight.shape[1] % INT8_COLUMNS == 0:
-        return Int8Linear(weight, bias, dependent=dependent)
+        return Int8Linear(
+            weight.codes.contiguous(), weight.scale.contiguous(), bias, dependent=dependent
+        )
     return DenseLinear(weight.dequantize(dtype), bias, owns_copy=True)
+
+
+def restored_linear(form: LinearForm, *, dependent: bool) -> LinearOp:
+    """The op that `packed` was asked of; ValueError where the form is unknown or does not fit."""
+    if form.form == Int4Linear.FORM:
+        return Int4Linear.from_packed(form, dependent=dependent)
+    if form.form == Int8Linear.FORM:
+        return Int8Linear.from_packed(form, dependent=dependent)
+    raise ValueError(f"unknown form {form.form!r}")
