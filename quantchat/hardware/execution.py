@@ -11,7 +11,7 @@ from typing import Literal
 from quantchat.hardware.memory import KvFormat, MemoryFit
 from quantchat.hardware.op_table import OpChoice
 from quantchat.hardware.target import ComputeDtype
-from quantchat.quant.scheme import Scheme
+from quantchat.quant.scheme import ActivationFormat, Scheme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,8 @@ class ExecutionPlan:
     prefill_chunk_tokens: int
     copy_dtype: ComputeDtype | None
     """Type of the dense copies that CPU linears keep beside their weights for many rows."""
+    activations: ActivationFormat
+    """What linears' inputs are rounded to where many rows are multiplied."""
     threads: int
     """Threads of torch's CPU ops."""
     triton: bool

@@ -27,7 +27,9 @@ RESERVE_SHARE = 0.05
 TIGHT_SHARE = 0.90
 """Above this part of the free memory a fit counts as tight."""
 INT8_ROW_BYTES = 4
-"""int8 per channel: one fp32 scale per output row."""
+"""int8 and fp8 per channel: one fp32 scale per output row."""
+FP8_CPU_BYTES = 2
+"""fp8 on the CPU: no op reads it there, its values are held as bfloat16."""
 INT4_GROUP_BYTES = 4
 """int4: 16-bit scale and 16-bit offset per group."""
 KV_INT8_HEAD_BYTES = 4
@@ -100,7 +102,13 @@ def group_size_of(spec: DecoderSpec, scheme: Scheme) -> int:
 
 
 def matrix_bytes(
-    rows: int, columns: int, weights: WeightFormat, *, group_size: int, dense_bytes: int
+    rows: int,
+    columns: int,
+    weights: WeightFormat,
+    *,
+    group_size: int,
+    dense_bytes: int,
+    fp8_bytes: int = 1,
 ) -> int:
     """Bytes of one [rows, columns] matrix in a stored format other than the file's own."""
     elements = rows * columns
@@ -108,6 +116,8 @@ def matrix_bytes(
         return elements * dense_bytes
     if weights == "int8_channel":
         return elements + rows * INT8_ROW_BYTES
+    if weights == "fp8_channel":
+        return elements * fp8_bytes + rows * INT8_ROW_BYTES
     if weights == "int4_group":
         assert group_size > 0 and columns % group_size == 0, (columns, group_size)
         return elements // 2 + elements // group_size * INT4_GROUP_BYTES
@@ -121,6 +131,7 @@ def weight_bytes(
     *,
     head: HeadFormat | None = None,
     dense_bytes: int = 2,
+    fp8_bytes: int = 1,
     stored_bytes: int = 0,
 ) -> int:
     """Bytes of all weights on the device.
@@ -128,16 +139,26 @@ def weight_bytes(
     An untied embedding table is dense; a tied one is the head, whatever its format, and counts
     once. The head takes the scheme's `head` format ("same": that of the linears) unless `head`
     says otherwise. "stored" counts `stored_bytes`, the file's blocks as they become in memory,
-    and an untied table in 16 bits on top. Norms and biases are left out: below 0.1 % of any model.
+    and an untied table in 16 bits on top. fp8 that is held wider (`fp8_bytes`) keeps its codes for
+    a tied table's look-up. Norms and biases are left out: below 0.1 % of any model.
     """
     table = 0 if spec.tied_head else spec.embedding_parameters * dense_bytes
     if scheme.weights == "stored":
         return stored_bytes + table
     wanted = scheme.head if head is None else head
     head_format: WeightFormat = scheme.weights if wanted == "same" else wanted
+    if spec.tied_head and head_format == "fp8_channel" and fp8_bytes > 1:
+        table = spec.embedding_parameters
 
     def one(rows: int, columns: int, weights: WeightFormat) -> int:
-        return matrix_bytes(rows, columns, weights, group_size=group_size, dense_bytes=dense_bytes)
+        return matrix_bytes(
+            rows,
+            columns,
+            weights,
+            group_size=group_size,
+            dense_bytes=dense_bytes,
+            fp8_bytes=fp8_bytes,
+        )
 
     linears = sum(
         linear.count * one(linear.rows, linear.columns, scheme.weights)
@@ -233,7 +254,12 @@ def fit(
     `copy_dtype_bytes`: element size of the dense copies of linears, 0 without.
     """
     weights = weight_bytes(
-        spec, scheme, group_size, dense_bytes=dense_bytes, stored_bytes=stored_bytes
+        spec,
+        scheme,
+        group_size,
+        dense_bytes=dense_bytes,
+        fp8_bytes=1 if on_gpu else FP8_CPU_BYTES,
+        stored_bytes=stored_bytes,
     )
     per_token = kv_bytes_per_token(spec, kv)
     copies = spec.linear_parameters * copy_dtype_bytes

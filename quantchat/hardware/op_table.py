@@ -12,12 +12,19 @@ from typing import Literal, TypeAlias
 
 from quantchat.hardware.memory import KvFormat
 from quantchat.hardware.target import ComputeDtype
-from quantchat.quant.scheme import WeightFormat
+from quantchat.quant.scheme import ActivationFormat, WeightFormat
 
 GEMV_ROWS = 8
 """On a card: up to this many rows the weights are read packed, above they are dequantized."""
 CPU_COPY_ROWS = 8
 """On a processor: from this many rows on a dense copy, where one is kept, beats packed codes."""
+
+CARD_ROWS = 64
+"""On a card: from one row more on, 8-bit weights are multiplied with 8-bit inputs."""
+PRODUCTS: Mapping[ActivationFormat, str] = MappingProxyType(
+    {"fp8": "quantize + torch fp8 product", "int8": "quantize + torch int8 product, triton scaling"}
+)
+PRODUCT_REASON = "twice the rate of 16 bits; one scale a token, mostly made by the op before"
 
 StoredRoute: TypeAlias = Literal["int4", "int8", "dense"]
 
@@ -90,6 +97,8 @@ class OpTarget:
     """Type of the dense copies that CPU linears keep for many rows."""
     weights: WeightFormat
     head: WeightFormat
+    activations: ActivationFormat
+    """What the inputs of the decoder's linears are rounded to for many rows; never the head's."""
     kv: KvFormat
     group_size: int
     stored_types: frozenset[str]
@@ -145,27 +154,29 @@ def _gpu_row_ops(target: OpTarget) -> tuple[OpChoice, ...]:
 def _gpu_linears(target: OpTarget) -> tuple[OpChoice, ...]:
     if target.weights != "stored":
         return (
-            *_gpu_linear("linear", target.weights, target),
-            *_gpu_linear("head", target.head, target),
+            *_gpu_linear("linear", target.weights, target, target.activations),
+            *_gpu_linear("head", target.head, target, "16bit"),
         )
     formats: Mapping[str, WeightFormat] = {"int4": "int4_group", "int8": "int8_channel"}
     return tuple(
         choice
         for name in sorted(target.stored_types)
         for choice in _gpu_linear(
-            f"linear {name}", formats.get(stored_type(name).route, "dense"), target
+            f"linear {name}", formats.get(stored_type(name).route, "dense"), target, "16bit"
         )
     )
 
 
-def _gpu_linear(op: str, weights: WeightFormat, target: OpTarget) -> tuple[OpChoice, ...]:
+def _gpu_linear(
+    op: str, weights: WeightFormat, target: OpTarget, activations: ActivationFormat
+) -> tuple[OpChoice, ...]:
     if weights == "dense":
         return (
             OpChoice(
                 op=op, rows="any", kernel="cuBLAS", reason="16-bit weights: nothing to unpack"
             ),
         )
-    name = "w4a16" if weights == "int4_group" else "w8a16"
+    name = {"int4_group": "w4a16", "int8_channel": "w8a16", "fp8_channel": "fp8 w8a16"}[weights]
     if not target.triton or target.sm < 75:
         why = "triton is not installed" if target.sm >= 75 else "no Triton kernels below SM 75"
         return (
@@ -178,7 +189,9 @@ def _gpu_linear(op: str, weights: WeightFormat, target: OpTarget) -> tuple[OpCho
             kernel=f"triton {name} GEMV",
             reason="few rows are bound by weight bytes, so the codes are read packed",
         ),
-        OpChoice(
+        OpChoice(op=op, rows=f">{CARD_ROWS}", kernel=PRODUCTS[activations], reason=PRODUCT_REASON)
+        if activations != "16bit"
+        else OpChoice(
             op=op,
             rows=f">{GEMV_ROWS}",
             kernel="dequantize + cuBLAS",
@@ -214,7 +227,11 @@ def _cpu_ops(target: OpTarget) -> tuple[OpChoice, ...]:
         linears = _cpu_stored(target)
     else:
         linears = (
-            *_cpu_linear("linear", target.weights, target.group_size, target.copy),
+            *(
+                _cpu_linear("linear", target.weights, target.group_size, target.copy)
+                if target.activations == "16bit"
+                else _cpu_8bit(target.activations, target.copy)
+            ),
             # The head sees a row or a few: it never gets a copy.
             *_cpu_linear("head", target.head, target.group_size, None),
         )
@@ -235,12 +252,43 @@ def _cpu_linear(
 ) -> tuple[OpChoice, ...]:
     if weights == "dense":
         return _with_copy(op, "torch bf16 matmul", "half the bytes of fp32", copy)
+    if weights == "fp8_channel":
+        return _with_copy(op, "torch bf16 matmul", "fp8 values held as bf16, which is exact", copy)
     kernel, reason = (
         ("torch packed int4", f"4-bit codes read packed, group {group_size}")
         if weights == "int4_group"
         else ("torch packed int8", "8-bit codes read packed, one scale a row")
     )
     return _with_copy(op, kernel, reason, copy)
+
+
+def _cpu_8bit(activations: ActivationFormat, copy: ComputeDtype | None) -> tuple[OpChoice, ...]:
+    """Linears of 8-bit weights whose many-row products take 8-bit inputs."""
+    name = "fp32" if copy == "float32" else "bf16"
+    if activations == "fp8":
+        few = _cpu_linear("linear", "fp8_channel", 0, copy)
+        rounded = OpChoice(
+            op="linear",
+            rows=f">{CARD_ROWS}",
+            kernel=f"inputs rounded to fp8 + torch {name} matmul",
+            reason="as a card would round them: the same answer, no gain",
+        )
+        return (*few, rounded)
+    return (
+        OpChoice(
+            op="linear",
+            rows=f"1-{CPU_COPY_ROWS - 1}",
+            kernel="torch packed int8",
+            reason="8-bit codes read packed, one scale a row",
+        ),
+        OpChoice(
+            op="linear",
+            rows=f">={CPU_COPY_ROWS}",
+            kernel="torch int8 product" if copy is None else f"torch {name} matmul of codes",
+            reason="inputs rounded to int8, one scale a token"
+            + ("" if copy is None else "; no int8 units here"),
+        ),
+    )
 
 
 def _with_copy(

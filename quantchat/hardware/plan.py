@@ -20,7 +20,7 @@ from quantchat.hardware.op_table import (
 )
 from quantchat.hardware.target import DTYPE_BYTES, ComputeDtype, Target, choose_target, cpu_target
 from quantchat.quant.registry import SCHEMES, scheme_named
-from quantchat.quant.scheme import Scheme, WeightFormat
+from quantchat.quant.scheme import ActivationFormat, Scheme, WeightFormat
 from quantchat.spec import DecoderSpec
 
 __all__ = ["ExecutionPlan", "OpChoice", "PlanRequest", "plan"]
@@ -33,6 +33,9 @@ CONTEXT_LOWEST = 512
 """Below this, unless the model itself is shorter, a plan is refused."""
 FP16_FAMILIES = frozenset({"llama", "mistral"})
 """Families that are served in float16 everywhere (AWQ checkpoints of them are float16)."""
+LOWEST_FP8_SM = 89
+"""First card that multiplies fp8."""
+INT8_UNITS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"})
 LOWEST_TRITON_SM = 75
 """First card that our kernels and graphs run on."""
 PAGE_TOKENS = 16
@@ -114,6 +117,7 @@ class _Planner:
         kv = self._kv(scheme)
         context = self._context(scheme, kv)
         copy = self._copy(scheme, kv, context)
+        activations = self._activations(scheme, copy)
         memory = self._fit(scheme, kv, context, copy)
         self._explain_machine()
         return ExecutionPlan(
@@ -128,11 +132,12 @@ class _Planner:
             context_tokens=context,
             prefill_chunk_tokens=min(self.chunk, context),
             copy_dtype=copy,
+            activations=activations,
             threads=max(1, self.facts.cpu.physical_cores),
             triton=self.triton,
             graph=self.triton,
             dependent_launch=self.triton and self.gpu is not None and self.gpu.sm >= 90,
-            ops=self._ops(scheme, group_size, kv, copy),
+            ops=self._ops(scheme, group_size, kv, copy, activations),
             reasons=tuple(self.reasons),
             refused=tuple(self.refused),
             fit=memory,
@@ -160,7 +165,10 @@ class _Planner:
         return int(self.request.stored_bytes * stored_growth(self.request.stored_types))
 
     def _copy(self, scheme: Scheme, kv: KvFormat, context: int) -> ComputeDtype | None:
-        if self.gpu is not None or (scheme.weights == "dense" and self.target.bf16_units):
+        held_dense = scheme.weights in ("dense", "fp8_channel")
+        if self.gpu is not None or (held_dense and self.target.bf16_units):
+            return None
+        if scheme.activations == "int8" and self._int8_units():
             return None
         copy: ComputeDtype = "bfloat16" if self.target.bf16_units else "float32"
         needed = self._fit(scheme, kv, context, copy).needed_bytes
@@ -172,6 +180,49 @@ class _Planner:
             return None
         self.reasons.append(f"{copy} copies beside the weights: prefill is faster on them")
         return copy
+
+    def _int8_units(self) -> bool:
+        """Without them the CPU's int8 products saturate on the way."""
+        return bool(self.facts.cpu.isa & INT8_UNITS)
+
+    def _activations(self, scheme: Scheme, copy: ComputeDtype | None) -> ActivationFormat:
+        """What linears' inputs are rounded to for many rows: the scheme's wish where it pays."""
+        wish = scheme.activations
+        if wish == "16bit":
+            return "16bit"
+        if self.gpu is None:
+            return self._activations_cpu(wish, copy)
+        if not self.triton:
+            self.refused.append(f"{wish} products: need our kernels, multiplying in 16 bits")
+            return "16bit"
+        if wish == "fp8" and self.gpu.sm < LOWEST_FP8_SM:
+            self.refused.append(
+                f"fp8 products: need SM {LOWEST_FP8_SM}, this card is SM {self.gpu.sm}, "
+                "dequantising instead"
+            )
+            return "16bit"
+        self.reasons.append(f"{wish} products for prompts: one scale a token, no calibration")
+        return wish
+
+    def _activations_cpu(
+        self, wish: ActivationFormat, copy: ComputeDtype | None
+    ) -> ActivationFormat:
+        if wish == "fp8":
+            self.refused.append(
+                "fp8 on the CPU: no op multiplies it, its values are held and multiplied in "
+                "bfloat16 and prompts rounded as a card would: the same answer, no gain"
+            )
+            return wish
+        if self._int8_units():
+            self.reasons.append("int8 products for prompts: this processor has int8 units")
+            return wish
+        if copy is not None:
+            self.refused.append(
+                f"int8 products: this processor has no int8 units, codes multiplied in {copy}"
+            )
+            return wish
+        self.refused.append("int8 products: no int8 units and no room for copies, as int8")
+        return "16bit"
 
     def _scheme(self) -> Scheme:
         if self.request.scheme == "auto":
@@ -328,7 +379,12 @@ class _Planner:
         return context
 
     def _ops(
-        self, scheme: Scheme, group_size: int, kv: KvFormat, copy: ComputeDtype | None
+        self,
+        scheme: Scheme,
+        group_size: int,
+        kv: KvFormat,
+        copy: ComputeDtype | None,
+        activations: ActivationFormat,
     ) -> tuple[OpChoice, ...]:
         head: WeightFormat = scheme.weights if scheme.head == "same" else scheme.head
         return choose_ops(
@@ -338,6 +394,7 @@ class _Planner:
                 copy=copy,
                 weights=scheme.weights,
                 head=head,
+                activations=activations,
                 kv=kv,
                 group_size=group_size,
                 stored_types=self.request.stored_types,

@@ -15,7 +15,7 @@ from quantchat.checkpoints.base import TensorEntry
 from quantchat.model.families import ModelSource
 from quantchat.model.importance import ActivationProbe
 from quantchat.quant.ggml import stored_from_ggml
-from quantchat.quant.rounding import Int4Rounding, int4_group, int8_channel
+from quantchat.quant.rounding import Int4Rounding, fp8_channel, int4_group, int8_channel
 from quantchat.quant.scheme import Scheme
 from quantchat.quant.tensor import DenseWeight, StoredWeight, concat_rows
 from quantchat.spec import DecoderSpec
@@ -94,6 +94,8 @@ class WeightReader:
         dense = self.source.checkpoint.dense(entry.name, dtype=dtype, device=self.recipe.device)
         if form == "dense":
             return DenseWeight(dense)
+        if form == "fp8_channel":
+            return fp8_channel(dense)
         assert form == "int8_channel"
         return int8_channel(dense)
 
@@ -167,6 +169,12 @@ def matrix_names(spec: DecoderSpec) -> list[tuple[str, str, tuple[str, ...]]]:
             (prefix + "down", prefix, ("down",)),
         ]
     return names
+
+
+def vector_names(spec: DecoderSpec) -> list[str]:
+    """Our names of all norm weights."""
+    norms = ("attn_norm", "mlp_norm", *(("q_norm", "k_norm") if spec.qk_norm else ()))
+    return [*(f"layers.{i}.{norm}" for i in range(spec.layers) for norm in norms), "final_norm"]
 
 
 def read_matrices(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, Int8ChannelWeight, StoredWeight
+from quantchat.quant.tensor import DenseWeight, Int8ChannelWeight, StoredWeight
 
 
 class Embedding:
@@ -22,5 +22,4 @@ class Embedding:
         if isinstance(weight, Int8ChannelWeight):
             rows = weight.codes.index_select(0, ids).float()
             return rows.mul_(weight.scale.index_select(0, ids)[:, None])
-        assert isinstance(weight, Int4GroupWeight)
         return weight.take_rows(ids).dequantize(torch.float32)

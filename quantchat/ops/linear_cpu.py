@@ -9,12 +9,20 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from quantchat.hardware.op_table import CPU_COPY_ROWS
 from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp
-from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, Int8ChannelWeight, StoredWeight
+from quantchat.ops.linear_cpu_8bit import Fp8Linear, Int8RowsLinear, aligned
+from quantchat.quant.scheme import ActivationFormat
+from quantchat.quant.tensor import (
+    DenseWeight,
+    Fp8ChannelWeight,
+    Int4GroupWeight,
+    Int8ChannelWeight,
+    StoredWeight,
+)
 
-COPY_ROWS = 8
+COPY_ROWS = CPU_COPY_ROWS
 """Rows from which the dense copy is used."""
-CACHE_LINE_BYTES = 64
 INT4_GROUPS = (32, 64, 128, 256)
 
 
@@ -62,11 +70,6 @@ class PackedLinear:
         return None
 
 
-def aligned(codes: torch.Tensor) -> torch.Tensor:
-    """The codes at a cache line; torch's int8 op crashes on others (seen with AVX-512)."""
-    return codes if codes.data_ptr() % CACHE_LINE_BYTES == 0 else codes.clone()
-
-
 class DenseCopyLinear(DenseLinear):
     """A 16-bit weight for few rows beside a float32 copy for many, on CPUs without bf16 units."""
 
@@ -88,17 +91,28 @@ def cpu_linear(
     *,
     dtype: torch.dtype,
     copy_dtype: torch.dtype | None,
+    activations: ActivationFormat = "16bit",
 ) -> LinearOp:
-    """The op for a weight on the CPU; formats that no packed op takes are made dense."""
+    """The op for a weight on the CPU; formats that no packed op takes are made dense.
+
+    `activations`: what the inputs of many rows are rounded to, where the weight is of that kind.
+    """
     bias = None if bias is None else bias.to(dtype)
     if isinstance(weight, DenseWeight):
         if dtype == torch.bfloat16 and copy_dtype == torch.float32:
             return DenseCopyLinear(weight.dequantize(dtype), bias)
         return DenseLinear(weight.dequantize(dtype), bias)
+    if dtype == torch.bfloat16 and isinstance(weight, Fp8ChannelWeight):
+        return Fp8Linear(weight, bias, copy_dtype, round_inputs=activations == "fp8")
+    if dtype == torch.bfloat16 and isinstance(weight, Int8ChannelWeight) and activations == "int8":
+        return Int8RowsLinear(weight, bias, copy_dtype)
     n, k = weight.shape
     fits = isinstance(weight, Int8ChannelWeight) or (
-        n % 16 == 0 and k % 2 == 0 and weight.group_size in INT4_GROUPS
+        isinstance(weight, Int4GroupWeight)
+        and n % 16 == 0
+        and k % 2 == 0
+        and weight.group_size in INT4_GROUPS
     )
-    if dtype != torch.bfloat16 or not fits:
+    if dtype != torch.bfloat16 or isinstance(weight, Fp8ChannelWeight) or not fits:
         return DenseLinear(weight.dequantize(dtype), bias, owns_copy=True)
     return PackedLinear(weight, bias, copy_dtype)

@@ -24,6 +24,7 @@ def make_ops(spec: DecoderSpec, plan: ExecutionPlan) -> TorchOps:
             device=torch.device("cpu"),
             dtype=DTYPES[plan.compute_dtype],
             copy_dtype=copy_dtype,
+            activations=plan.activations,
         )
     device = torch.device("cuda", plan.gpu_index)
     if not plan.triton:

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.kv_pool import KvLayer, KvPool
-from quantchat.ops.linear import DenseLinear, LinearOp
+from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp
 from quantchat.ops.linear_cpu import COPY_ROWS, cpu_linear
 from quantchat.ops.rope import RopeTable
+from quantchat.quant.scheme import ActivationFormat
 from quantchat.quant.tensor import StoredWeight
 from quantchat.spec import DecoderSpec
 
@@ -28,11 +29,13 @@ class TorchOps:
         device: torch.device,
         dtype: torch.dtype,
         copy_dtype: torch.dtype | None = None,
+        activations: ActivationFormat = "16bit",
     ) -> None:
         self.spec = spec
         self.device = device
         self.dtype = dtype
         self.copy_dtype = copy_dtype
+        self.activations: ActivationFormat = activations
         self._inverse_hidden = 1 / spec.hidden
 
     def begin(self, rows: int) -> None:
@@ -47,8 +50,23 @@ class TorchOps:
     def linear(self, weight: StoredWeight, bias: torch.Tensor | None) -> LinearOp:
         """The op that runs a stored weight here."""
         if self.device.type == "cpu":
-            return cpu_linear(weight, bias, dtype=self.dtype, copy_dtype=self.copy_dtype)
+            return cpu_linear(
+                weight,
+                bias,
+                dtype=self.dtype,
+                copy_dtype=self.copy_dtype,
+                activations=self.activations,
+            )
         return DenseLinear(weight.dequantize(self.dtype), bias)
+
+    @property
+    def layout(self) -> str:
+        """Name of how linears lie in memory here; packed files of other layouts are not read."""
+        return f"stored-{str(self.dtype).removeprefix('torch.')}"
+
+    def restore(self, form: LinearForm) -> LinearOp:
+        """The op that gave the form; ValueError where there is none of that kind here."""
+        raise ValueError(f"no op here has the form {form.form!r}")
 
     def head(self, weight: StoredWeight) -> LinearOp:
         """The op of the output head, which sees few rows: never a copy for many."""

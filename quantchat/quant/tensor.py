@@ -74,6 +74,40 @@ class Int8ChannelWeight:
 
 
 @dataclass(frozen=True, slots=True)
+class Fp8ChannelWeight:
+    """`w = codes * scale`: E4M3FN bits as uint8 codes [N, K], float32 scale [N]."""
+
+    codes: torch.Tensor
+    scale: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, K)."""
+        return self.codes.shape[0], self.codes.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.codes.nbytes + self.scale.nbytes
+
+    def floats(self) -> torch.Tensor:
+        """The codes as float8_e4m3fn [N, K], the same memory."""
+        return self.codes.view(torch.float8_e4m3fn)
+
+    def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
+        """[N, K] in `dtype`, multiplied in float32."""
+        return (self.floats().float() * self.scale[:, None]).to(dtype)
+
+    def take_rows(self, rows: torch.Tensor) -> Fp8ChannelWeight:
+        """The rows [R] in that order."""
+        return Fp8ChannelWeight(self.codes.index_select(0, rows), self.scale.index_select(0, rows))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Parts by name, for the disk; floats, so that they are told from int8 by their type."""
+        return {"codes": self.floats(), "scale": self.scale}
+
+
+@dataclass(frozen=True, slots=True)
 class Int4GroupWeight:
     """`w = q * scale + offset` with one scale and offset for each group of inputs.
 
@@ -120,7 +154,7 @@ class Int4GroupWeight:
         return {"packed": self.packed, "scale": self.scale, "offset": self.offset}
 
 
-StoredWeight: TypeAlias = DenseWeight | Int8ChannelWeight | Int4GroupWeight
+StoredWeight: TypeAlias = DenseWeight | Int8ChannelWeight | Fp8ChannelWeight | Int4GroupWeight
 
 
 def int4_group_weight(
@@ -144,6 +178,13 @@ def concat_rows(weights: list[StoredWeight]) -> StoredWeight | None:
             return None
         return Int8ChannelWeight(
             torch.cat([w.codes for w in int8]), torch.cat([w.scale for w in int8])
+        )
+    if isinstance(first, Fp8ChannelWeight):
+        fp8 = [w for w in weights if isinstance(w, Fp8ChannelWeight)]
+        if len(fp8) != len(weights):
+            return None
+        return Fp8ChannelWeight(
+            torch.cat([w.codes for w in fp8]), torch.cat([w.scale for w in fp8])
         )
     int4 = [
         w for w in weights if isinstance(w, Int4GroupWeight) and w.group_size == first.group_size

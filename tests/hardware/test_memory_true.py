@@ -13,7 +13,7 @@ from quantchat.hardware.plan import PlanRequest, plan
 
 @pytest.mark.parametrize("isa", [ZEN3, ZEN5])
 @pytest.mark.parametrize("family", ["llama", "llama3"])
-@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4", "stored"])
+@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4", "stored", "fp8", "w8a8"])
 def test_weights_and_copies(family: str, scheme: str, isa: frozenset[str], tmp_path: Path) -> None:
     import torch
 
@@ -42,7 +42,13 @@ def test_weights_and_copies(family: str, scheme: str, isa: frozenset[str], tmp_p
     copy = None if made.copy_dtype is None else dtypes[made.copy_dtype]
     loaded = load_decoder(
         source,
-        TorchOps(source.spec, device=cpu, dtype=dtypes[made.compute_dtype], copy_dtype=copy),
+        TorchOps(
+            source.spec,
+            device=cpu,
+            dtype=dtypes[made.compute_dtype],
+            copy_dtype=copy,
+            activations=made.activations,
+        ),
         WeightRecipe(
             scheme=made.scheme,
             group_size=made.group_size,

@@ -62,13 +62,13 @@ def test_stored_types_become_what_the_table_says(name: str) -> None:
         assert torch.allclose(weight.dequantize(torch.float32), dense, atol=2e-2)
 
 
-@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4"])
+@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4", "fp8", "w8a8"])
 @pytest.mark.parametrize("isa", [ZEN3, ZEN5])
 def test_cpu_kernels_are_those_that_the_cpu_linear_picks(scheme: str, isa: frozenset[str]) -> None:
     import torch
 
     from quantchat.ops.linear_cpu import cpu_linear
-    from quantchat.quant.rounding import int4_group, int8_channel
+    from quantchat.quant.rounding import fp8_channel, int4_group, int8_channel
     from quantchat.quant.tensor import DenseWeight
 
     made = plan(machine(isa=isa), SHAPES["smollm2-135m"], PlanRequest(scheme=scheme))
@@ -76,6 +76,8 @@ def test_cpu_kernels_are_those_that_the_cpu_linear_picks(scheme: str, isa: froze
     weight = {
         "fp16": lambda: DenseWeight(values.bfloat16()),
         "int8": lambda: int8_channel(values),
+        "w8a8": lambda: int8_channel(values),
+        "fp8": lambda: fp8_channel(values),
         "int4": lambda: int4_group(values, 64),
     }[scheme]()
     dtypes = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -84,17 +86,19 @@ def test_cpu_kernels_are_those_that_the_cpu_linear_picks(scheme: str, isa: froze
         None,
         dtype=dtypes[made.compute_dtype],
         copy_dtype=None if made.copy_dtype is None else dtypes[made.copy_dtype],
+        activations=made.activations,
     )
     rows = [choice for choice in made.ops if choice.op == "linear"]
     assert (
         op.kernel
         in {
-            "torch bf16 matmul": ("dense bfloat16",),
-            "torch packed int8": ("packed int8",),
+            "torch bf16 matmul": ("dense bfloat16", "fp8 values in bfloat16"),
+            "torch packed int8": ("packed int8", "packed int8, int8 products"),
             "torch packed int4": ("packed int4",),
         }[rows[0].kernel]
     )
-    assert (len(rows) == 2) == (op.copy_bytes > 0)
+    products = [choice for choice in rows if "copy" in choice.kernel or "of codes" in choice.kernel]
+    assert (len(products) == 1) == (op.copy_bytes > 0)
 
 
 def test_what_is_worth_running_as_stored() -> None:

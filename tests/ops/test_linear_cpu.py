@@ -7,7 +7,7 @@ import torch
 
 from quantchat.ops.linear import StackedLinear
 from quantchat.ops.linear_cpu import PackedLinear, aligned, cpu_linear
-from quantchat.quant.rounding import int4_group, int8_channel
+from quantchat.quant.rounding import fp8_channel, int4_group, int8_channel
 from quantchat.quant.tensor import DenseWeight, StoredWeight
 
 SHAPES = [(48, 64), (16, 128), (50, 64), (576, 576), (1, 32), (33, 96)]
@@ -15,7 +15,7 @@ SHAPES = [(48, 64), (16, 128), (50, 64), (576, 576), (1, 32), (33, 96)]
 
 def weights(n: int, k: int) -> list[StoredWeight]:
     w = torch.randn(n, k) * 0.05
-    return [DenseWeight(w), int8_channel(w), int4_group(w, 32)]
+    return [DenseWeight(w), int8_channel(w), int4_group(w, 32), fp8_channel(w)]
 
 
 @pytest.mark.parametrize(("n", "k"), SHAPES)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantchat.quant.pack import pack_nibbles, unpack_nibbles
-from quantchat.quant.rounding import int4_group, int8_channel
+from quantchat.quant.rounding import FP8_MAX, fp8_channel, fp8_round, int4_group, int8_channel
 from quantchat.quant.tensor import concat_rows, int4_group_weight
 
 
@@ -48,6 +48,32 @@ def test_int8_error_is_half_a_step(shape: tuple[int, int]) -> None:
     assert relative(rounded.dequantize(torch.float32), w) < 0.01
 
 
+@pytest.mark.parametrize("shape", [(1, 32), (3, 64), (17, 96), (130, 576)])
+def test_fp8_error_is_half_a_step_of_three_bits(shape: tuple[int, int]) -> None:
+    w = torch.randn(shape) * torch.rand(shape[0], 1)
+    rounded = fp8_channel(w)
+    dense = rounded.dequantize(torch.float32)
+    # half a unit in the third bit behind the point, or of the smallest subnormal
+    bound = torch.maximum(w.abs() * 2**-4, rounded.scale[:, None] * 2**-10)
+    assert bool(((dense - w).abs() <= bound * 1.001).all())
+    assert rounded.floats().data_ptr() == rounded.codes.data_ptr()
+    assert bool((rounded.floats().float().abs() <= FP8_MAX).all())
+
+
+def test_fp8_beats_the_largest_scale_that_clips_nothing() -> None:
+    w = torch.randn(64, 1024, generator=torch.Generator().manual_seed(5))
+    s = w.abs().amax(dim=1, keepdim=True) / FP8_MAX
+    plain = (fp8_round(w / s).float() * s - w).norm(dim=1)
+    ours = (fp8_channel(w).dequantize(torch.float32) - w).norm(dim=1)
+    assert bool((ours <= plain * 1.0001).all())
+    assert float(ours.norm()) < 0.99 * float(plain.norm())
+
+
+def test_fp8_saturates_instead_of_turning_into_nan() -> None:
+    codes = fp8_round(torch.tensor([1e9, -1e9, 449.0, 0.0]))
+    assert codes.float().tolist() == [448.0, -448.0, 448.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("n", "k", "group"), [(1, 32, 32), (5, 96, 32), (33, 576, 64), (7, 1536, 128)]
 )
@@ -81,7 +107,7 @@ def test_every_group_is_at_least_as_good_as_round_to_nearest() -> None:
 )
 def test_awkward_groups_stay_finite_and_close(row: torch.Tensor) -> None:
     w = row[None].float()
-    for rounded in (int8_channel(w), int4_group(w, 64)):
+    for rounded in (int8_channel(w), fp8_channel(w), int4_group(w, 64)):
         back = rounded.dequantize(torch.float32)
         assert bool(torch.isfinite(back).all())
         span = float(w.max() - w.min())
@@ -91,7 +117,7 @@ def test_awkward_groups_stay_finite_and_close(row: torch.Tensor) -> None:
 def test_rows_are_taken_and_stacked_in_any_format() -> None:
     w = torch.randn(6, 64)
     order = torch.tensor([5, 0, 3])
-    for rounded in (int8_channel(w), int4_group(w, 32)):
+    for rounded in (int8_channel(w), fp8_channel(w), int4_group(w, 32)):
         taken = rounded.take_rows(order).dequantize(torch.float32)
         assert torch.equal(taken, rounded.dequantize(torch.float32)[order])
         stacked = concat_rows([rounded, rounded.take_rows(order)])
@@ -107,3 +133,10 @@ def test_bytes_are_those_of_the_tensors() -> None:
     codes = torch.randint(0, 16, (4, 64), dtype=torch.uint8)
     made = int4_group_weight(codes, torch.ones(4, 2), torch.zeros(4, 2), 32)
     assert torch.equal(made.dequantize(torch.float32), codes.float())
+
+
+def test_fp8_rows_stack_only_with_their_kind() -> None:
+    w = torch.randn(4, 64)
+    stacked = concat_rows([fp8_channel(w), fp8_channel(w)])
+    assert stacked is not None and stacked.shape == (8, 64)
+    assert concat_rows([fp8_channel(w), int8_channel(w)]) is None
