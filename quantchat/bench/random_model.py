@@ -17,15 +17,22 @@ from quantchat.errors import UsageError
 from quantchat.hardware.memory import linears_of
 from quantchat.model.families import ModelSource
 from quantchat.model.names import HUGGING_FACE, tensor_names, tensor_shape
-from quantchat.model.packed_cache import PackedCache, PackedReader
 from quantchat.model.weights import Matrix, matrix_names
+from quantchat.quant.rounding import FP8_MAX, fp8_round
 from quantchat.quant.scheme import Scheme, WeightFormat
-from quantchat.quant.tensor import Int4GroupWeight, Int8ChannelWeight, StoredWeight
+from quantchat.quant.tensor import (
+    Fp8ChannelWeight,
+    Int4GroupWeight,
+    Int8ChannelWeight,
+    StoredWeight,
+)
 from quantchat.shapes import SHAPES
 from quantchat.spec import DecoderSpec
 
 DEVIATION = 0.02
 """Standard deviation of matrices, as models are initialised: activations stay finite."""
+FP8_DEVIATIONS = 4.0
+"""Deviations of a row between 0 and its largest fp8 value, as normal weights have them."""
 
 
 class RandomCheckpoint:
@@ -88,23 +95,25 @@ def shape_named(name: str) -> DecoderSpec:
         raise UsageError(f"unknown shape {name!r}", hint=f"one of: {', '.join(SHAPES)}") from None
 
 
-class RandomCodes(PackedCache):
-    """Stands where the cache of rounded weights stands: always full, with random codes."""
+class RandomCodes:
+    """Random codes in place of a model's rounded weights; a `MatrixSource` of the loader."""
 
     def __init__(self, identity: str, scheme: Scheme, group_size: int) -> None:
-        super().__init__(Path(), identity, scheme.name, group_size)
+        self.identity = identity
         self._scheme = scheme
+        self._group_size = group_size
 
-    def open(self, device: torch.device) -> PackedReader:
-        """A reader that makes up what it reads."""
-        return RandomReader(self.path, self._scheme, self.group_size, device)
+    def matrices(
+        self, spec: DecoderSpec, device: torch.device, on_part: Callable[[str], None]
+    ) -> Iterator[tuple[str, Matrix]]:
+        """See MatrixSource.matrices."""
+        return _RandomReader(self._scheme, self._group_size, device).matrices(spec, on_part)
 
 
-class RandomReader(PackedReader):
+class _RandomReader:
     """Matrices of random codes; values spread evenly with the deviation of the dense ones."""
 
-    def __init__(self, path: Path, scheme: Scheme, group_size: int, device: torch.device) -> None:
-        self._path = path
+    def __init__(self, scheme: Scheme, group_size: int, device: torch.device) -> None:
         self._scheme = scheme
         self._group_size = group_size
         self._device = device
@@ -136,6 +145,12 @@ class RandomReader(PackedReader):
             even = DEVIATION * 12**0.5 / 254
             scale = self._normal((n,), even, generator, even / 50).to(torch.bfloat16).float()
             return Int8ChannelWeight(codes, scale)
+        if form == "fp8_channel":
+            values = torch.empty((n, k), dtype=torch.bfloat16, device=device)
+            spread = FP8_DEVIATIONS / FP8_MAX
+            values.normal_(0.0, 1 / spread, generator=generator)
+            scale = self._normal((n,), DEVIATION * spread, generator, DEVIATION * spread / 50)
+            return Fp8ChannelWeight(fp8_round(values).view(torch.uint8), scale)
         assert form == "int4_group"
         packed = torch.empty((n, k // 2), dtype=torch.uint8, device=device)
         packed.random_(0, 256, generator=generator)

@@ -6,24 +6,45 @@ names are families', ops are ops'.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import torch
 
-from quantchat.errors import Cancelled
+from quantchat.errors import Cancelled, CheckpointError
 from quantchat.model.decoder import Decoder, Layer
 from quantchat.model.families import ModelSource
-from quantchat.model.packed_cache import PackedCache
+from quantchat.model.packed_cache import PackedCache, PackedWriter
+from quantchat.model.packed_file import PackedFile
+from quantchat.model.packed_parts import STORED, PartEntry, stored_form, stored_weight
 from quantchat.model.rope import rope_table
-from quantchat.model.weights import Matrix, WeightReader, WeightRecipe, read_matrices
+from quantchat.model.weights import (
+    Matrix,
+    WeightReader,
+    WeightRecipe,
+    matrix_names,
+    read_matrices,
+    vector_names,
+)
 from quantchat.ops.embedding import Embedding
-from quantchat.ops.linear import LinearOp, StackedLinear
+from quantchat.ops.linear import LinearForm, LinearOp, StackedLinear
 from quantchat.ops.torch_ops import TorchOps
+from quantchat.quant.tensor import StoredWeight
+from quantchat.spec import DecoderSpec
 
-Phase: TypeAlias = Literal["read", "quantize"]
+Phase: TypeAlias = Literal["read", "quantize", "upload"]
 OnProgress: TypeAlias = Callable[[Phase, int, int], None]
+"""Phase, done, total: bytes where bytes move (upload), else steps."""
+
+
+class MatrixSource(Protocol):
+    """Matrices in stored formats that come from no file."""
+
+    def matrices(
+        self, spec: DecoderSpec, device: torch.device, on_part: Callable[[str], None]
+    ) -> Iterator[tuple[str, Matrix]]:
+        """Every linear of the decoder, then the head; `on_part` is called before each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +56,111 @@ class LoadedDecoder:
     from_cache: bool
 
 
+@dataclass(slots=True)
+class _Parts:
+    """What a decoder is put together from."""
+
+    linears: dict[str, LinearOp]
+    embedding: Embedding
+    vectors: dict[str, torch.Tensor]
+    """float32, by our names."""
+
+
 def load_decoder(
     source: ModelSource,
     ops: TorchOps,
     recipe: WeightRecipe,
     *,
     context_tokens: int,
-    cache: PackedCache | None,
+    cache: PackedCache | MatrixSource | None,
     on_progress: OnProgress,
     cancelled: Callable[[], bool],
+    made: MatrixSource | None = None,
 ) -> LoadedDecoder:
-    """Read, round and place every weight. Raises CheckpointError or Cancelled."""
-    spec = source.spec
+    """Read, round and place every weight. Raises CheckpointError or Cancelled.
+
+    `cache`: packed weights on disk, read or else written. `made`: where matrices come from in
+    place of the source, as random ones do.
+    """
+    if cache is not None and not isinstance(cache, PackedCache):
+        cache, made = None, cache
     reader = WeightReader(source, recipe)
-    steps = 4 * spec.layers + 1
-    packed = cache.open(recipe.device) if cache is not None else None
-    phase: Phase = "read" if packed is not None or recipe.scheme.rounding == "none" else "quantize"
-    writer = None
-    if cache is not None and packed is None:
-        # 9 bits and a little for scales bound what both packed formats take per weight.
-        writer = cache.writer(spec.parameters * 10 // 8)
+    parts = None if cache is None else _from_cache(cache, source.spec, ops, on_progress, cancelled)
+    from_cache = parts is not None
+    if parts is None:
+        parts = _rounded(reader, ops, cache, made, on_progress, cancelled)
+    decoder = _decoder(source.spec, ops, parts, context_tokens)
+    return LoadedDecoder(decoder, _notes(reader), from_cache)
+
+
+def _from_cache(
+    cache: PackedCache,
+    spec: DecoderSpec,
+    ops: TorchOps,
+    on_progress: OnProgress,
+    cancelled: Callable[[], bool],
+) -> _Parts | None:
+    """The parts out of a packed file, None where there is no whole one."""
+    file = cache.open(ops.layout)
+    if file is None:
+        return None
+    phase: Phase = "read" if ops.device.type == "cpu" else "upload"
+    try:
+        on_progress(phase, 0, file.nbytes)
+        tensors = file.read(
+            ops.device,
+            on_bytes=lambda done: on_progress(phase, done, file.nbytes),
+            cancelled=cancelled,
+        )
+        parts = _restored(file, tensors, spec, ops)
+    except (CheckpointError, ValueError, KeyError) as error:
+        cache.drop(ops.layout, error)
+        return None
+    finally:
+        file.close()
+    on_progress(phase, file.nbytes, file.nbytes)
+    return parts
+
+
+def _restored(
+    file: PackedFile, tensors: dict[str, torch.Tensor], spec: DecoderSpec, ops: TorchOps
+) -> _Parts:
+    """Ops over tensors of a packed file; ValueError or KeyError where something is off."""
+
+    def part(entry: PartEntry, *, head: bool) -> LinearOp:
+        form = entry.load(tensors)
+        if not form.form.startswith(STORED):
+            return ops.restore(form)
+        weight, bias = stored_weight(form)
+        return ops.head(weight) if head else ops.linear(weight, bias)
+
+    linears = {}
+    for name in [*(fused for fused, _, _ in matrix_names(spec)), "head"]:
+        linears[name] = _stacked(
+            [part(entry, head=name == "head") for entry in file.index.linears[name]]
+        )
+    table = file.index.embedding
+    if table is None:
+        raise ValueError("the embedding is missing")
+    embedding, _ = stored_weight(table.load(tensors))
+    if embedding.shape != (spec.vocab, spec.hidden):
+        raise ValueError(f"the embedding is {embedding.shape}")
+    vectors = {name: tensors[file.index.vectors[name]] for name in vector_names(spec)}
+    return _Parts(linears, Embedding(embedding), vectors)
+
+
+def _rounded(
+    reader: WeightReader,
+    ops: TorchOps,
+    cache: PackedCache | None,
+    made: MatrixSource | None,
+    on_progress: OnProgress,
+    cancelled: Callable[[], bool],
+) -> _Parts:
+    """The parts from the source's tensors, kept in the cache on the way."""
+    spec, recipe = reader.source.spec, reader.recipe
+    steps = 4 * spec.layers + 2
+    phase: Phase = "read" if recipe.scheme.rounding == "none" else "quantize"
     done = 0
 
     def step(name: str) -> None:
@@ -64,66 +170,109 @@ def load_decoder(
         on_progress(phase, done, steps)
         done += 1
 
+    # 9 bits and a little for scales bound what packed formats take per weight; the table is dense.
+    expected = spec.parameters * 10 // 8 + 2 * spec.embedding_parameters
+    writer = None if cache is None else cache.writer(ops.layout, expected)
     linears: dict[str, LinearOp] = {}
-    head_matrix: Matrix | None = None
+    head: StoredWeight | None = None
     try:
-        matrices = read_matrices(reader, step) if packed is None else packed.matrices(spec, step)
+        matrices = (
+            read_matrices(reader, step)
+            if made is None
+            else made.matrices(spec, recipe.device, step)
+        )
         for name, matrix in matrices:
-            if writer is not None:
-                writer.add(name, matrix)
+            made_ops = _ops_of(ops, name, matrix)
+            linears[name] = _stacked(made_ops)
             if name == "head":
-                head_matrix = matrix
-            linears[name] = ops.head(matrix.parts[0]) if name == "head" else _linear(ops, matrix)
+                head = matrix.parts[0]
+            if writer is not None:
+                writer.add_linear(name, _forms(made_ops, matrix))
+        assert head is not None
+        step("embed")
+        table = head if spec.tied_head else reader.weight("embed", "dense")
+        vectors = {name: reader.vector(name) for name in vector_names(spec)}
         if writer is not None:
-            writer.commit()
+            _write_rest(writer, table, linears["head"], head, vectors)
     finally:
         if writer is not None:
             writer.discard()
-    assert head_matrix is not None
-    head_weight = head_matrix.parts[0]
-    embedding = Embedding(head_weight if spec.tied_head else reader.weight("embed", "dense"))
-    layers = tuple(_layer(i, reader, ops, linears) for i in range(spec.layers))
-    matrices_bytes = sum(op.weight_bytes for op in linears.values())
-    copies = sum(op.copy_bytes for op in linears.values())
-    if not spec.tied_head or linears["head"].owns_copy:
-        matrices_bytes += embedding.weight_bytes
     on_progress(phase, steps, steps)
-    decoder = Decoder(
+    return _Parts(linears, Embedding(table), vectors)
+
+
+def _write_rest(
+    writer: PackedWriter,
+    table: StoredWeight,
+    head_op: LinearOp,
+    head: StoredWeight,
+    vectors: dict[str, torch.Tensor],
+) -> None:
+    writer.add_embedding(stored_form(table, None), head_op.packed() or stored_form(head, None))
+    for name, values in vectors.items():
+        writer.add_vector(name, values)
+    writer.commit()
+
+
+def _ops_of(ops: TorchOps, name: str, matrix: Matrix) -> list[LinearOp]:
+    """The ops of a matrix, one for each part."""
+    if name == "head":
+        return [ops.head(matrix.parts[0])]
+    biases = _biases(matrix)
+    return [ops.linear(part, bias) for part, bias in zip(matrix.parts, biases, strict=True)]
+
+
+def _biases(matrix: Matrix) -> list[torch.Tensor | None]:
+    if matrix.bias is None:
+        return [None] * len(matrix.parts)
+    return list(torch.split(matrix.bias, [part.shape[0] for part in matrix.parts]))
+
+
+def _forms(made: list[LinearOp], matrix: Matrix) -> list[LinearForm]:
+    """What the disk keeps of each part: the op's own form, or the stored weight."""
+    return [
+        op.packed() or stored_form(part, bias)
+        for op, part, bias in zip(made, matrix.parts, _biases(matrix), strict=True)
+    ]
+
+
+def _stacked(made: list[LinearOp]) -> LinearOp:
+    return made[0] if len(made) == 1 else StackedLinear(made)
+
+
+def _decoder(spec: DecoderSpec, ops: TorchOps, parts: _Parts, context_tokens: int) -> Decoder:
+    linears = parts.linears
+    weight_bytes = sum(op.weight_bytes for op in linears.values())
+    if not spec.tied_head or linears["head"].owns_copy:
+        weight_bytes += parts.embedding.weight_bytes
+    return Decoder(
         spec=spec,
         ops=ops,
-        embedding=embedding,
-        layers=layers,
-        final_norm=reader.vector("final_norm").to(ops.dtype),
+        embedding=parts.embedding,
+        layers=tuple(_layer(i, spec, parts, ops) for i in range(spec.layers)),
+        final_norm=parts.vectors["final_norm"].to(ops.dtype),
         head=linears["head"],
         rope=rope_table(spec.rope, context_tokens, ops.device),
-        weight_bytes=matrices_bytes,
-        copy_bytes=copies,
-    )
-    return LoadedDecoder(decoder, _notes(reader), packed is not None)
-
-
-def _linear(ops: TorchOps, matrix: Matrix) -> LinearOp:
-    if len(matrix.parts) == 1:
-        return ops.linear(matrix.parts[0], matrix.bias)
-    rows = [part.shape[0] for part in matrix.parts]
-    biases = [None] * len(rows) if matrix.bias is None else list(torch.split(matrix.bias, rows))
-    return StackedLinear(
-        [ops.linear(part, bias) for part, bias in zip(matrix.parts, biases, strict=True)]
+        weight_bytes=weight_bytes,
+        copy_bytes=sum(op.copy_bytes for op in linears.values()),
     )
 
 
-def _layer(i: int, reader: WeightReader, ops: TorchOps, linears: dict[str, LinearOp]) -> Layer:
+def _layer(i: int, spec: DecoderSpec, parts: _Parts, ops: TorchOps) -> Layer:
     prefix = f"layers.{i}."
-    norms = reader.source.spec.qk_norm
+
+    def norm(name: str) -> torch.Tensor:
+        return parts.vectors[prefix + name].to(ops.dtype)
+
     return Layer(
-        attn_norm=reader.vector(prefix + "attn_norm").to(ops.dtype),
-        qkv=linears[prefix + "qkv"],
-        q_norm=reader.vector(prefix + "q_norm").to(ops.dtype) if norms else None,
-        k_norm=reader.vector(prefix + "k_norm").to(ops.dtype) if norms else None,
-        o=linears[prefix + "o"],
-        mlp_norm=reader.vector(prefix + "mlp_norm").to(ops.dtype),
-        gate_up=linears[prefix + "gate_up"],
-        down=linears[prefix + "down"],
+        attn_norm=norm("attn_norm"),
+        qkv=parts.linears[prefix + "qkv"],
+        q_norm=norm("q_norm") if spec.qk_norm else None,
+        k_norm=norm("k_norm") if spec.qk_norm else None,
+        o=parts.linears[prefix + "o"],
+        mlp_norm=norm("mlp_norm"),
+        gate_up=parts.linears[prefix + "gate_up"],
+        down=parts.linears[prefix + "down"],
     )
 
 

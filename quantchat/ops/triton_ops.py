@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from quantchat.kernels._launch import sm_version
 from quantchat.kernels.activation.silu import silu_mul
 from quantchat.kernels.attention.decode import decode
 from quantchat.kernels.norm.rms import add_rms_norm, rms_norm
@@ -15,8 +16,8 @@ from quantchat.kernels.rope_append.append import rope_append
 from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.kv_pool import KvLayer, KvPool
-from quantchat.ops.linear import LinearOp
-from quantchat.ops.linear_cuda import cuda_linear
+from quantchat.ops.linear import LinearForm, LinearOp
+from quantchat.ops.linear_cuda import cuda_linear, restored_linear
 from quantchat.ops.rope import RopeTable
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.quant.tensor import StoredWeight
@@ -40,6 +41,15 @@ class TritonOps(TorchOps):
     def linear(self, weight: StoredWeight, bias: torch.Tensor | None) -> LinearOp:
         """The op that runs a stored weight here."""
         return cuda_linear(weight, bias, dtype=self.dtype, dependent=self._dependent)
+
+    @property
+    def layout(self) -> str:
+        """See TorchOps.layout; ops differ between cards, so that no file moves to another kind."""
+        return f"card-sm{sm_version(self.device)}-{str(self.dtype).removeprefix('torch.')}"
+
+    def restore(self, form: LinearForm) -> LinearOp:
+        """See TorchOps.restore."""
+        return restored_linear(form, dependent=self._dependent)
 
     def embed(self, embedding: Embedding, ids: torch.Tensor) -> torch.Tensor:
         """ids [T] -> the residual stream's first value in the compute dtype [T, C]."""

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("spec", variants_of(TINY), ids=lambda s: f"{s.architecture}{s.tied_head}")
-@pytest.mark.parametrize("scheme", ["int8", "int4"])
+@pytest.mark.parametrize("scheme", ["int8", "fp8", "int4"])
 def test_random_codes_have_the_shapes_of_rounded_weights(spec: DecoderSpec, scheme: str) -> None:
     group = 128 if scheme == "int4" else 0
     recipe = WeightRecipe(
@@ -23,7 +23,7 @@ def test_random_codes_have_the_shapes_of_rounded_weights(spec: DecoderSpec, sche
     source = random_source("tiny", spec)
     rounded = list(read_matrices(WeightReader(source, recipe), lambda name: None))
     made_up = list(
-        RandomCodes("tiny", SCHEMES[scheme], group).open(CPU).matrices(spec, lambda name: None)
+        RandomCodes("tiny", SCHEMES[scheme], group).matrices(spec, CPU, lambda name: None)
     )
     assert [name for name, _ in rounded] == [name for name, _ in made_up]
     for (_, theirs), (name, ours) in zip(rounded, made_up, strict=True):

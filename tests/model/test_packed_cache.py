@@ -2,104 +2,194 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from quantchat.model.packed_cache import KEEP_FILES, PackedCache
-from quantchat.model.weights import Matrix, matrix_names
-from quantchat.quant.rounding import int4_group, int8_channel
-from quantchat.spec import DecoderSpec, RopeSpec
+from quantchat.model.packed_cache import DRAFT_LIFE_S, KEEP_FILES, PackedCache
+from quantchat.model.packed_parts import STORED, Index, stored_form, stored_weight
+from quantchat.ops.linear import LinearForm
+from quantchat.quant.rounding import fp8_channel, int4_group, int8_channel
+from quantchat.quant.tensor import DenseWeight
 
-SPEC = DecoderSpec(
-    architecture="llama",
-    layers=2,
-    hidden=64,
-    heads=4,
-    kv_heads=2,
-    head_dim=16,
-    intermediate=96,
-    vocab=50,
-    context=64,
-    norm_eps=1e-5,
-    rope=RopeSpec(theta=100.0, rotary_dim=16),
-    activation="silu",
-    attention_scale=0.25,
-)
 CPU = torch.device("cpu")
+LAYOUT = "stored-bfloat16"
 
 
-def matrices() -> list[tuple[str, Matrix]]:
-    made: list[tuple[str, Matrix]] = []
-    for i, (name, _, _) in enumerate(matrix_names(SPEC)):
+def forms() -> dict[str, list[LinearForm]]:
+    """Linears of odd sizes in every format, one of two parts, one with an op's own form."""
+    made: dict[str, list[LinearForm]] = {}
+    for i in range(4):
         w = torch.randn(33 + i, 96)
-        parts = (int4_group(w, 32),) if i % 2 else (int8_channel(w), int4_group(w, 32))
-        made.append((name, Matrix(parts, torch.randn(33 + i) if i == 3 else None)))
-    made.append(("head", Matrix((int8_channel(torch.randn(50, 64)),), None)))
+        weights = (int4_group(w, 32),) if i % 2 else (int8_channel(w), fp8_channel(w))
+        bias = torch.randn(33 + i) if i == 3 else None
+        made[f"layers.{i}.qkv"] = [stored_form(weight, bias) for weight in weights]
+    words = torch.randint(-(2**31), 2**31, (7, 12), dtype=torch.int64).to(torch.int32)
+    made["layers.0.o"] = [
+        LinearForm(
+            form="own-1",
+            shape=(7, 96),
+            group_size=32,
+            tensors={"words": words, "bias": torch.randn(7, dtype=torch.bfloat16)},
+        )
+    ]
+    made["head"] = [stored_form(int8_channel(torch.randn(50, 64)), None)]
     return made
 
 
-def write(cache: PackedCache) -> list[tuple[str, Matrix]]:
-    writer = cache.writer(1 << 20)
+def write(cache: PackedCache, layout: str = LAYOUT) -> dict[str, list[LinearForm]]:
+    writer = cache.writer(layout, 1 << 20)
     assert writer is not None
-    made = matrices()
-    for name, matrix in made:
-        writer.add(name, matrix)
+    made = forms()
+    for name, parts in made.items():
+        writer.add_linear(name, parts)
+    head = made["head"][0]
+    writer.add_embedding(head, head)
+    writer.add_vector("final_norm", torch.ones(64))
     writer.commit()
     return made
 
 
+def cache_in(folder: Path, identity: str = "abc") -> PackedCache:
+    return PackedCache(folder, identity, "int4", 32)
+
+
 def test_what_is_written_is_read_and_begins_at_cache_lines(tmp_path: Path) -> None:
-    cache = PackedCache(tmp_path, "abc", "int4", 32)
+    cache = cache_in(tmp_path)
     made = write(cache)
-    reader = cache.open(CPU)
-    assert reader is not None
-    for (name, matrix), (wanted, original) in zip(
-        reader.matrices(SPEC, lambda _: None), made, strict=True
-    ):
-        assert name == wanted and len(matrix.parts) == len(original.parts)
-        assert (matrix.bias is None) == (original.bias is None)
-        for a, b in zip(matrix.parts, original.parts, strict=True):
-            for key, tensor in a.tensors().items():
-                assert torch.equal(tensor, b.tensors()[key])
+    file = cache.open(LAYOUT)
+    assert file is not None
+    tensors = file.read(CPU, on_bytes=lambda _: None, cancelled=lambda: False)
+    assert set(file.index.linears) == set(made)
+    for name, parts in made.items():
+        for entry, original in zip(file.index.linears[name], parts, strict=True):
+            form = entry.load(tensors)
+            assert (form.form, form.shape, form.group_size) == (
+                original.form,
+                original.shape,
+                original.group_size,
+            )
+            assert set(form.tensors) == set(original.tensors)
+            for key, tensor in form.tensors.items():
+                wanted = original.tensors[key]
+                assert tensor.dtype == wanted.dtype and tensor.shape == wanted.shape
+                assert torch.equal(tensor.view(torch.uint8), wanted.view(torch.uint8))
                 assert tensor.data_ptr() % 64 == 0
+    assert torch.equal(tensors[file.index.vectors["final_norm"]], torch.ones(64))
+    file.close()
+
+
+def test_a_tied_table_is_written_once(tmp_path: Path) -> None:
+    cache = cache_in(tmp_path)
+    write(cache)
+    file = cache.open(LAYOUT)
+    assert file is not None and file.index.embedding is not None
+    assert file.index.embedding.tensors == file.index.linears["head"][0].tensors
+    file.close()
 
 
 @pytest.mark.parametrize("size", [0, 7, 100, (1 << 20) + 50])
 def test_a_file_that_is_cut_off_is_removed(tmp_path: Path, size: int) -> None:
-    cache = PackedCache(tmp_path, "abc", "int4", 32)
+    cache = cache_in(tmp_path)
     write(cache)
-    cache.path.write_bytes(cache.path.read_bytes()[:size])
-    assert cache.open(CPU) is None
-    assert not cache.path.exists()
+    path = cache.path(LAYOUT)
+    path.write_bytes(path.read_bytes()[:size])
+    assert cache.open(LAYOUT) is None
+    assert not path.exists()
 
 
 def test_a_given_up_draft_leaves_nothing(tmp_path: Path) -> None:
-    cache = PackedCache(tmp_path, "abc", "int4", 32)
-    writer = cache.writer(1 << 20)
+    cache = cache_in(tmp_path)
+    writer = cache.writer(LAYOUT, 1 << 20)
     assert writer is not None
-    writer.add(*matrices()[0])
+    writer.add_linear("head", forms()["head"])
     writer.discard()
     assert list(tmp_path.iterdir()) == []
-    assert cache.open(CPU) is None
+    assert cache.open(LAYOUT) is None
+
+
+def test_a_full_disk_ends_the_writing_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = cache_in(tmp_path)
+    writer = cache.writer(LAYOUT, 1 << 20)
+    assert writer is not None
+
+    class Full:
+        def write(self, data: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        def close(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer, "_file", Full())
+    writer.add_linear("head", forms()["head"])
+    writer.add_vector("final_norm", torch.ones(64))
+    writer.commit()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_room_means_no_file(tmp_path: Path) -> None:
-    assert PackedCache(tmp_path, "abc", "int4", 32).writer(1 << 60) is None
+    assert cache_in(tmp_path).writer(LAYOUT, 1 << 60) is None
 
 
-def test_keys_keep_models_schemes_and_groups_apart(tmp_path: Path) -> None:
+def test_keys_keep_models_schemes_groups_and_layouts_apart(tmp_path: Path) -> None:
     paths = {
-        PackedCache(tmp_path, identity, scheme, group).path
+        PackedCache(tmp_path, identity, scheme, group).path(layout)
         for identity in ("a", "b")
         for scheme in ("int4", "int8")
         for group in (32, 64)
+        for layout in (LAYOUT, "card-sm90-float16")
     }
-    assert len(paths) == 8
+    assert len(paths) == 16
 
 
-def test_the_oldest_go(tmp_path: Path) -> None:
+def test_the_oldest_files_and_dead_drafts_go(tmp_path: Path) -> None:
+    dead = tmp_path / ".abc.safetensors.0123"
+    dead.write_bytes(b"x")
+    os.utime(dead, (0, dead.stat().st_mtime - 2 * DRAFT_LIFE_S))
+    young = tmp_path / ".abc.safetensors.4567"
+    young.write_bytes(b"x")
     for i in range(KEEP_FILES + 3):
-        write(PackedCache(tmp_path, f"model{i}", "int4", 32))
-    assert len(list(tmp_path.iterdir())) == KEEP_FILES
+        write(cache_in(tmp_path, f"model{i}"))
+    assert not dead.exists() and young.exists()
+    assert len(list(tmp_path.glob("*.safetensors"))) == KEEP_FILES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"linears": {"head": []}, "vectors": {}}',
+        '{"linears": {"head": [{"form": "x", "shape": [1], "group_size": 0}]}, "vectors": {}}',
+        '{"linears": {"head": [{"form": "x", "shape": [1, -1], "group_size": 0, "tensors": {}}]}}',
+        '{"linears": {"head": [{"form": "x", "shape": [1, true], "group_size": 0, "tensors": {}}]}}',
+        '{"linears": {"head": [{"form": "x", "shape": [1, 1], "group_size": 0, "tensors": [1]}]}}',
+        '{"linears": {}, "vectors": {"final_norm": 3}}',
+        json.dumps({"linears": {"a": [None]}, "vectors": {}}),
+    ],
+)
+def test_a_damaged_index_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        Index.from_text(text)
+
+
+def test_stored_formats_come_back_and_wrong_shapes_do_not() -> None:
+    w = torch.randn(5, 64)
+    for weight in (DenseWeight(w), int8_channel(w), fp8_channel(w), int4_group(w, 32)):
+        form = stored_form(weight, torch.ones(5))
+        again, bias = stored_weight(form)
+        assert type(again) is type(weight) and bias is not None
+        assert torch.equal(again.dequantize(torch.float32), weight.dequantize(torch.float32))
+        for other in (
+            LinearForm(form=form.form, shape=(5, 32), group_size=32, tensors=form.tensors),
+            LinearForm(form=STORED + "other", shape=(5, 64), group_size=0, tensors=form.tensors),
+            LinearForm(form=form.form, shape=(5, 64), group_size=form.group_size, tensors={}),
+        ):
+            with pytest.raises(ValueError):
+                stored_weight(other)
