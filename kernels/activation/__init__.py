@@ -1,1 +1,1 @@
-"""Gated activations."""
+"""Activations, gated and plain."""

@@ -1,1 +1,1 @@
-"""RMS norm, alone and fused with the residual addition."""
+"""RMS and layer norm, alone and fused with the residual addition."""

@@ -9,7 +9,17 @@ import pytest
 
 pytest.importorskip("triton")
 
-OPS = ("wna16", "w8a16", "norm", "activation", "rope_append", "attention")
+OPS = (
+    "wna16",
+    "w8a16",
+    "norm",
+    "quantize",
+    "activation",
+    "rope_append",
+    "attention",
+    "embed",
+    "sample",
+)
 SM_VERSIONS = (75, 80, 86, 89, 90, 100, 120)
 
 

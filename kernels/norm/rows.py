@@ -1,0 +1,142 @@
+"""RMS and layer norm of rows, alone or of a sum that becomes the new residual; one program a row.
+
+What leaves is 16-bit, or codes with one scale a row for a product in 8 bits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from .._launch import check_activation, check_out, launch_options, power_of_2
+from ..quantize.reference import CodeFormat
+from ..quantize.rows import FORMS, bits_of, can_cast, prepare_codes, row_warps, store_quantized
+
+PLAIN = tl.constexpr(-1)
+"""In place of a code format: the output is 16-bit."""
+
+
+class Normed(NamedTuple):
+    """Output of a norm."""
+
+    values: torch.Tensor
+    """[M, K] in x's dtype, or codes."""
+    scale: torch.Tensor | None
+    """fp32 [M] of codes."""
+    total: torch.Tensor | None
+    """x + residual [M, K], where there was a residual."""
+
+
+@triton.jit
+def norm_kernel(
+    x_ptr,
+    residual_ptr,
+    weight_ptr,
+    bias_ptr,
+    y_ptr,
+    scale_ptr,
+    total_ptr,
+    K,
+    eps,
+    BK: tl.constexpr,
+    CENTER: tl.constexpr,
+    HAS_RESIDUAL: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    FORM: tl.constexpr,
+    CAST: tl.constexpr,
+    PDL: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    k = tl.arange(0, BK)
+    m_k = k < K
+    o_x = row * K + k
+    if PDL:
+        gdc_launch_dependents()
+    weight = tl.load(weight_ptr + k, mask=m_k, other=0.0).to(tl.float32)
+    if HAS_BIAS:
+        bias = tl.load(bias_ptr + k, mask=m_k, other=0.0).to(tl.float32)
+    if PDL:
+        gdc_wait()
+    x = tl.load(x_ptr + o_x, mask=m_k, other=0.0).to(tl.float32)
+    if HAS_RESIDUAL:
+        x += tl.load(residual_ptr + o_x, mask=m_k, other=0.0).to(tl.float32)
+        total = x.to(x_ptr.dtype.element_ty)
+        tl.store(total_ptr + o_x, total, mask=m_k)
+        x = total.to(tl.float32)
+    if CENTER:
+        x = tl.where(m_k, x - tl.sum(x, 0) / K, 0.0)
+    normed = x * (1.0 / tl.sqrt(tl.sum(x * x, 0) / K + eps))
+    if not CENTER:
+        normed = normed.to(x_ptr.dtype.element_ty).to(tl.float32)
+    y = normed * weight
+    if HAS_BIAS:
+        y += bias
+    rounded = y.to(x_ptr.dtype.element_ty)
+    if FORM == PLAIN:
+        tl.store(y_ptr + o_x, rounded, mask=m_k)
+    else:
+        store_quantized(rounded.to(tl.float32), y_ptr, scale_ptr, row, o_x, m_k, FORM, CAST)
+
+
+def norm_rows(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    eps: float,
+    *,
+    bias: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
+    center: bool = False,
+    form: CodeFormat | None = None,
+    out: torch.Tensor | None = None,
+    scale: torch.Tensor | None = None,
+    total: torch.Tensor | None = None,
+    dependent: bool = False,
+    cast: bool | None = None,
+    warps: int | None = None,
+) -> Normed:
+    """Norm of x, or of x + residual, [M, K] fp16 or bf16; as in reference.py.
+
+    `center` makes it a layer norm. With `form` the output is quantised as quantize/rows does it,
+    into `out` and `scale`. `total` may be `residual`. `dependent` starts it while the kernel
+    before it in the stream still runs (SM 90 and up). `cast` and `warps` are for tests and tuning.
+    """
+    check_activation(x)
+    rows, columns = x.shape
+    assert weight.shape == (columns,) and weight.is_contiguous()
+    assert bias is None or (bias.shape == (columns,) and bias.is_contiguous())
+    if residual is not None:
+        check_out(residual, (rows, columns), x.dtype)
+        total = torch.empty_like(x) if total is None else total
+        check_out(total, (rows, columns), x.dtype)
+    if form is not None:
+        out, scale = prepare_codes((rows, columns), form, x.device, out, scale)
+    else:
+        out = torch.empty_like(x) if out is None else out
+        check_out(out, (rows, columns), x.dtype)
+    block = power_of_2(columns)
+    norm_kernel[(rows,)](
+        x,
+        residual,
+        weight,
+        bias,
+        out if form is None else bits_of(out),
+        scale,
+        total,
+        columns,
+        eps,
+        BK=block,
+        CENTER=center,
+        HAS_RESIDUAL=residual is not None,
+        HAS_BIAS=bias is not None,
+        FORM=PLAIN.value if form is None else FORMS[form],
+        CAST=form is not None and (can_cast(x.device) if cast is None else cast),
+        PDL=dependent,
+        num_warps=row_warps(block) if warps is None else warps,
+        num_stages=1,
+        **launch_options(dependent),
+    )
+    return Normed(out, scale, total)

@@ -1,0 +1,77 @@
+"""Quantising kernels in the configurations that models run them in, to compile ahead of time."""
+
+from __future__ import annotations
+
+from .._variants import POINTEE, Variant
+from .codes import FP8, INT8
+from .dense import dequantize_fp8_kernel
+from .product import scale_product_kernel
+from .rows import LOWEST_CAST_SM, quantize_rows_kernel, row_warps
+
+CODES = {INT8.value: "*i8", FP8.value: "*u8"}
+
+
+def _rows(block: int, dtype: str, form: int, *, cast: bool = False, pdl: bool = False) -> Variant:
+    return Variant(
+        name=f"rows-{block}-{dtype}-form{form}-cast{cast:d}-pdl{pdl:d}",
+        kernel=quantize_rows_kernel,
+        signature={
+            "x_ptr": POINTEE[dtype],
+            "codes_ptr": CODES[form],
+            "scale_ptr": "*fp32",
+            "K": "i32",
+        },
+        constexprs={"BK": block, "FORM": form, "CAST": cast, "PDL": pdl},
+        warps=row_warps(block),
+        lowest_sm=90 if pdl else LOWEST_CAST_SM if cast else 75,
+        options={"launch_pdl": True} if pdl else {},
+    )
+
+
+def _product(dtype: str, bias: bool) -> Variant:
+    return Variant(
+        name=f"product-{dtype}-bias{bias:d}",
+        kernel=scale_product_kernel,
+        signature={
+            "product_ptr": "*i32",
+            "row_scale_ptr": "*fp32",
+            "column_scale_ptr": "*fp32",
+            "bias_ptr": POINTEE[dtype],
+            "y_ptr": POINTEE[dtype],
+            "N": "i32",
+            "product_stride": "i32",
+            "y_stride": "i32",
+        },
+        constexprs={"BN": 1024, "HAS_BIAS": bias},
+    )
+
+
+def _dense(dtype: str) -> Variant:
+    return Variant(
+        name=f"dense-{dtype}",
+        kernel=dequantize_fp8_kernel,
+        signature={
+            "w_ptr": "*u8",
+            "s_ptr": "*fp32",
+            "y_ptr": POINTEE[dtype],
+            "N": "i32",
+            "K": "i32",
+        },
+        constexprs={"BN": 4, "BK": 1024},
+        warps=8,
+    )
+
+
+def variants() -> tuple[Variant, ...]:
+    """Every configuration that must compile."""
+    return (
+        _rows(1024, "fp16", INT8.value),
+        _rows(16384, "bf16", INT8.value),
+        _rows(4096, "bf16", INT8.value, pdl=True),
+        _rows(4096, "bf16", FP8.value),
+        _rows(1024, "fp16", FP8.value, cast=True),
+        _rows(4096, "bf16", FP8.value, cast=True, pdl=True),
+        _product("bf16", True),
+        _product("fp16", False),
+        *(_dense(dtype) for dtype in POINTEE),
+    )

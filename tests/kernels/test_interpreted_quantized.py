@@ -1,0 +1,151 @@
+"""Kernels that write 8-bit rows, interpreted: codes and scales are the reference's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from quantchat.kernels.activation import reference as activation_reference
+from quantchat.kernels.activation.reference import Activation
+from quantchat.kernels.activation.rows import activate, activate_quantized
+from quantchat.kernels.norm import reference as norm_reference
+from quantchat.kernels.norm.layer import add_layer_norm, layer_norm
+from quantchat.kernels.norm.rows import norm_rows
+from quantchat.kernels.quantize import reference
+from quantchat.kernels.quantize.dense import dequantize_fp8
+from quantchat.kernels.quantize.product import scale_product
+from quantchat.kernels.quantize.reference import CodeFormat
+from quantchat.kernels.quantize.rows import quantize_rows
+
+FORMS = ("int8", "fp8")
+DTYPES = (torch.float16, torch.bfloat16)
+# The interpreter cuts where a card rounds to bf16, at every rounding of the op.
+TOLERANCE = {torch.float16: 5e-4, torch.bfloat16: 1.2e-2}
+WIDTHS = (1, 100, 576, 640, 896, 1536, 3072, 3584, 5120, 8192)
+
+
+def close(result: torch.Tensor, truth: torch.Tensor, tolerance: float) -> None:
+    assert torch.isfinite(result.float()).all(), "some outputs were not written"
+    error = (result.double() - truth.double()).norm() / truth.double().norm().clamp_min(1e-30)
+    assert error <= tolerance, f"relative error {error:.2e}"
+
+
+def same_codes(codes: torch.Tensor, truth: torch.Tensor) -> None:
+    """All but the odd tie, which may fall to the neighbouring code."""
+    kind = torch.int8 if codes.dtype == torch.int8 else torch.uint8
+    difference = (codes.view(kind).int() - truth.view(kind).int()).abs()
+    sign_of_zero = (codes.float() == 0) & (truth.float() == 0)
+    difference = difference.masked_fill(sign_of_zero, 0)
+    assert int(difference.max()) <= 1
+    assert float((difference > 0).float().mean()) <= 2e-3
+
+
+def poisoned_codes(rows: int, columns: int, form: CodeFormat) -> torch.Tensor:
+    codes = torch.full((rows, columns), 127, dtype=torch.int8)
+    return codes if form == "int8" else codes.view(torch.float8_e4m3fn)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_quantize_rows(columns: int, form: CodeFormat) -> None:
+    x = torch.randn(3, columns).half()
+    x[1] *= 100
+    x[2] = 0
+    codes = poisoned_codes(3, columns, form)
+    scale = torch.full((3,), float("nan"))
+    quantize_rows(x, form, codes=codes, scale=scale)
+    truth, truth_scale = reference.quantize_rows(x, form)
+    same_codes(codes, truth)
+    torch.testing.assert_close(scale, truth_scale, rtol=1e-6, atol=0)
+
+
+def test_every_fp8_code_comes_back_from_its_own_value() -> None:
+    bits = torch.arange(256, dtype=torch.uint8)
+    bits = bits[(bits & 0x7F) != 0x7F]
+    values = bits.view(torch.float8_e4m3fn).float()
+    # The largest code is in the row, so that its scale is 1.
+    codes, scale = quantize_rows(values.half()[None], "fp8")
+    assert scale.item() == 1.0
+    assert torch.equal(codes[0].float(), values)
+    middles = ((values[:126] + values[1:127]) / 2).half()
+    row = torch.cat((middles, torch.tensor([448.0]).half()))[None]
+    codes, _ = quantize_rows(row, "fp8")
+    assert torch.equal(codes[0].float(), row[0].to(torch.float8_e4m3fn).float())
+    dense = dequantize_fp8(bits[None], torch.ones(1), torch.float16)
+    assert torch.equal(dense[0].float(), values)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("rows", "columns"), [(1, 576), (3, 100), (5, 1536)])
+@pytest.mark.parametrize("center", [False, True])
+def test_norms_write_the_codes_of_their_16bit_output(
+    rows: int, columns: int, center: bool, form: CodeFormat
+) -> None:
+    x, residual = torch.randn(2, rows, columns).half()
+    weight, bias = torch.randn(2, columns).half()
+    options = {"bias": bias if center else None, "center": center}
+    total = torch.full_like(x, float("nan"))
+    made = norm_rows(x, weight, 1e-5, residual=residual, total=total, form=form, **options)
+    plain = norm_rows(x, weight, 1e-5, residual=residual, **options)
+    truth, scale = reference.quantize_rows(plain.values, form)
+    assert made.scale is not None and made.total is total and plain.total is not None
+    same_codes(made.values, truth)
+    torch.testing.assert_close(made.scale, scale, rtol=1e-6, atol=0)
+    assert torch.equal(total, plain.total)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "columns"), [(1, 640), (3, 100)])
+def test_layer_norm(rows: int, columns: int, dtype: torch.dtype) -> None:
+    x, residual = torch.randn(2, rows, columns).to(dtype)
+    weight, bias = torch.randn(2, columns).to(dtype)
+    x += 3
+    out, total = torch.full((2, rows, columns), float("nan"), dtype=dtype)
+    truth, truth_total = norm_reference.add_layer_norm(x, residual, weight, bias, 1e-5)
+    add_layer_norm(x, residual, weight, bias, 1e-5, out=out, total=total)
+    close(out, truth, TOLERANCE[dtype])
+    close(total, truth_total, TOLERANCE[dtype])
+    alone = layer_norm(x, weight, None, 1e-5)
+    close(alone, norm_reference.layer_norm(x, weight, None, 1e-5), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["silu", "gelu_tanh", "relu2"])
+@pytest.mark.parametrize("gated", [True, False])
+def test_activations(activation: Activation, gated: bool, dtype: torch.dtype) -> None:
+    x = torch.randn(3, 2 * 1030).to(dtype) * 3
+    truth = getattr(activation_reference, "gated" if gated else "plain")(x, activation)
+    out = torch.full_like(truth, float("nan"))
+    close(activate(x, activation, gated=gated, out=out), truth, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("width", [50, 1030, 1536])
+def test_activations_write_the_codes_of_their_16bit_output(width: int, form: CodeFormat) -> None:
+    x = torch.randn(3, 2 * width).half() * 3
+    codes = poisoned_codes(3, width, form)
+    _, scale = activate_quantized(x, "silu", form, codes=codes)
+    truth, truth_scale = reference.quantize_rows(activate(x, "silu"), form)
+    same_codes(codes, truth)
+    torch.testing.assert_close(scale, truth_scale, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_scale_product_writes_its_columns_only(has_bias: bool, dtype: torch.dtype) -> None:
+    product = torch.randint(-(2**20), 2**20, (3, 1100), dtype=torch.int32)
+    rows, columns = torch.rand(3) * 1e-3, torch.rand(1100) * 1e-3
+    bias = torch.randn(1100).to(dtype) if has_bias else None
+    whole = torch.full((3, 1300), float("nan"), dtype=dtype)
+    scale_product(product, rows, columns, whole[:, 100:1200], bias=bias)
+    truth = reference.scale_product(product, rows, columns, bias, dtype)
+    close(whole[:, 100:1200], truth, TOLERANCE[dtype])
+    assert whole[:, :100].isnan().all() and whole[:, 1200:].isnan().all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dequantize_fp8(dtype: torch.dtype) -> None:
+    codes = torch.randn(5, 1040).mul_(50).to(torch.float8_e4m3fn).view(torch.uint8)
+    scale = torch.rand(5) * 0.01
+    out = torch.full((5, 1040), float("nan"), dtype=dtype)
+    dequantize_fp8(codes, scale, dtype, out=out)
+    close(out, reference.dequantize_fp8(codes, scale, dtype), TOLERANCE[dtype])
