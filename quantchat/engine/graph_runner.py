@@ -1,7 +1,8 @@
 """Decode as one CUDA graph a step, sampler and token feedback inside.
 
-The host runs one step ahead: it launches step n + 1 before it reads the token of step n from
-pinned memory, and drops what a finished sequence computed too much. Prefill is eager.
+The host runs one step ahead: it launches step n + 1 before it reads the token of step n, which
+the device has written into pinned memory, and drops what a finished sequence computed too much.
+Prefill is eager.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from dataclasses import dataclass
 
 import torch
 
+from quantchat.engine.decode_rows import DecodeRows, Variant
 from quantchat.engine.runner import EagerRunner
-from quantchat.engine.sampler import SamplingRows, penalize, pick_rows
 from quantchat.engine.sequence import Sequence
 from quantchat.model.decoder import Decoder
-from quantchat.ops.batch import Batch
 from quantchat.ops.kv_pool import KvPool
+from quantchat.ops.triton_ops import TritonOps
 
 ROW_BUCKETS = (1, 2, 4, 8)
 """Row counts with a graph of their own; others run in the next larger one."""
@@ -25,17 +26,12 @@ WARM_STEPS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Variant:
-    rows: int
-    greedy: bool
-    penalty: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Pending:
+    """A step whose tokens the host has not read."""
+
     sequences: tuple[Sequence, ...]
-    tokens: torch.Tensor
-    """Pinned int64 [rows]."""
+    indices: tuple[int, ...]
+    """Each row's number of the token within its answer."""
     ready: torch.cuda.Event
 
 
@@ -49,29 +45,24 @@ class GraphRunner:
     """Rows of static buffers, and a graph for each variant met."""
 
     def __init__(self, decoder: Decoder, pool: KvPool, *, context_tokens: int) -> None:
-        device = decoder.ops.device
-        rows = ROW_BUCKETS[-1]
-        max_pages = -(-context_tokens // pool.page_tokens)
-        self._decoder = decoder
-        self._pool = pool
+        assert isinstance(decoder.ops, TritonOps), "a captured step runs our kernels"
         self._eager = EagerRunner(decoder, pool)
-        self._ids = torch.zeros(rows, dtype=torch.int64, device=device)
-        self._positions = torch.zeros(rows, dtype=torch.int32, device=device)
-        self._seq_lens = torch.ones(rows, dtype=torch.int32, device=device)
-        self._indices = torch.zeros(rows, dtype=torch.int64, device=device)
-        self._active = torch.zeros(rows, dtype=torch.int32, device=device)
-        self._table = torch.zeros((rows, max_pages), dtype=torch.int32, device=device)
-        self._sampling = SamplingRows.empty(rows, decoder.spec.vocab, device)
-        self._seen = torch.zeros((rows, decoder.spec.vocab), dtype=torch.bool, device=device)
-        self._pinned = [torch.zeros(rows, dtype=torch.int64).pin_memory() for _ in range(2)]
-        self._turn = 0
-        self._rows: list[Sequence | None] = [None] * rows
-        self._pages_written = [0] * rows
+        self._buffers = DecodeRows(
+            decoder,
+            pool,
+            rows=ROW_BUCKETS[-1],
+            context_tokens=context_tokens,
+            dependent=decoder.ops.dependent_launch,
+        )
+        self._rows: list[Sequence | None] = [None] * ROW_BUCKETS[-1]
+        self._indices = [0] * ROW_BUCKETS[-1]
+        """Number, within its answer, of the token that each row picks next."""
+        self._pages_written = [0] * ROW_BUCKETS[-1]
         self._pending: _Pending | None = None
-        self._graphs: dict[_Variant, torch.cuda.CUDAGraph] = {}
+        self._graphs: dict[Variant, torch.cuda.CUDAGraph] = {}
         self._memory = torch.cuda.graph_pool_handle()
-        self._capture(_Variant(1, greedy=True, penalty=False))
-        self._capture(_Variant(1, greedy=False, penalty=False))
+        self._capture(Variant(1, greedy=True, penalty=False))
+        self._capture(Variant(1, greedy=False, penalty=False))
 
     def prefill(self, sequence: Sequence, start: int, count: int) -> int | None:
         """See Runner.prefill."""
@@ -89,7 +80,7 @@ class GraphRunner:
             # What was under way may have ended a sequence; its caller finds out from `known`.
             self._seat(sequences, {id(s): token for s, token in known})
         self._write_pages()
-        variant = _Variant(
+        variant = Variant(
             rows=next(size for size in ROW_BUCKETS if size >= len(sequences)),
             greedy=all(s.sampling.temperature <= 0 for s in sequences),
             penalty=any(s.sampling.repetition_penalty != 1 for s in sequences),
@@ -97,12 +88,12 @@ class GraphRunner:
         if variant not in self._graphs:
             self._capture(variant)
         self._graphs[variant].replay()
-        tokens = self._pinned[self._turn]
-        self._turn ^= 1
-        tokens.copy_(self._ids, non_blocking=True)
         ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
         ready.record()
-        earlier, self._pending = self._pending, _Pending(sequences, tokens, ready)
+        indices = tuple(self._indices[: len(sequences)])
+        for row in range(len(sequences)):
+            self._indices[row] += 1
+        earlier, self._pending = self._pending, _Pending(sequences, indices, ready)
         return known + (self._collect(earlier) if earlier is not None else [])
 
     def flush(self) -> list[tuple[Sequence, int]]:
@@ -114,107 +105,55 @@ class GraphRunner:
         """See Runner.leave; the row stays in the buffers, inactive, until the next seating."""
         if sequence.row >= 0:
             self._rows[sequence.row] = None
-            self._active[sequence.row] = 0
-            self._table[sequence.row].zero_()
+            self._buffers.unseat(sequence.row)
             sequence.row = -1
 
     def _collect(self, pending: _Pending) -> list[tuple[Sequence, int]]:
         pending.ready.synchronize()
-        tokens = pending.tokens.tolist()
-        return [(s, tokens[row]) for row, s in enumerate(pending.sequences)]
+        return [
+            (sequence, self._buffers.token(row, pending.indices[row]))
+            for row, sequence in enumerate(pending.sequences)
+        ]
 
     def _seat(self, sequences: tuple[Sequence, ...], unread: dict[int, int]) -> None:
         """Give the sequences rows 0, 1, ... and write their state."""
-        device = self._ids.device
         self._rows = [None] * len(self._rows)
         self._pages_written = [0] * len(self._rows)
-        self._active.zero_()
-        self._table.zero_()
-        self._positions.zero_()
-        self._seq_lens.fill_(1)
+        self._buffers.clear()
         for row, sequence in enumerate(sequences):
             self._rows[row] = sequence
             sequence.row = row
             tokens = list(sequence.tokens)
             if id(sequence) in unread:
                 tokens.append(unread[id(sequence)])
-            self._ids[row] = tokens[-1]
-            self._positions[row] = len(tokens) - 1
-            self._seq_lens[row] = len(tokens)
             self._indices[row] = len(tokens) - sequence.prompt_tokens
-            self._active[row] = 1
-            self._sampling.set_row(row, sequence.sampling, sequence.seed, self._decoder.spec.vocab)
-            if sequence.sampling.repetition_penalty != 1:
-                self._seen[row].zero_()
-                self._seen[row, torch.tensor(tokens, device=device)] = True
+            self._buffers.seat(row, sequence, tokens)
 
     def _write_pages(self) -> None:
         for row, sequence in enumerate(self._rows):
             if sequence is None or self._pages_written[row] == len(sequence.pages):
                 continue
             start = self._pages_written[row]
-            fresh = torch.tensor(sequence.pages[start:], dtype=torch.int32)
-            self._table[row, start : len(sequence.pages)] = fresh.to(self._table.device)
+            self._buffers.put_pages(row, start, sequence.pages[start:])
             self._pages_written[row] = len(sequence.pages)
 
-    def _capture(self, variant: _Variant) -> None:
-        state = [
-            self._ids,
-            self._positions,
-            self._seq_lens,
-            self._indices,
-            self._seen,
-        ]
-        saved = [tensor.clone() for tensor in state]
-        stream = capture_stream(self._ids.device.index)
+    def _capture(self, variant: Variant) -> None:
+        """Capture a step; its trial runs write over the ring, so none may be under way."""
+        assert self._pending is None
+        buffers = self._buffers
+        saved = [tensor.clone() for tensor in buffers.state]
+        stream = capture_stream(buffers.device.index)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_STEPS):
-                self._step(variant)
+                buffers.step(variant)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         # Another thread may be loading a model: its allocations must not break the capture.
         with torch.cuda.graph(
             graph, pool=self._memory, stream=stream, capture_error_mode="thread_local"
         ):
-            self._step(variant)
-        for tensor, value in zip(state, saved, strict=True):
+            buffers.step(variant)
+        for tensor, value in zip(buffers.state, saved, strict=True):
             tensor.copy_(value)
         self._graphs[variant] = graph
-
-    def _step(self, variant: _Variant) -> None:
-        """One decode step over the first rows of the buffers, all on the device."""
-        rows = slice(0, variant.rows)
-        page_tokens = self._pool.page_tokens
-        ids, positions = self._ids[rows], self._positions[rows]
-        active, table = self._active[rows], self._table[rows]
-        place = positions.to(torch.int64)
-        page = table.gather(1, (place // page_tokens)[:, None])[:, 0].to(torch.int64)
-        slots = page * page_tokens + place % page_tokens
-        batch = Batch(
-            ids=ids,
-            positions=positions,
-            slots=slots,
-            decode=True,
-            block_table=table,
-            seq_lens=self._seq_lens[rows],
-        )
-        logits = self._decoder.logits(self._decoder.forward(batch, self._pool))
-        sampling = SamplingRows(
-            temperature=self._sampling.temperature[rows],
-            top_k=self._sampling.top_k[rows],
-            top_p=self._sampling.top_p[rows],
-            min_p=self._sampling.min_p[rows],
-            penalty=self._sampling.penalty[rows],
-            seeds=self._sampling.seeds[rows],
-        )
-        if variant.penalty:
-            seen = self._seen[rows]
-            seen.scatter_(1, ids[:, None], True)
-            logits = penalize(logits, seen, sampling.penalty[:, None])
-        indices = self._indices[rows]
-        token = pick_rows(logits, sampling, indices, greedy=variant.greedy)
-        ids.copy_(token)
-        positions.add_(active)
-        self._seq_lens[rows].add_(active)
-        indices.add_(active)

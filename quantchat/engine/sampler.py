@@ -1,9 +1,9 @@
 """The next token from logits: greedy, or temperature with top-k, top-p, min-p and a seed.
 
-All three truncations keep a prefix of the tokens sorted by probability. The draw is the inverse
-of the kept distribution at a uniform number that depends on (seed, index) alone, so the same seed
-gives the same text whatever else runs. `pick` may read values back and suits the CPU;
-`pick_rows` never does and can be captured in a CUDA graph. Both keep the same tokens.
+The rule is kernels/sample/reference.py's: all three truncations keep a prefix of the tokens sorted
+by logit, and the draw takes the kept ones by id, at a uniform number that depends on (seed, index)
+alone. Sums are integers, so that equal logits and seeds give the same token on every path. `pick`
+may read values back and suits the CPU; `pick_rows` never does; a captured step runs the kernels.
 """
 
 from __future__ import annotations
@@ -12,11 +12,22 @@ from dataclasses import dataclass
 
 import torch
 
+from quantchat.kernels.sample.reference import (
+    DRAW_BITS,
+    draw,
+    float_weights,
+    inverse_temperature,
+    min_p_weight,
+    top_p_limit,
+    weights,
+)
 from quantchat.requests import Sampling
 
 MASK_64 = (1 << 64) - 1
 FIRST_PREFIX = 64
 """Likeliest tokens looked at before more are sorted."""
+CHUNK = 1 << 14
+"""Tokens weighed at a time, so that what lies between stays in the processor's cache."""
 
 
 def uniform(seed: int, index: int) -> float:
@@ -27,12 +38,12 @@ def uniform(seed: int, index: int) -> float:
     return ((x ^ (x >> 31)) >> 40) / (1 << 24)
 
 
-def uniform_rows(seeds: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """`uniform` for int64 [B] seeds and indices -> float32 [B], on their device."""
+def uniform_bits(seeds: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """2^24 times `uniform` for int64 [B] seeds and indices -> int64 [B], on their device."""
     x = seeds * _signed(0x9E3779B97F4A7C15) + (indices + 1) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
-    return _shift(x ^ _shift(x, 31), 40).float() / (1 << 24)
+    return _shift(x ^ _shift(x, 31), 40)
 
 
 def _signed(value: int) -> int:
@@ -54,25 +65,64 @@ def pick(logits: torch.Tensor, sampling: Sampling, u: float) -> int:
     """One token from float32 logits [V] at the uniform number u."""
     if sampling.temperature <= 0:
         return int(logits.argmax())
-    scaled = logits / sampling.temperature
-    vocab = scaled.shape[0]
-    log_total = torch.logsumexp(scaled, dim=0)
+    top = logits.max()
+    inverse = inverse_temperature(logits.new_tensor(sampling.temperature))
+    least = int(min_p_weight(logits.new_tensor(sampling.min_p)))
+    vocab = logits.shape[0]
     limit = min(sampling.top_k, vocab) if sampling.top_k > 0 else vocab
+    ids = None
+    if limit < vocab or sampling.top_p < 1:
+        ids = _kept(logits, limit, sampling.top_p, top, inverse)
+        logits = logits[ids]
+    parts = logits.split(CHUNK)
+    totals = [_total(_at_least(float_weights(part, top, inverse), least)) for part in parts]
+    rest = (sum(totals) * int(u * (1 << DRAW_BITS))) >> DRAW_BITS
+    chosen = 0
+    while rest >= totals[chosen]:
+        rest -= totals[chosen]
+        chosen += 1
+    w = _at_least(weights(parts[chosen], top, inverse), least)
+    index = int((torch.cumsum(w, dim=0) <= rest).sum()) + chosen * CHUNK
+    return index if ids is None else int(ids[index])
+
+
+def _at_least(w: torch.Tensor, least: int) -> torch.Tensor:
+    return w if least <= 1 else w.mul_(w >= least)
+
+
+def _kept(
+    logits: torch.Tensor, limit: int, top_p: float, top: torch.Tensor, inverse: torch.Tensor
+) -> torch.Tensor:
+    """Ascending ids of the first `limit` tokens that top-p keeps too."""
+    vocab = logits.shape[0]
+    weight_limit = None
+    if top_p < 1:
+        total = sum(_total(float_weights(part, top, inverse)) for part in logits.split(CHUNK))
+        weight_limit = top_p_limit(torch.tensor(total), torch.tensor(top_p)).item()
     size = min(limit, FIRST_PREFIX)
     while True:
-        values, ids = torch.topk(scaled, size)
-        p = torch.exp(values - log_total)
-        cumulated = torch.cumsum(p, dim=0)
-        kept = (cumulated - p) < sampling.top_p
-        kept &= p >= sampling.min_p * p[0]
-        kept[0] = True
-        if size == limit or not bool(kept[-1]):
+        # One more than looked at shows whether equals of the last one are left out.
+        values, ids = torch.topk(logits, min(size + 1, vocab))
+        count = size
+        if weight_limit is not None:
+            w = weights(values[:size], top, inverse)
+            count = int(((torch.cumsum(w, dim=0) - w) < weight_limit).sum())
+        if count < size or size == limit:
             break
         size = min(limit, size * 16)
-    count = int(kept.sum())
-    threshold = u * float(cumulated[count - 1])
-    index = int((cumulated[:count] <= threshold).sum())
-    return int(ids[min(index, count - 1)])
+    threshold = values[count - 1]
+    above = ids[values > threshold]
+    complete = len(values) == vocab or bool(values[-1] < threshold)
+    ties = ids[values == threshold].sort().values if complete else _equal(logits, threshold)
+    return torch.cat((above, ties[: count - len(above)])).sort().values
+
+
+def _total(w: torch.Tensor) -> int:
+    return int(w.sum(dtype=torch.float64))  # integers below 2^53
+
+
+def _equal(logits: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    return (logits == value).nonzero()[:, 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +175,6 @@ def pick_rows(
     best = logits.argmax(dim=-1)
     if greedy:
         return best
-    temperature = torch.where(rows.temperature > 0, rows.temperature, 1.0)
-    p = torch.softmax(logits / temperature[:, None], dim=-1)
-    p, ids = torch.sort(p, dim=-1, descending=True, stable=True)
-    before = torch.cumsum(p, dim=-1) - p
-    rank = torch.arange(p.shape[-1], device=p.device)
-    kept = (before < rows.top_p[:, None]) & (rank < rows.top_k[:, None])
-    kept &= p >= rows.min_p[:, None] * p[:, :1]
-    kept |= rank == 0
-    cumulated = torch.cumsum(torch.where(kept, p, 0.0), dim=-1)
-    threshold = uniform_rows(rows.seeds, indices)[:, None] * cumulated[:, -1:]
-    index = (kept & (cumulated <= threshold)).sum(dim=-1)
-    index = torch.minimum(index, kept.sum(dim=-1) - 1)
-    drawn = ids.gather(1, index[:, None])[:, 0]
+    bits = uniform_bits(rows.seeds, indices)
+    drawn = draw(logits, rows.temperature, rows.top_k, rows.top_p, rows.min_p, bits)
     return torch.where(rows.temperature > 0, drawn, best)

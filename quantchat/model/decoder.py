@@ -57,7 +57,7 @@ class Decoder:
         """Run the rows through all layers, filling the cache. -> normed hidden states [T, C]."""
         ops = self.ops
         ops.begin(batch.ids.shape[0])
-        residual = ops.embed(self.embedding, batch.ids)
+        residual = ops.embed(self.embedding, batch)
         x = ops.rms_norm(residual, self.layers[0].attn_norm)
         last = len(self.layers) - 1
         for i, (layer, kv) in enumerate(zip(self.layers, pool.layers, strict=True)):

@@ -42,6 +42,8 @@ class Batch:
     spans: tuple[Span, ...] = ()
     block_table: torch.Tensor | None = None
     seq_lens: torch.Tensor | None = None
+    page_tokens: int = 0
+    """Tokens a page where the embedding op is to write `slots` from the table; 0: they are there."""
 
 
 def _ascending(pages: tuple[int, ...]) -> bool:

@@ -11,12 +11,12 @@ class Embedding:
     """Rows of a stored weight [vocab, C], float32 on lookup."""
 
     def __init__(self, weight: StoredWeight) -> None:
-        self._weight = weight
+        self.weight = weight
         self.weight_bytes = weight.nbytes
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
         """ids int64 [T] -> float32 [T, C]."""
-        weight = self._weight
+        weight = self.weight
         if isinstance(weight, DenseWeight):
             return weight.data.index_select(0, ids).float()
         if isinstance(weight, Int8ChannelWeight):

@@ -74,9 +74,10 @@ class TorchOps:
             return cpu_linear(weight, None, dtype=self.dtype, copy_dtype=None)
         return self.linear(weight, None)
 
-    def embed(self, embedding: Embedding, ids: torch.Tensor) -> torch.Tensor:
-        """ids [T] -> the residual stream's first value, float32 [T, C]."""
-        return embedding(ids)
+    def embed(self, embedding: Embedding, batch: Batch) -> torch.Tensor:
+        """The batch's ids -> the residual stream's first value, float32 [T, C]."""
+        assert not batch.page_tokens, "slots are written by the card's op alone"
+        return embedding(batch.ids)
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """RMSNorm as in Llama: float32 inside, cast, then times weight. x [T, C] -> [T, C]."""

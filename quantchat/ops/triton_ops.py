@@ -15,6 +15,7 @@ from quantchat.kernels.norm.rms import add_rms_norm, rms_norm
 from quantchat.kernels.rope_append.append import rope_append
 from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
+from quantchat.ops.embedding_cuda import embed_batch
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import LinearForm, LinearOp
 from quantchat.ops.linear_cuda import cuda_linear, restored_linear
@@ -51,9 +52,14 @@ class TritonOps(TorchOps):
         """See TorchOps.restore."""
         return restored_linear(form, dependent=self._dependent)
 
-    def embed(self, embedding: Embedding, ids: torch.Tensor) -> torch.Tensor:
-        """ids [T] -> the residual stream's first value in the compute dtype [T, C]."""
-        return embedding(ids).to(self.dtype)
+    @property
+    def dependent_launch(self) -> bool:
+        """Whether kernels start before the one ahead has ended."""
+        return self._dependent
+
+    def embed(self, embedding: Embedding, batch: Batch) -> torch.Tensor:
+        """See TorchOps.embed; in the compute dtype, and the batch's slots where it asks for them."""
+        return embed_batch(embedding, batch, self.dtype, dependent=self._dependent).rows
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """See TorchOps.rms_norm."""

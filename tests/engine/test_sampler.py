@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
+from quantchat.kernels.sample.reference import inverse_temperature, weights
 
 from quantchat.engine.sampler import (
     SamplingRows,
@@ -14,7 +15,7 @@ from quantchat.engine.sampler import (
     pick,
     pick_rows,
     uniform,
-    uniform_rows,
+    uniform_bits,
 )
 from quantchat.requests import Sampling
 
@@ -72,27 +73,91 @@ def test_temperature_sharpens() -> None:
     assert hits > 500 * 0.65
 
 
-@pytest.mark.parametrize("vocab", [3, 63, 64, 65, 5000])
-def test_the_two_paths_draw_the_same_token(vocab: int) -> None:
+SHARP = (
+    Sampling(temperature=0.8, top_p=0.95, top_k=50),
+    Sampling(temperature=1.5, top_p=0.999, min_p=0.0),
+    Sampling(temperature=1.0, top_p=1.0, min_p=0.02),
+    Sampling(temperature=1.0, top_p=1.0),
+    Sampling(temperature=1e-30, top_p=0.9),
+    Sampling(temperature=1e30, top_p=0.5),
+    Sampling(temperature=0.7, top_p=0.0, top_k=1),
+    Sampling(temperature=2.0, top_p=0.3, top_k=3, min_p=1.0),
+)
+
+
+@pytest.mark.parametrize("vocab", [1, 3, 63, 64, 65, 2000])
+@pytest.mark.parametrize("steps", [0, 4], ids=["distinct", "tied"])
+def test_the_two_paths_draw_the_same_token(vocab: int, steps: int) -> None:
     torch.manual_seed(vocab)
     logits = torch.randn(40, vocab) * 3
-    for sampling in (
-        Sampling(temperature=0.8, top_p=0.95, top_k=50),
-        Sampling(temperature=1.5, top_p=0.999, min_p=0.0),
-        Sampling(temperature=1.0, top_p=1.0, min_p=0.02),
-    ):
+    if steps:
+        logits = (logits * steps).round() / steps
+    for sampling in SHARP:
         made = rows(sampling, 40, vocab, seed=11)
         many = pick_rows(logits, made, torch.arange(40), greedy=False).tolist()
-        single = [pick(logits[i], sampling, uniform(11, i)) for i in range(40)]
-        # The last float of a cumulated sum may differ between the two orders of summation.
-        assert sum(a != b for a, b in zip(many, single, strict=True)) <= 1
+        assert many == [pick(logits[i], sampling, uniform(11, i)) for i in range(40)], sampling
+
+
+def softmax_rule(logits: torch.Tensor, sampling: Sampling, u: float) -> int:
+    """The rule spelled out in float64 for one row without ties."""
+    p = torch.softmax(logits.double() / sampling.temperature, 0)
+    order = p.argsort(descending=True).tolist()
+    before, kept = 0.0, []
+    for rank, token in enumerate(order):
+        if rank and (
+            before >= sampling.top_p
+            or (0 < sampling.top_k <= rank)
+            or p[token] < sampling.min_p * p[order[0]]
+        ):
+            break
+        kept.append(token)
+        before += float(p[token])
+    cumulated = 0.0
+    for token in sorted(kept):
+        cumulated += float(p[token])
+        if cumulated > u * before:
+            return token
+    return max(kept)
+
+
+@pytest.mark.parametrize("sampling", [s for s in SHARP if 0.1 < s.temperature < 10])
+def test_fixed_point_follows_the_softmax(sampling: Sampling) -> None:
+    torch.manual_seed(3)
+    logits = torch.randn(150, 500) * 4
+    drawn = [pick(row, sampling, uniform(5, i)) for i, row in enumerate(logits)]
+    truth = [softmax_rule(row, sampling, uniform(5, i)) for i, row in enumerate(logits)]
+    # A draw next to the edge of a token's share may fall on either side.
+    assert sum(a != b for a, b in zip(drawn, truth, strict=True)) <= 1
+
+
+def test_weights_are_the_softmax_in_integers() -> None:
+    logits = torch.randn(4000, generator=torch.Generator().manual_seed(1)) * 5
+    top = logits.max()
+    w = weights(logits, top, inverse_temperature(torch.tensor(0.8)))
+    truth = torch.exp((logits.double() - top) / torch.tensor(0.8).double()) * 2**34
+    assert int(w.max()) == 1 << 34
+    assert ((w - truth).abs() <= 1 + truth * 4e-6).all()
+    ordered = w[logits.argsort()]
+    assert (ordered[1:] >= ordered[:-1]).all()
+
+
+def test_ties_at_the_edge_go_to_the_lowest_ids() -> None:
+    logits = torch.tensor([0.0, 2.0, 1.0, 2.0, 1.0, 1.0, -0.0])
+    for sampling in (
+        Sampling(temperature=1, top_p=1, top_k=3),
+        # Two tokens weigh 1 each, three e^-1: half of the total is reached by the third.
+        Sampling(temperature=1, top_p=0.6),
+    ):
+        seen = {pick(logits, sampling, (i + 0.5) / 200) for i in range(200)}
+        assert seen == {1, 2, 3}, sampling
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**40 + 17])
 def test_uniform_is_the_same_on_host_and_device(seed: int) -> None:
     indices = torch.arange(300)
     made = rows(Sampling(), 1, 5, seed).seeds.expand(300)
-    assert uniform_rows(made, indices).tolist() == [uniform(seed, i) for i in range(300)]
+    drawn = uniform_bits(made, indices) / (1 << 24)
+    assert drawn.tolist() == [uniform(seed, i) for i in range(300)]
 
 
 def test_uniform_is_spread_and_below_one() -> None:
