@@ -1,0 +1,206 @@
+"""Products of many rows on a card with both sides in 8 bits, and what makes their inputs.
+
+Owns what runs above CARD_ROWS rows for 8-bit weights: the library's int8 or fp8 product, scales and
+bias. Weights are read as stored, codes [N, K] row after row; few rows are another op's affair.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+from quantchat.kernels.activation.rows import activate_quantized
+from quantchat.kernels.norm.rows import norm_rows
+from quantchat.kernels.quantize import rows as row_kernels
+from quantchat.kernels.quantize.dense import dequantize_fp8
+from quantchat.kernels.quantize.product import scale_product
+from quantchat.ops.quantized_rows import CodeFormat, QuantizedRows
+from quantchat.quant.scheme import ActivationFormat
+from quantchat.quant.tensor import Fp8ChannelWeight, Int8ChannelWeight
+
+INT8_LOWEST_ROWS = 17
+"""torch's int8 product takes no fewer."""
+INT8_MULTIPLE = 8
+FP8_MULTIPLE = 16
+PRODUCT_BYTES = 32 * 2**20
+"""int32 products at a time: what the card's second-level cache keeps until they are scaled."""
+PRODUCT_COLUMNS = 256
+"""Columns of a product at a time are a multiple of this, the library's widest tile."""
+
+
+class ManyRows(Protocol):
+    """`y = x W^T + b` for many rows; x [M, K] 16-bit, or its codes -> y [M, N] 16-bit."""
+
+    form: CodeFormat | None
+    """Codes that are taken as they are; None where the product is in 16 bits."""
+
+    def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor: ...
+
+
+class Int8Product:
+    """int8 x int8 with int32 sums, then one pass for both scales and the bias.
+
+    The sums of a wide matrix would go to memory and back, four bytes each; in pieces they stay in
+    the card's cache.
+    """
+
+    form: CodeFormat | None = "int8"
+
+    def __init__(
+        self,
+        codes: torch.Tensor,
+        scale: torch.Tensor,
+        bias: torch.Tensor | None,
+        *,
+        dtype: torch.dtype,
+        product_bytes: int = PRODUCT_BYTES,
+    ) -> None:
+        """codes int8 [N, K]; scale float32 [N]; `dtype` of the result."""
+        self._codes = codes
+        self._scale = scale
+        self._bias = bias
+        self._dtype = dtype
+        self._product_bytes = product_bytes
+
+    def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor:
+        rows = quantized(x, "int8")
+        count, columns = rows.shape[0], self._codes.shape[0]
+        assert count >= INT8_LOWEST_ROWS, f"the int8 product takes no {count} rows"
+        y = torch.empty(count, columns, dtype=self._dtype, device=rows.codes.device)
+        step = product_columns(count, columns, self._product_bytes)
+        buffer = torch.empty(count * step, dtype=torch.int32, device=rows.codes.device)
+        for start in range(0, columns, step):
+            part = slice(start, min(start + step, columns))
+            width = part.stop - part.start
+            product = buffer[: count * width].view(count, width)
+            torch._int_mm(rows.codes, self._codes[part].t(), out=product)
+            scale_product(
+                product,
+                rows.scale,
+                self._scale[part],
+                y[:, part],
+                bias=None if self._bias is None else self._bias[part],
+            )
+        return y
+
+
+class Fp8Product:
+    """fp8 x fp8 with scales by row and column inside the library's product (SM 89 and up)."""
+
+    form: CodeFormat | None = "fp8"
+
+    def __init__(
+        self,
+        codes: torch.Tensor,
+        scale: torch.Tensor,
+        bias: torch.Tensor | None,
+        *,
+        dtype: torch.dtype,
+        fast: bool = True,
+    ) -> None:
+        """codes uint8 [N, K], E4M3FN bits; scale float32 [N].
+
+        `fast` sums inside the tensor cores, with fewer bits than fp32.
+        """
+        self._codes = codes.view(torch.float8_e4m3fn)
+        self._scale = scale.view(1, -1)
+        # The library's product by rows writes bfloat16 and takes a bias in it.
+        self._bias = None if bias is None else bias.to(torch.bfloat16)
+        self._dtype = dtype
+        self._fast = fast
+
+    def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor:
+        rows = quantized(x, "fp8")
+        y = torch._scaled_mm(
+            rows.codes,
+            self._codes.t(),
+            scale_a=rows.scale.view(-1, 1),
+            scale_b=self._scale,
+            bias=self._bias,
+            out_dtype=torch.bfloat16,
+            use_fast_accum=self._fast,
+        )
+        return y.to(self._dtype)
+
+
+class Fp8Dequantized:
+    """fp8 weights made dense before the library's 16-bit product, on cards without fp8."""
+
+    form: CodeFormat | None = None
+
+    def __init__(self, codes: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None) -> None:
+        """codes uint8 [N, K], E4M3FN bits; scale float32 [N]."""
+        self._codes = codes
+        self._scale = scale
+        self._bias = bias
+
+    def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor:
+        assert isinstance(x, torch.Tensor)
+        return F.linear(x, dequantize_fp8(self._codes, self._scale, x.dtype), self._bias)
+
+
+def many_rows(
+    weight: Int8ChannelWeight | Fp8ChannelWeight,
+    bias: torch.Tensor | None,
+    *,
+    activations: ActivationFormat,
+    dtype: torch.dtype,
+) -> ManyRows | None:
+    """What multiplies many rows with an 8-bit weight under the plan's `activations`.
+
+    Shares the weight's memory. None for int8 weights against 16-bit inputs, or of a shape that the
+    library's product does not take: those are dequantised by the caller as before.
+    """
+    codes, scale = weight.codes.contiguous(), weight.scale.contiguous()
+    if isinstance(weight, Fp8ChannelWeight):
+        if activations == "fp8" and _divides(weight.shape, FP8_MULTIPLE):
+            return Fp8Product(codes, scale, bias, dtype=dtype)
+        return Fp8Dequantized(codes, scale, bias)
+    if activations == "int8" and _divides(weight.shape, INT8_MULTIPLE):
+        return Int8Product(codes, scale, bias, dtype=dtype)
+    return None
+
+
+def product_columns(rows: int, columns: int, product_bytes: int) -> int:
+    """Columns of a product at a time, in pieces of about one size, each within `product_bytes`."""
+    most = max(PRODUCT_COLUMNS, product_bytes // (4 * rows))
+    pieces = -(-columns // most)
+    even = -(-columns // pieces)
+    return min(columns, -(-even // PRODUCT_COLUMNS) * PRODUCT_COLUMNS)
+
+
+def quantized(x: torch.Tensor | QuantizedRows, form: CodeFormat) -> QuantizedRows:
+    """The codes of x [M, K], as they are where the op before made them."""
+    if isinstance(x, QuantizedRows):
+        assert x.form == form, f"{form} codes are read, not {x.form}"
+        return x
+    return QuantizedRows(*row_kernels.quantize_rows(x.contiguous(), form))
+
+
+def rms_norm_quantized(
+    x: torch.Tensor, weight: torch.Tensor, eps: float, form: CodeFormat
+) -> QuantizedRows:
+    """RMS norm of x [M, K] and its codes in one launch."""
+    made = norm_rows(x, weight, eps, form=form)
+    assert made.scale is not None
+    return QuantizedRows(made.values, made.scale)
+
+
+def add_rms_norm_quantized(
+    x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, eps: float, form: CodeFormat
+) -> tuple[QuantizedRows, torch.Tensor]:
+    """Codes of the RMS norm of x + residual, and the sum, which replaces the residual in place."""
+    made = norm_rows(x, weight, eps, residual=residual, total=residual, form=form)
+    assert made.scale is not None
+    return QuantizedRows(made.values, made.scale), residual
+
+
+def silu_mul_quantized(gate_up: torch.Tensor, form: CodeFormat) -> QuantizedRows:
+    """Codes of silu(gate) * up of the fused [M, 2 I], in one launch."""
+    return QuantizedRows(*activate_quantized(gate_up, "silu", form))
+
+
+def _divides(shape: tuple[int, int], multiple: int) -> bool:
+    return shape[0] % multiple == 0 and shape[1] % multiple == 0

@@ -1,0 +1,101 @@
+"""Products in 8 bits as a card runs them, with the kernels interpreted and torch's CPU products."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from quantchat.ops import linear_8bit
+from quantchat.ops.linear_8bit import Fp8Product, Int8Product, many_rows, product_columns
+from quantchat.ops.quantized_rows import CodeFormat, quantize_rows
+from quantchat.quant.rounding import fp8_channel, int8_channel
+from quantchat.quant.tensor import Fp8ChannelWeight, Int8ChannelWeight
+
+FORMS = ("int8", "fp8")
+
+
+def weight_of(form: CodeFormat, n: int, k: int) -> Int8ChannelWeight | Fp8ChannelWeight:
+    w = torch.randn(n, k) * 0.05
+    return int8_channel(w) if form == "int8" else fp8_channel(w)
+
+
+def relative(result: torch.Tensor, truth: torch.Tensor) -> float:
+    return float((result.double() - truth.double()).norm() / truth.double().norm())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize(("rows", "n", "k"), [(65, 48, 64), (77, 2064, 96), (65, 576, 1536)])
+def test_products_are_those_of_the_rounded_rows(
+    rows: int, n: int, k: int, has_bias: bool, form: CodeFormat
+) -> None:
+    weight = weight_of(form, n, k)
+    bias = torch.randn(n).bfloat16() if has_bias else None
+    product = many_rows(weight, bias, activations=form, dtype=torch.bfloat16)
+    assert product is not None and product.form == form
+    x = torch.randn(rows, k).bfloat16()
+    codes = quantize_rows(x, form)
+    truth = codes.dequantize(torch.float64) @ weight.dequantize(torch.float32).double().t()
+    if bias is not None:
+        truth += bias.double()
+    # the interpreter cuts where a card rounds to bf16
+    assert relative(product(x), truth) < 6e-3
+    assert relative(product(codes), truth) < 6e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_an_int8_product_in_pieces_is_that_of_the_whole(dtype: torch.dtype) -> None:
+    weight = int8_channel(torch.randn(1800, 64))
+    bias = torch.randn(1800).to(dtype)
+    x = torch.randn(20, 64).to(dtype)
+    whole = Int8Product(weight.codes, weight.scale, bias, dtype=dtype)
+    pieces = Int8Product(weight.codes, weight.scale, bias, dtype=dtype, product_bytes=20 * 4 * 600)
+    assert torch.equal(whole(x), pieces(x))
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "size", "step"),
+    [
+        (2048, 28672, 32 << 20, 4096),
+        (2048, 6144, 32 << 20, 3072),
+        (2048, 4096, 32 << 20, 4096),
+        (100, 600, 1, 256),
+        (100, 40, 1 << 20, 40),
+    ],
+)
+def test_pieces_are_even_and_small_enough(rows: int, columns: int, size: int, step: int) -> None:
+    assert product_columns(rows, columns, size) == step
+
+
+def test_what_no_product_takes_is_left_to_others() -> None:
+    int8, fp8 = (weight_of(form, 50, 64) for form in FORMS)
+    assert many_rows(int8, None, activations="int8", dtype=torch.bfloat16) is None
+    fitting = weight_of("int8", 48, 64)
+    assert many_rows(fitting, None, activations="16bit", dtype=torch.bfloat16) is None
+    dense = many_rows(fp8, None, activations="fp8", dtype=torch.bfloat16)
+    assert dense is not None and dense.form is None
+    x = torch.randn(3, 64).bfloat16()
+    assert relative(dense(x), x.double() @ fp8.dequantize(torch.float32).double().t()) < 1.5e-2
+
+
+def test_codes_of_another_kind_are_not_taken() -> None:
+    weight = weight_of("fp8", 48, 64)
+    assert isinstance(weight, Fp8ChannelWeight)
+    product = Fp8Product(weight.codes, weight.scale, None, dtype=torch.bfloat16)
+    with pytest.raises(AssertionError, match="int8"):
+        product(quantize_rows(torch.randn(65, 64), "int8"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_producers_give_what_the_product_would_make_itself(form: CodeFormat) -> None:
+    x, residual = torch.randn(2, 3, 96).half()
+    weight = torch.randn(96).half()
+    plain = linear_8bit.norm_rows(x, weight, 1e-5, residual=residual)
+    total = residual.clone()
+    rows, after = linear_8bit.add_rms_norm_quantized(x, total, weight, 1e-5, form)
+    assert after is total and torch.equal(total, plain.total)
+    assert relative(rows.dequantize(torch.float32), plain.values) < 0.04
+    alone = linear_8bit.rms_norm_quantized(x, weight, 1e-5, form)
+    assert alone.form == form and alone.shape == (3, 96)
+    gated = linear_8bit.silu_mul_quantized(torch.cat((x, residual), dim=1), form)
+    assert gated.shape == (3, 96) and gated.form == form
