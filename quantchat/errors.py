@@ -71,15 +71,34 @@ class PlanError(QuantchatError):
 class DeviceMemoryError(QuantchatError):
     """An allocation did not fit: what was asked, what is free, and the ways out."""
 
-    def __init__(self, what: str, *, needed_bytes: int, free_bytes: int) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        needed_bytes: int,
+        free_bytes: int,
+        asked_bytes: int = 0,
+        ways: tuple[str, ...] = (),
+    ) -> None:
+        """`asked_bytes`: the one allocation that failed, 0 where unknown; `ways`: in words."""
         gib = 2**30
+        piece = f"; the last {asked_bytes / gib:.2f} GiB could not be had" if asked_bytes else ""
         super().__init__(
             f"not enough memory for {what}: "
-            f"{needed_bytes / gib:.2f} GiB needed, {free_bytes / gib:.2f} GiB free",
-            hint="choose a lower scheme (int4), int8 KV, or a shorter context",
+            f"{needed_bytes / gib:.2f} GiB needed, {free_bytes / gib:.2f} GiB free{piece}",
+            hint="; ".join(ways) or "choose a lower scheme (int4), int8 KV, or a shorter context",
         )
         self.needed_bytes = needed_bytes
         self.free_bytes = free_bytes
+        self.asked_bytes = asked_bytes
+
+
+class DeviceError(QuantchatError):
+    """The card cannot be used: it is busy, cannot be started, or failed while it ran."""
+
+
+class DeviceLostError(DeviceError):
+    """The card's context is dead: nothing runs on it until the process ends."""
 
 
 class EngineError(QuantchatError):

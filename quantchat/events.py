@@ -104,6 +104,8 @@ class Loaded:
     load_id: int
     info: ModelInfo
     memory: MemoryUse
+    phases: tuple[tuple[LoadPhase, float], ...] = ()
+    """Seconds of each phase, in order; together the time from the request to this event."""
     time_s: float
 
 

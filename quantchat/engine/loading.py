@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -16,13 +17,14 @@ import torch
 
 from quantchat import paths
 from quantchat.checkpoints.gguf import GgufFile
+from quantchat.engine.device_errors import forget_frames, trouble_of
+from quantchat.engine.load_errors import device_error
 from quantchat.engine.model import LoadedModel
-from quantchat.errors import Cancelled, DeviceMemoryError
+from quantchat.engine.room import Room, plan_in
+from quantchat.errors import Cancelled, QuantchatError
 from quantchat.events import LoadPhase, ModelInfo
 from quantchat.hardware.execution import ExecutionPlan, PlanRequest
-from quantchat.hardware.plan import plan as make_plan
-from quantchat.hardware.probe import probe
-from quantchat.hub.local import resolve
+from quantchat.hub.local import LocalModel, resolve
 from quantchat.model.decoder import Decoder
 from quantchat.model.families import ModelSource, open_model
 from quantchat.model.loader import LoadedDecoder, OnProgress, load_decoder
@@ -58,6 +60,7 @@ def load_model(
     report: Report,
     cancelled: Callable[[], bool],
     shared: SharedDecoders,
+    room: Room | None = None,
 ) -> LoadedModel:
     """Load what was asked for; raises QuantchatError with a hint, Cancelled when told to stop."""
     started_s = time.perf_counter()
@@ -65,28 +68,42 @@ def load_model(
     local = resolve(request.model)
     source = open_model(local.path)
     try:
-        facts = probe()
-        plan = make_plan(facts, source.spec, plan_request(request, source))
-        tokenizer = read_tokenizer(source, local.path)
-        torch.set_num_threads(plan.threads)
+        plan = plan_in(source.spec, plan_request(request, source), room)
         try:
-            decoder, notes, from_cache = _decoder(source, plan, report, cancelled, shared)
-            report("warm", 0, 1, "")
-            pool = build_pool(decoder, plan)
-            model = LoadedModel(
-                info=_info(
-                    request, local.name, local.path, decoder, plan, notes, from_cache, started_s
-                ),
-                plan=plan,
-                decoder=decoder,
-                pool=pool,
-                tokenizer=tokenizer,
-            )
-            _warm(model, cancelled)
-        except torch.OutOfMemoryError as error:
-            raise _out_of_memory(plan) from error
+            return _placed(request, local, source, plan, report, cancelled, shared, started_s)
+        except Exception as error:
+            trouble = trouble_of(error)
+            if isinstance(error, QuantchatError) or trouble is None:
+                raise
+            logger.warning("loading %s: %s", request.model, trouble.reason)
+            forget_frames(error)
+        raise device_error(trouble, plan, source.spec)
     finally:
         source.close()
+
+
+def _placed(
+    request: LoadRequest,
+    local: LocalModel,
+    source: ModelSource,
+    plan: ExecutionPlan,
+    report: Report,
+    cancelled: Callable[[], bool],
+    shared: SharedDecoders,
+    started_s: float,
+) -> LoadedModel:
+    """The model on its device; raises what torch raises where the device fails."""
+    torch.set_num_threads(plan.threads)
+    # The tokenizer is read while bytes are on their way to the card.
+    with ThreadPoolExecutor(1, "tokenizer") as beside:
+        reading = beside.submit(read_tokenizer, source, local.path)
+        decoder, notes, from_cache = _decoder(source, plan, report, cancelled, shared)
+        tokenizer = reading.result()
+    report("warm", 0, 1, "")
+    pool = build_pool(decoder, plan)
+    info = _info(request, local.name, local.path, decoder, plan, notes, from_cache, started_s)
+    model = LoadedModel(info=info, plan=plan, decoder=decoder, pool=pool, tokenizer=tokenizer)
+    _warm(model, cancelled)
     report("warm", 1, 1, "")
     return model
 
@@ -250,13 +267,3 @@ def _warm(model: LoadedModel, cancelled: Callable[[], bool]) -> None:
         )
         hidden = model.decoder.forward(batch, model.pool)
         model.decoder.logits(hidden[-1:]).argmax()
-
-
-def _out_of_memory(plan: ExecutionPlan) -> DeviceMemoryError:
-    free = 0
-    if plan.device == "cuda":
-        torch.cuda.empty_cache()
-        free, _ = torch.cuda.mem_get_info(plan.gpu_index)
-    return DeviceMemoryError(
-        f"{plan.scheme.title} weights", needed_bytes=plan.fit.needed_bytes, free_bytes=free
-    )

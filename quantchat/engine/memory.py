@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
 
@@ -51,3 +53,45 @@ def _peak_process_bytes(now_bytes: int) -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that an allocation can get now, torch's own reserve included; 0 on a lost card."""
+    if device.type != "cuda":
+        return int(psutil.virtual_memory().available)
+    with contextlib.suppress(RuntimeError):
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return 0
+
+
+def held_bytes(model: LoadedModel) -> int:
+    """What giving up the model would free on its device."""
+    return model.decoder.weight_bytes + model.decoder.copy_bytes + model.pool.nbytes
+
+
+def give_back(*, workspaces: bool) -> None:
+    """Return what nothing refers to any more to the system.
+
+    `workspaces`: those of the matmul library too, tens of MiB. Captured graphs know them by
+    address, so this is for when no graph is left.
+    """
+    gc.collect()
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return
+    # A lost card refuses; its memory is gone with the process.
+    with contextlib.suppress(RuntimeError):
+        if workspaces:
+            torch._C._cuda_clearCublasWorkspaces()
+        torch.cuda.empty_cache()
+
+
+def device_answers(device: torch.device) -> bool:
+    """Whether the device still computes; a card whose context is dead does not."""
+    if device.type != "cuda":
+        return True
+    try:
+        torch.ones(1, device=device).add_(1).item()
+    except RuntimeError:
+        return False
+    return True

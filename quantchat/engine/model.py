@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import psutil
-import torch
 
 from quantchat.engine.pages import PageAllocator
 from quantchat.engine.runner import EagerRunner, Runner
+from quantchat.engine.ways_out import ways_out
 from quantchat.errors import DeviceMemoryError
 from quantchat.events import ModelInfo
 from quantchat.hardware.execution import ExecutionPlan
@@ -38,9 +38,12 @@ class LoadedModel:
         self.pages = PageAllocator(pool.pages, pool.page_tokens)
         self.max_rows = MAX_ROWS
         self.steps_ahead = 1 if plan.graph else 0
+        self.failed_runners = 0
+        """Runners that were given up after a failed step."""
 
     def make_runner(self) -> Runner:
         """The runner that the plan asks for."""
+        self.steps_ahead = 1 if self.plan.graph else 0
         if self.plan.graph:
             from quantchat.engine.graph_runner import GraphRunner
 
@@ -52,12 +55,24 @@ class LoadedModel:
         """Forget all cached content, after a failure left it in doubt."""
         self.pages = PageAllocator(self.pool.pages, self.pool.page_tokens)
 
-    def out_of_memory(self, what: str) -> DeviceMemoryError:
+    def make_plain_runner(self) -> Runner:
+        """One op at a time, without the memory that captured graphs take."""
+        self.steps_ahead = 0
+        return EagerRunner(self.decoder, self.pool)
+
+    def out_of_memory(self, what: str, *, free_bytes: int, asked_bytes: int) -> DeviceMemoryError:
         """The error for an allocation that failed while this model ran."""
-        device = self.decoder.ops.device
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-            free, _ = torch.cuda.mem_get_info(device)
-        else:
-            free = psutil.virtual_memory().available
-        return DeviceMemoryError(what, needed_bytes=self.plan.fit.workspace_bytes, free_bytes=free)
+        decoder = self.decoder
+        held = decoder.weight_bytes + decoder.copy_bytes + self.pool.nbytes
+        return DeviceMemoryError(
+            what,
+            needed_bytes=max(asked_bytes, self.plan.fit.workspace_bytes),
+            free_bytes=free_bytes,
+            asked_bytes=asked_bytes,
+            ways=ways_out(
+                self.plan,
+                decoder.spec,
+                budget_bytes=free_bytes + held,
+                ram_free_bytes=psutil.virtual_memory().available,
+            ),
+        )

@@ -6,21 +6,20 @@ which step comes next is the scheduler's, how it runs the runner's.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import Callable
 
-import torch
-
 from quantchat.engine.context import fit_prompt
-from quantchat.engine.memory import memory_use
+from quantchat.engine.device_errors import Trouble
+from quantchat.engine.memory import free_bytes, give_back, memory_use
 from quantchat.engine.metrics import Clock
 from quantchat.engine.model import LoadedModel
+from quantchat.engine.recovery import Failure, NoRunner, renewed_runner
 from quantchat.engine.runner import Runner
-from quantchat.engine.scheduler import DecodeStep, PrefillStep, Scheduler
+from quantchat.engine.scheduler import DecodeStep, PrefillStep, Scheduler, Step
 from quantchat.engine.sequence import Sequence
-from quantchat.errors import DeviceMemoryError, QuantchatError
+from quantchat.errors import DeviceLostError, QuantchatError
 from quantchat.events import (
     Done,
     Event,
@@ -37,8 +36,6 @@ from quantchat.events import (
 from quantchat.requests import ChatRequest, Message, Slot
 
 STATS_INTERVAL_S = 0.2
-
-logger = logging.getLogger(__name__)
 
 
 class Runtime:
@@ -117,7 +114,26 @@ class Runtime:
         return sequence is not None
 
     def step(self) -> None:
-        """One prefill chunk or decode step; a failure ends the requests, not the engine."""
+        """One prefill chunk or decode step; a failure ends requests, not the engine.
+
+        Raises DeviceLostError where nothing more can run on the device.
+        """
+        failure = self._try_step()
+        if failure is None:
+            return
+        trouble = failure.out_of_memory
+        if failure.error is not None:
+            self._fail_step(failure.step, failure.error)
+        elif trouble is not None:
+            self._recover_memory(failure.step, trouble)
+        else:
+            error = failure.error_for(self.model)
+            if isinstance(error, DeviceLostError):
+                raise error
+            self.fail_all(error)
+
+    def _try_step(self) -> Failure | None:
+        step: Step | None = None
         try:
             self._finish_cancelled()
             step = self._scheduler.next_step()
@@ -125,28 +141,57 @@ class Runtime:
                 self._prefill(step)
             elif isinstance(step, DecodeStep):
                 self._decode(step)
-        except torch.OutOfMemoryError:
-            logger.exception("out of memory in a step")
-            self.fail_all(self.model.out_of_memory("the running answer"))
-        except QuantchatError as error:
-            self.fail_all(error)
-        except RuntimeError as error:
-            logger.exception("a step failed")
-            self.fail_all(
-                QuantchatError(
-                    f"the device failed: {str(error).splitlines()[0][:200]}",
-                    hint="try again; if it stays, load the model anew (see the log)",
-                )
-            )
+        except Exception as error:
+            return Failure.of(error, step)
+        return None
+
+    def _recover_memory(self, step: Step | None, trouble: Trouble) -> None:
+        """The step's requests end; a failed decode step leaves the runner in doubt."""
+        what = "reading the prompt" if isinstance(step, PrefillStep) else "the running answer"
+        # Captured graphs of this or another model may be alive: workspaces stay.
+        give_back(workspaces=False)
+        free = free_bytes(self.model.decoder.ops.device)
+        error = self.model.out_of_memory(what, free_bytes=free, asked_bytes=trouble.asked_bytes)
+        if isinstance(step, PrefillStep):
+            self._fail_step(step, error)
+            return
+        for sequence in list(self._sequences.values()):
+            if step is None or sequence in step.sequences:
+                self._fail_sequence(sequence, error)
+        self._renew_runner()
+
+    def _fail_step(self, step: Step | None, error: QuantchatError) -> None:
+        """End the requests of a step; what the others have computed is whole."""
+        sequences = list(self._sequences.values())
+        if isinstance(step, PrefillStep):
+            sequences = [step.sequence]
+        for sequence in sequences:
+            self._runner.leave(sequence)
+            self._fail_sequence(sequence, error)
+
+    def _fail_sequence(self, sequence: Sequence, error: QuantchatError) -> None:
+        sequence.row = -1
+        sequence.seen = None
+        self._scheduler.finish(sequence)
+        self._sequences.pop(sequence.request_id, None)
+        self._fail_request(sequence.request_id, error, sequence.text)
 
     def fail_all(self, error: QuantchatError) -> None:
         """End every request with an error and start over with clean pages."""
+        self.abandon(error)
+        self.model.reset_pages()
+        self._renew_runner()
+        self._scheduler = self._make_scheduler()
+
+    def abandon(self, error: QuantchatError) -> None:
+        """End every request with an error; the device is not touched."""
         for sequence in list(self._sequences.values()):
             self._fail_request(sequence.request_id, error, sequence.text)
         self._sequences.clear()
-        self.model.reset_pages()
-        self._runner = self.model.make_runner()
-        self._scheduler = self._make_scheduler()
+
+    def _renew_runner(self) -> None:
+        self._runner = NoRunner()
+        self._runner = renewed_runner(self.model)
 
     def _make_scheduler(self) -> Scheduler:
         return Scheduler(
@@ -181,10 +226,12 @@ class Runtime:
             )
         self._take_flushed()
         if not self._scheduler.reserve(sequence, step.start + step.count):
-            raise DeviceMemoryError(
+            pool = self.model.pool
+            missing = -(-(step.start + step.count) // pool.page_tokens) - len(sequence.pages)
+            raise self.model.out_of_memory(
                 "the prompt's KV cache",
-                needed_bytes=self.model.pool.page_bytes,
-                free_bytes=self.model.pages.idle * self.model.pool.page_bytes,
+                free_bytes=self.model.pages.idle * pool.page_bytes,
+                asked_bytes=missing * pool.page_bytes,
             )
         token = self._runner.prefill(sequence, step.start, step.count)
         sequence.computed = step.start + step.count

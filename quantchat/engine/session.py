@@ -13,123 +13,89 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from quantchat.errors import QuantchatError
-from quantchat.events import (
-    EngineStopped,
-    Event,
-    Failed,
-    Loaded,
-    LoadFailed,
-    LoadPhase,
-    LoadProgress,
-    Unloaded,
+from quantchat.engine.commands import (
+    Cancel,
+    Chat,
+    Close,
+    Command,
+    Install,
+    Lost,
+    MakeRoom,
+    Unload,
 )
+from quantchat.engine.device_errors import first_line, forget_frames
+from quantchat.engine.load_job import LoadJob
+from quantchat.errors import Cancelled, DeviceLostError, EngineError, QuantchatError
+from quantchat.events import EngineStopped, Event, Failed, Loaded, LoadFailed, Unloaded
 from quantchat.requests import ChatRequest, LoadRequest, Slot
 
 if TYPE_CHECKING:
     from quantchat.engine.loading import SharedDecoders
-    from quantchat.engine.model import LoadedModel
+    from quantchat.engine.room import Room
     from quantchat.engine.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-PROGRESS_INTERVAL_S = 0.05
 SWITCH_INTERVAL_S = 1e-4
 """Longest that another thread keeps the interpreter while the engine wants it. A decode step on the
 CPU is hundreds of ops of tens of microseconds; Python's 5 ms would hold it up at each redraw."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Load:
-    load_id: int
-    request: LoadRequest
-    cancelled: threading.Event
-
-
-@dataclass(frozen=True, slots=True)
-class _Install:
-    load: _Load
-    model: LoadedModel
-
-
-@dataclass(frozen=True, slots=True)
-class _Unload:
-    slot: Slot
-
-
-@dataclass(frozen=True, slots=True)
-class _Chat:
-    request_id: int
-    request: ChatRequest
-    submitted_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Cancel:
-    request_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Close:
-    pass
-
-
-_Command = _Install | _Unload | _Chat | _Cancel | _Close
+ROOM_POLL_S = 0.1
 
 
 class Session:
     """Implements `quantchat.engine.api.Engine`."""
 
     def __init__(self) -> None:
-        self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._events: deque[Event] = deque()
         self._arrived = threading.Condition()
         self._ids = itertools.count(1)
-        self._loads: dict[Slot, _Load] = {}
+        self._loads: dict[Slot, LoadJob] = {}
         self._loads_lock = threading.Lock()
         self._shared: SharedDecoders | None = None
         self._runtimes: dict[Slot, Runtime] = {}
+        self._device_lost: DeviceLostError | None = None
+        """Why no card can be used any more in this process."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
     def load(self, request: LoadRequest) -> int:
         """See Engine.load; a newer load of the same slot replaces one that is under way."""
-        load = _Load(next(self._ids), request, threading.Event())
+        job = LoadJob(next(self._ids), request, self._emit)
         with self._loads_lock:
             earlier = self._loads.get(request.slot)
             if earlier is not None:
                 earlier.cancelled.set()
-            self._loads[request.slot] = load
+            self._loads[request.slot] = job
         threading.Thread(
-            target=self._run_load, args=(load,), name=f"load-{load.load_id}", daemon=True
+            target=self._run_load, args=(job,), name=f"load-{job.load_id}", daemon=True
         ).start()
-        return load.load_id
+        return job.load_id
 
     def cancel_load(self, slot: Slot) -> None:
         """See Engine.cancel_load."""
         with self._loads_lock:
-            load = self._loads.get(slot)
-        if load is not None:
-            load.cancelled.set()
+            job = self._loads.get(slot)
+        if job is not None:
+            job.cancelled.set()
 
     def unload(self, slot: Slot) -> None:
         """See Engine.unload; a load under way for the slot is given up."""
         self.cancel_load(slot)
-        self._commands.put(_Unload(slot))
+        self._commands.put(Unload(slot))
 
     def chat(self, request: ChatRequest) -> int:
         """See Engine.chat."""
         request_id = next(self._ids)
-        self._commands.put(_Chat(request_id, request, time.perf_counter()))
+        self._commands.put(Chat(request_id, request, time.perf_counter()))
         return request_id
 
     def cancel(self, request_id: int) -> None:
         """See Engine.cancel."""
-        self._commands.put(_Cancel(request_id))
+        self._commands.put(Cancel(request_id))
 
     def drain(self) -> list[Event]:
         """See Engine.drain."""
@@ -147,9 +113,9 @@ class Session:
     def close(self) -> None:
         """See Engine.close."""
         with self._loads_lock:
-            for load in self._loads.values():
-                load.cancelled.set()
-        self._commands.put(_Close())
+            for job in self._loads.values():
+                job.cancelled.set()
+        self._commands.put(Close())
         self._thread.join(timeout=10)
 
     def _emit(self, event: Event) -> None:
@@ -175,140 +141,232 @@ class Session:
         import torch
 
         with torch.inference_mode():
-            while True:
-                busy = [runtime for runtime in self._runtimes.values() if runtime.busy]
-                for command in self._take_commands(block=not busy):
-                    if isinstance(command, _Close):
-                        return
-                    self._obey(command)
-                for runtime in busy:
-                    if runtime.slot in self._runtimes:
-                        runtime.step()
+            while self._turn():
+                pass
 
-    def _take_commands(self, *, block: bool) -> list[_Command]:
-        commands: list[_Command] = [self._commands.get()] if block else []
+    def _turn(self) -> bool:
+        """Obey what has come, then one step of each model; False when it is time to close.
+
+        No name here may outlive the call: it would hold a model that is given up.
+        """
+        busy = any(runtime.busy for runtime in self._runtimes.values())
+        for command in self._take_commands(block=not busy):
+            if isinstance(command, Close):
+                return False
+            self._obey(command)
+        for slot in list(self._runtimes):
+            if slot in self._runtimes and self._runtimes[slot].busy:
+                self._step(slot)
+        return True
+
+    def _step(self, slot: Slot) -> None:
+        problem: QuantchatError
+        try:
+            self._runtimes[slot].step()
+            return
+        except DeviceLostError as error:
+            problem = error
+        except Exception as error:
+            logger.exception("the model in slot %s cannot go on", slot)
+            problem = EngineError(
+                f"the model stopped: {type(error).__name__}: {first_line(str(error))}",
+                hint="load it again (see the log)",
+            )
+            forget_frames(error)
+        if isinstance(problem, DeviceLostError):
+            self._lose_device(problem)
+        else:
+            self._give_up(slot, problem)
+
+    def _take_commands(self, *, block: bool) -> list[Command]:
+        commands: list[Command] = [self._commands.get()] if block else []
         while True:
             try:
                 commands.append(self._commands.get_nowait())
             except queue.Empty:
                 return commands
 
-    def _obey(self, command: _Command) -> None:
-        if isinstance(command, _Chat):
+    def _obey(self, command: Command) -> None:
+        if isinstance(command, Chat):
             runtime = self._runtimes.get(command.request.slot)
             if runtime is None:
-                self._emit(
-                    Failed(
-                        request_id=command.request_id,
-                        slot=command.request.slot,
-                        message="no model is loaded",
-                        hint="choose one in the model picker",
-                        text="",
-                        time_s=time.perf_counter(),
-                    )
-                )
+                self._refuse(command)
             else:
                 runtime.submit(command.request_id, command.request, command.submitted_s)
-        elif isinstance(command, _Cancel):
+        elif isinstance(command, Cancel):
             for runtime in self._runtimes.values():
                 if runtime.cancel(command.request_id):
                     break
-        elif isinstance(command, _Install):
+        elif isinstance(command, Install):
             self._install(command)
-        elif isinstance(command, _Unload):
+        elif isinstance(command, Unload):
             self._empty(command.slot)
             self._emit(Unloaded(slot=command.slot, time_s=time.perf_counter()))
+        elif isinstance(command, MakeRoom):
+            command.job.emptied = self._empty(command.job.request.slot)
+            command.done.set()
+        elif isinstance(command, Lost):
+            self._lose_device(command.problem)
 
-    def _install(self, command: _Install) -> None:
-        from quantchat.engine.runtime import Runtime
-
-        load, slot = command.load, command.load.request.slot
-        if load.cancelled.is_set():
-            self._load_failed(load, "loading was stopped", "", cancelled=True)
-            return
-        self._empty(slot)
-        runtime = Runtime(slot, command.model, self._emit)
-        self._runtimes[slot] = runtime
+    def _refuse(self, command: Chat) -> None:
+        lost = self._device_lost
         self._emit(
-            Loaded(
-                slot=slot,
-                load_id=load.load_id,
-                info=command.model.info,
-                memory=runtime.memory(),
+            Failed(
+                request_id=command.request_id,
+                slot=command.request.slot,
+                message="no model is loaded"
+                if lost is None
+                else f"no model is loaded: {lost.message}",
+                hint="choose one in the model picker" if lost is None else lost.hint,
+                text="",
                 time_s=time.perf_counter(),
             )
         )
 
-    def _empty(self, slot: Slot) -> None:
-        """Finish the slot's answers as cancelled and give its memory back."""
-        import gc
+    def _install(self, command: Install) -> None:
+        from quantchat.engine.load_errors import load_problem
+        from quantchat.engine.runtime import Runtime
 
-        import torch
+        job, model = command.job, command.model.pop()
+        slot = job.request.slot
+        problem: QuantchatError
+        if job.cancelled.is_set():
+            problem = Cancelled("loading was stopped")
+        else:
+            try:
+                # Before the old one goes: a failure here leaves it as it is.
+                runtime = Runtime(slot, model, self._emit)
+            except Exception as error:
+                problem = load_problem(error, job.request)
+            else:
+                self._empty(slot)
+                self._runtimes[slot] = runtime
+                self._emit(
+                    Loaded(
+                        slot=slot,
+                        load_id=job.load_id,
+                        info=model.info,
+                        memory=runtime.memory(),
+                        phases=job.phases(),
+                        time_s=time.perf_counter(),
+                    )
+                )
+                return
+        del model
+        self._give_back()
+        self._load_failed(job, problem)
 
+    def _empty(self, slot: Slot) -> bool:
+        """Finish the slot's answers as cancelled and give its memory back; False if it is empty."""
         runtime = self._runtimes.pop(slot, None)
         if runtime is None:
-            return
+            return False
         runtime.cancel_all()
         del runtime
-        gc.collect()
-        if torch.cuda.is_available():
-            # cuBLAS workspaces are tens of MiB that no tensor refers to.
-            torch._C._cuda_clearCublasWorkspaces()
-            torch.cuda.empty_cache()
+        self._give_back()
+        return True
 
-    def _run_load(self, load: _Load) -> None:
-        report = self._reporter(load)
+    def _give_up(self, slot: Slot, problem: QuantchatError) -> None:
+        """End a slot's answers with an error; nothing is asked of its device."""
+        runtime = self._runtimes.pop(slot)
+        runtime.abandon(problem)
+        del runtime
+        self._give_back()
+        self._emit(Unloaded(slot=slot, time_s=time.perf_counter()))
+
+    def _lose_device(self, problem: DeviceLostError) -> None:
+        """The card's context is dead: its models go, those on the CPU stay."""
+        logger.error("%s", problem)
+        self._device_lost = problem
+        on_card = [s for s, each in self._runtimes.items() if each.model.plan.device == "cuda"]
+        for slot in on_card:
+            self._give_up(slot, problem)
+
+    def _give_back(self) -> None:
+        from quantchat.engine.memory import give_back
+
+        give_back(workspaces=not self._runtimes)
+
+    def _run_load(self, job: LoadJob) -> None:
+        problem: QuantchatError
         try:
-            report("import", 0, 0, "torch")
+            job.report("import", 0, 0, "torch")
+            from quantchat.engine.load_errors import load_problem
             from quantchat.engine.loading import SharedDecoders, load_model
-
+        except Exception as error:
+            logger.exception("torch cannot be imported")
+            reason = f"{type(error).__name__}: {first_line(str(error))}"
+            problem = EngineError(f"loading failed: {reason}", hint="install quantchat again")
+            self._load_failed(job, problem)
+            return
+        try:
             with self._loads_lock:
                 if self._shared is None:
                     self._shared = SharedDecoders.empty()
-            model = load_model(load.request, report, load.cancelled.is_set, self._shared)
-            self._commands.put(_Install(load, model))
-        except QuantchatError as error:
-            self._load_failed(load, error.message, error.hint, cancelled=load.cancelled.is_set())
-        except Exception as error:
-            logger.exception("loading %s failed", load.request.model)
-            self._load_failed(
-                load,
-                f"loading failed: {type(error).__name__}: {str(error)[:200]}",
-                "see the log",
-                cancelled=load.cancelled.is_set(),
-            )
-
-    def _reporter(self, load: _Load) -> Callable[[LoadPhase, int, int, str], None]:
-        last_s, last_phase = 0.0, ""
-
-        def report(phase: LoadPhase, done: int, total: int, detail: str) -> None:
-            nonlocal last_s, last_phase
-            now_s = time.perf_counter()
-            if phase == last_phase and done != total and now_s - last_s < PROGRESS_INTERVAL_S:
-                return
-            last_s, last_phase = now_s, phase
-            self._emit(
-                LoadProgress(
-                    slot=load.request.slot,
-                    load_id=load.load_id,
-                    phase=phase,
-                    done=done,
-                    total=total,
-                    detail=detail,
-                    time_s=now_s,
+            model = [
+                load_model(
+                    self._without_lost_card(job.request),
+                    job.report,
+                    job.cancelled.is_set,
+                    self._shared,
+                    self._room(job),
                 )
-            )
+            ]
+            self._commands.put(Install(job, model))
+            return
+        except Exception as error:
+            problem = load_problem(error, job.request)
+        if isinstance(problem, DeviceLostError):
+            self._commands.put(Lost(problem))
+        self._load_failed(job, problem)
 
-        return report
+    def _without_lost_card(self, request: LoadRequest) -> LoadRequest:
+        """The request, on the CPU where the card is lost and was not demanded."""
+        lost = self._device_lost
+        if lost is None or request.device == "cpu":
+            return request
+        if request.device == "auto":
+            return replace(request, device="cpu")
+        raise lost
 
-    def _load_failed(self, load: _Load, message: str, hint: str, *, cancelled: bool) -> None:
+    def _room(self, job: LoadJob) -> Room | None:
+        """What the slot's model would free; None where that is nothing."""
+        from quantchat.engine.memory import held_bytes
+        from quantchat.engine.room import Room
+
+        runtimes = self._runtimes.copy()
+        runtime = runtimes.pop(job.request.slot, None)
+        if runtime is None:
+            return None
+        model = runtime.model
+        shared = any(other.model.decoder is model.decoder for other in runtimes.values())
+        plan = model.plan
+        return Room(
+            device=plan.device,
+            gpu_index=plan.gpu_index,
+            held_bytes=model.pool.nbytes if shared else held_bytes(model),
+            make=lambda: self._make_room(job),
+        )
+
+    def _make_room(self, job: LoadJob) -> None:
+        """Have the engine thread empty the slot, and wait for it."""
+        command = MakeRoom(job, threading.Event())
+        self._commands.put(command)
+        while not command.done.wait(ROOM_POLL_S):
+            if job.cancelled.is_set() or not self._thread.is_alive():
+                raise Cancelled("loading was stopped")
+
+    def _load_failed(self, job: LoadJob, problem: QuantchatError) -> None:
+        slot, now_s = job.request.slot, time.perf_counter()
+        if job.emptied:
+            self._emit(Unloaded(slot=slot, time_s=now_s))
         self._emit(
             LoadFailed(
-                slot=load.request.slot,
-                load_id=load.load_id,
-                message=message,
-                hint=hint,
-                cancelled=cancelled,
-                time_s=time.perf_counter(),
+                slot=slot,
+                load_id=job.load_id,
+                message=problem.message,
+                hint=problem.hint,
+                cancelled=job.cancelled.is_set(),
+                time_s=now_s,
             )
         )

@@ -1,0 +1,113 @@
+"""The ways out of a lack of memory, with the plan's own numbers.
+
+Pure: what is free is handed in. Says only what would help: a narrower scheme, a shorter context,
+a narrower KV cache, another device.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from quantchat.hardware.execution import ExecutionPlan
+from quantchat.hardware.memory import (
+    GIB,
+    RESERVE_SHARE,
+    KvFormat,
+    MemoryFit,
+    fit,
+    group_size_of,
+    kv_bytes_per_token,
+)
+from quantchat.quant.registry import SCHEMES
+from quantchat.quant.scheme import Scheme
+from quantchat.spec import DecoderSpec
+
+NARROWER = ("int8", "int4")
+"""Schemes that run everywhere, widest first."""
+LOWEST_CONTEXT = 512
+
+
+def ways_out(
+    plan: ExecutionPlan, spec: DecoderSpec, *, budget_bytes: int, ram_free_bytes: int
+) -> tuple[str, ...]:
+    """What would need less, a sentence each, the most useful first.
+
+    `budget_bytes`: free on the device, with what the model itself holds there.
+    """
+    found = (
+        _scheme(plan, spec, budget_bytes),
+        _context(plan, spec, budget_bytes),
+        _kv(plan, spec),
+        _device(plan, ram_free_bytes),
+    )
+    return tuple(way for way in found if way)
+
+
+def _scheme(plan: ExecutionPlan, spec: DecoderSpec, budget_bytes: int) -> str:
+    present = plan.fit.weight_bytes
+    best = ""
+    for name in NARROWER:
+        scheme = SCHEMES[name]
+        if scheme.group_sizes and not group_size_of(spec, scheme):
+            continue
+        memory = _fit(plan, spec, scheme, budget_bytes)
+        if memory.weight_bytes >= 0.9 * present:
+            continue
+        best = f"scheme {name}: {_gib(memory.weight_bytes)} of weights instead of {_gib(present)}"
+        if memory.needed_bytes <= budget_bytes * (1 - RESERVE_SHARE):
+            break
+    return best
+
+
+def _context(plan: ExecutionPlan, spec: DecoderSpec, budget_bytes: int) -> str:
+    longest = _fit(plan, spec, plan.scheme, budget_bytes).longest_context_tokens
+    tokens = min(longest or plan.context_tokens, plan.context_tokens // 2)
+    tokens = tokens // plan.page_tokens * plan.page_tokens
+    if tokens < LOWEST_CONTEXT:
+        return ""
+    per_token = plan.fit.kv_bytes_per_token
+    return (
+        f"a context of {tokens} tokens: {_gib(tokens * per_token)} of KV cache "
+        f"instead of {_gib(plan.context_tokens * per_token)}"
+    )
+
+
+def _kv(plan: ExecutionPlan, spec: DecoderSpec) -> str:
+    present = kv_bytes_per_token(spec, plan.kv)
+    formats: tuple[KvFormat, ...] = get_args(KvFormat)
+    sizes = {name: kv_bytes_per_token(spec, name) for name in formats}
+    narrower = {name: size for name, size in sizes.items() if size < 0.9 * present}
+    if not narrower:
+        return ""
+    # The widest that saves something: int8 before int4.
+    name = "int8" if "int8" in narrower else max(narrower, key=lambda each: narrower[each])
+    tokens = plan.context_tokens
+    return (
+        f"{name} KV: {_gib(tokens * narrower[name])} of KV cache instead of "
+        f"{_gib(tokens * present)}"
+    )
+
+
+def _device(plan: ExecutionPlan, ram_free_bytes: int) -> str:
+    if plan.device == "cpu":
+        return ""
+    return f"the device cpu: {_gib(ram_free_bytes)} of memory free"
+
+
+def _fit(plan: ExecutionPlan, spec: DecoderSpec, scheme: Scheme, budget_bytes: int) -> MemoryFit:
+    return fit(
+        spec,
+        scheme,
+        group_size_of(spec, scheme),
+        plan.kv,
+        context_tokens=plan.context_tokens,
+        chunk_tokens=plan.prefill_chunk_tokens,
+        free_bytes=budget_bytes,
+        total_bytes=plan.fit.total_bytes,
+        on_gpu=plan.device == "cuda",
+        stored_bytes=plan.fit.weight_bytes if scheme.weights == "stored" else 0,
+    )
+
+
+def _gib(count: int) -> str:
+    return f"{count / GIB:.2f} GiB"
