@@ -28,13 +28,22 @@ def kv_token_bytes(pool: KvPool) -> int:
 
 
 def step_bytes(
-    read_bytes: int, kv_bytes_per_token: int, prompt_tokens: int, decode_steps: int
+    read_bytes: int,
+    kv_bytes_per_token: int,
+    prompt_tokens: int,
+    *,
+    first_step: int,
+    decode_steps: int,
+    rows: int,
 ) -> float:
-    """Mean bytes of the decode steps after a prompt: step i (from 1) reads prompt + i tokens."""
-    context = prompt_tokens + (decode_steps + 1) / 2
-    return read_bytes + kv_bytes_per_token * context
+    """Mean bytes of some decode steps after a prompt: step i (from 1) reads prompt + i tokens a row.
+
+    Weights are read once a step for all rows, the cache once for each.
+    """
+    context = prompt_tokens + first_step + (decode_steps - 1) / 2
+    return read_bytes + rows * kv_bytes_per_token * context
 
 
-def floor_share(bytes_per_step: float, step_s: float, gb_per_s: float) -> float:
-    """The least time that the bytes take at a bandwidth, over the time taken."""
-    return bytes_per_step / (gb_per_s * 1e9) / step_s
+def floor_s(bytes_per_step: float, gb_per_s: float) -> float:
+    """The least time that the bytes take at a bandwidth."""
+    return bytes_per_step / (gb_per_s * 1e9)

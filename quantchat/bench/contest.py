@@ -6,9 +6,12 @@ Owns the records that pass between the benchmark and the processes of its engine
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeAlias
 
-EngineKind: TypeAlias = Literal["quantchat", "transformers", "llama.cpp"]
+EngineKind: TypeAlias = Literal["quantchat", "transformers", "bitsandbytes", "torchao", "llama.cpp"]
+
+FIRST_IDS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,8 @@ class Job:
     """CPU threads; 0 leaves it to the plan, which also tells the peers."""
     context_tokens: int
     """Longest sequence of any run."""
+    rows: int
+    """Most sequences that a run writes at once."""
     gate_ids: tuple[int, ...]
     """Tokens that the correctness gate reads."""
 
@@ -48,6 +53,8 @@ class GateResult:
     positions: int
     layers: int
     """Layers compared; fewer than the model's where the reference would not fit."""
+    steps: int
+    """Of the positions, those that the runner computed one at a time, as answers are."""
     kl_mean: float
     relative_error: float
     """Of the centred logits, in norm."""
@@ -80,18 +87,20 @@ class EngineFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTimes:
-    """One prompt read and one answer of forced length written."""
+    """Prompts read and an answer of forced length written to each, a token of each row a step."""
 
     prefill_s: float
-    """Prompt to first token."""
+    """Prompt to first token; of all rows together."""
     decode_s: float
-    """First token to last."""
+    """Time of `decode_steps` steps."""
     decode_steps: int
-    """Tokens after the first."""
+    """Steps timed; 0 where only the prompt was."""
+    first_step: int
+    """The first step timed, counting from 1 for the one that computes the first token's successor."""
     gaps_s: tuple[float, ...]
-    """Time between neighbouring tokens; empty where the engine does not tell."""
+    """Time of each of these steps; empty where the engine does not tell."""
     first_ids: tuple[int, ...]
-    """How the answer begins; empty where the engine does not tell."""
+    """How the first row's answer begins; empty where the engine does not tell."""
 
 
 class BenchEngine(Protocol):
@@ -99,8 +108,37 @@ class BenchEngine(Protocol):
 
     facts: EngineFacts
 
-    def run(self, prompt: list[int], tokens: int) -> RunTimes:
-        """Greedy, no end of sequence, nothing reused from earlier runs."""
+    def run(self, prompt: list[int], tokens: int, rows: int = 1) -> RunTimes:
+        """Greedy, no end of sequence, nothing reused from earlier runs.
+
+        Row i reads the prompt turned by i tokens. One token means that only the prompt is timed.
+        Raises EngineError where the engine does not write so many rows at once.
+        """
 
     def peak_bytes(self) -> int:
         """Most memory held in the runs: of the card on a GPU, of the process on the CPU."""
+
+
+def row_prompts(prompt: list[int], rows: int) -> list[list[int]]:
+    """A prompt of its own for each row, all of one length and of the same tokens."""
+    return [prompt[i % len(prompt) :] + prompt[: i % len(prompt)] for i in range(rows)]
+
+
+def run_times(
+    started_s: float, stamps_s: list[float], tokens: int, first_ids: list[int]
+) -> RunTimes:
+    """From the start and the moments at which the `tokens` tokens of a row were known.
+
+    The first step is left out: it pays for taking its seat, which an answer does once.
+    """
+    assert len(stamps_s) == tokens
+    timed = stamps_s[1:]
+    gaps = tuple(b - a for a, b in pairwise(timed))
+    return RunTimes(
+        prefill_s=stamps_s[0] - started_s,
+        decode_s=timed[-1] - timed[0] if gaps else 0.0,
+        decode_steps=len(gaps),
+        first_step=2,
+        gaps_s=gaps,
+        first_ids=tuple(first_ids[:FIRST_IDS]),
+    )

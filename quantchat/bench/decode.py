@@ -1,37 +1,31 @@
-"""Prefill and decode speed of our schemes and of peers, in one run, in turns.
+"""Prefill and decode speed of our schemes and of peers, in one run.
 
-Owns the order of things: ceilings, loading, gates, warm-up, then rounds in which every engine runs
-once, so that drift of the machine meets all alike. Each engine lives in its own process.
+Owns the order of things: ceilings, kernels, loading with its gate, then each case warm and in
+rounds. Each engine lives in its own process. On a CPU they take turns, so that drift of the machine
+meets all alike; on a card one is there at a time, with all of the memory.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from quantchat.bench.accounting import floor_share, step_bytes
-from quantchat.bench.ceilings import Ceilings
-from quantchat.bench.contest import EngineFacts, EngineKind, Job, RunTimes
+from quantchat.bench.ceilings import Ceilings, ceilings_lines
+from quantchat.bench.contest import Job, RunTimes
 from quantchat.bench.own import SPARE_TOKENS, Subject, check_context, open_subject
-from quantchat.bench.remote import RemoteEngine, remote_ceilings
-from quantchat.bench.stats import Summary, percentile, summarize
+from quantchat.bench.peers import peer_named
+from quantchat.bench.record import Case, EngineResult, KernelGate, Report, Row, make_row
+from quantchat.bench.remote import RemoteEngine, remote_ceilings, remote_kernel_gate
 from quantchat.engine.loading import plan_request, read_tokenizer
-from quantchat.errors import QuantchatError, UsageError
+from quantchat.errors import QuantchatError
+from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hardware.facts import Facts
 from quantchat.hardware.plan import plan as make_plan
 from quantchat.requests import LoadRequest
 
-PEERS: dict[str, tuple[EngineKind, str, tuple[str, ...]]] = {
-    "transformers": ("transformers", "transformers", ("bf16", "fp32")),
-    "transformers-compiled": ("transformers", "transformers", ("bf16-compiled",)),
-    "llama.cpp": ("llama.cpp", "xllamacpp", ("file",)),
-}
-"""Name on the command line -> engine, module that must be there, variants."""
 GATE_TOKENS = 24
 WARM_TOKENS = 8
 SETTLE_S = 0.25
@@ -43,6 +37,8 @@ PROSE = (
     "his arms were tired, and then he counted seconds between the waves to stay awake. "
 )
 
+Say = Callable[[str], None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -51,151 +47,190 @@ class Options:
     model: str
     shape: str
     schemes: tuple[str, ...]
-    kv: str
+    kvs: tuple[str, ...]
     device: str
-    prompt_tokens: int
+    contexts: tuple[int, ...]
+    """Prompt lengths behind which decoding is timed."""
+    rows: tuple[int, ...]
+    prompts: tuple[int, ...]
+    """Prompt lengths of which the time to first token alone is taken."""
     tokens: int
     runs: int
     peers: tuple[str, ...]
+    peer_timeout_s: float
+    kernel_gate: bool
+
+    def cases(self) -> tuple[Case, ...]:
+        """Short contexts first: a static cache grows and keeps its size."""
+        decode = [
+            Case(kind="decode", context_tokens=context, rows=rows, tokens=self.tokens)
+            for context in sorted(set(self.contexts))
+            for rows in sorted(set(self.rows))
+        ]
+        prompts = [
+            Case(kind="prompt", context_tokens=count, rows=1, tokens=1)
+            for count in sorted(set(self.prompts))
+        ]
+        return (*decode, *prompts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One engine's result; `problem` says why there is none."""
+@dataclass(slots=True, kw_only=True)
+class _Entrant:
+    """An engine on its way through the benchmark."""
 
-    engine: str
-    variant: str
+    job: Job
     problem: str = ""
-    facts: EngineFacts | None = None
-    prefill_ms: Summary | None = None
-    prefill_tok_per_s: float = 0.0
-    decode_ms: Summary | None = None
-    """Per token, over runs."""
-    decode_tok_per_s: float = 0.0
-    itl_p50_ms: float | None = None
-    itl_p95_ms: float | None = None
-    gb_per_s: float = 0.0
-    """Weight and KV bytes of a step over its time."""
-    floor_share: float = 0.0
-    """Least time for those bytes at the measured read bandwidth, over the time taken."""
-    peak_bytes: int = 0
-    first_ids: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """A whole run."""
-
-    subject: str
-    device: str
-    threads: int
-    ceilings: Ceilings
-    rows: tuple[Row, ...]
+    engine: RemoteEngine | None = None
+    times: dict[Case, list[RunTimes]] = field(default_factory=dict)
+    problems: dict[Case, str] = field(default_factory=dict)
+    result: EngineResult | None = None
 
     @property
-    def gates_passed(self) -> bool:
-        """Whether no scheme of ours was wrong."""
-        gates = [row.facts.gate for row in self.rows if row.facts is not None]
-        return all(gate.passed for gate in gates if gate is not None)
-
-    def as_record(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+    def name(self) -> str:
+        kv = f" {self.job.kv} KV" if self.job.kind == "quantchat" and self.job.kv != "auto" else ""
+        return f"{self.job.kind} {self.job.variant}{kv}"
 
 
-def measure(options: Options, facts: Facts, say: Callable[[str], None]) -> Report:
-    """Run it all; `say` gets a line as things happen. Raises QuantchatError where nothing can run."""
+def measure(options: Options, facts: Facts, show: Say, say: Say) -> Report:
+    """Run it all. `show` gets what belongs to the result as it is found, `say` what goes on.
+
+    Raises QuantchatError where nothing can run.
+    """
+    cases = options.cases()
     subject = open_subject(options.model, options.shape)
     try:
-        spec = subject.source.spec
-        check_context(options.prompt_tokens, options.tokens, spec)
-        first = LoadRequest(
-            model=options.model or options.shape, scheme=options.schemes[0], device=options.device
-        )
-        plan = make_plan(facts, spec, plan_request(first, subject.source))
-        prompt = prompt_ids(subject, options.prompt_tokens)
+        for case in cases:
+            check_context(case.context_tokens, case.tokens, subject.source.spec)
+        plan = _first_plan(options, facts, subject)
+        prompt = prompt_ids(subject, max(case.context_tokens for case in cases))
     finally:
         subject.source.close()
+    entrants = _entrants(options, plan, cases, tuple(prompt[:GATE_TOKENS]))
+    say("measuring what the machine can do at most")
     ceilings = remote_ceilings(plan.device, plan.threads)
-    say(ceilings_line(ceilings))
-    jobs = _jobs(options, plan.device, plan.threads, tuple(prompt[:GATE_TOKENS]))
-    rows: dict[int, Row] = {}
-    times: dict[int, list[RunTimes]] = {}
-    with contextlib.ExitStack() as stack:
-        engines: dict[int, RemoteEngine] = {}
-        for n, (job, missing) in enumerate(jobs):
-            if missing:
-                rows[n] = Row(engine=job.kind, variant=job.variant, problem=missing)
-                continue
-            say(f"loading {job.kind} {job.variant}")
-            try:
-                engine = stack.enter_context(RemoteEngine(job))
-            except QuantchatError as error:
-                rows[n] = Row(engine=job.kind, variant=job.variant, problem=str(error))
-                continue
-            gate = engine.facts.gate
-            if gate is not None and not gate.passed:
-                rows[n] = Row(
-                    engine=job.kind,
-                    variant=job.variant,
-                    facts=engine.facts,
-                    problem=f"wrong: KL {gate.kl_mean:.2g} to the reference, relative error "
-                    f"{gate.relative_error:.2g}, same top token "
-                    f"{gate.same_top_share:.0%}, regret {gate.worst_regret:.2g}",
-                )
-                continue
-            engines[n], times[n] = engine, []
-        for engine in engines.values():
-            engine.run(prompt, min(WARM_TOKENS, options.tokens))
-        for turn in range(options.runs):
-            say(f"round {turn + 1} of {options.runs}")
-            for n, engine in engines.items():
-                time.sleep(SETTLE_S)
-                times[n].append(engine.run(prompt, options.tokens))
-        for n, engine in engines.items():
-            rows[n] = make_row(
-                engine.job, engine.facts, times[n], engine.peak_bytes(), len(prompt), ceilings
-            )
+    for line in ceilings_lines(ceilings):
+        show(line)
+    kernels = _check_kernels(options, plan, show, say)
+    if kernels is None or not kernels.failures:
+        groups = [entrants] if plan.device == "cpu" else [[entrant] for entrant in entrants]
+        for group in groups:
+            _contest(group, cases, prompt, options, ceilings, show, say)
     return Report(
         subject=subject.name,
         device=plan.device,
         threads=plan.threads,
+        runs=options.runs,
         ceilings=ceilings,
-        rows=tuple(rows[n] for n in sorted(rows)),
+        kernel_gate=kernels,
+        engines=tuple(entrant.result for entrant in entrants if entrant.result is not None),
     )
 
 
-def make_row(
-    job: Job,
-    facts: EngineFacts,
-    times: list[RunTimes],
-    peak_bytes: int,
-    prompt_tokens: int,
+def _first_plan(options: Options, facts: Facts, subject: Subject) -> ExecutionPlan:
+    """Names device and threads for all."""
+    first = LoadRequest(
+        model=options.model or options.shape, scheme=options.schemes[0], device=options.device
+    )
+    return make_plan(facts, subject.source.spec, plan_request(first, subject.source))
+
+
+def _check_kernels(options: Options, plan: ExecutionPlan, show: Say, say: Say) -> KernelGate | None:
+    if not options.kernel_gate or not plan.triton:
+        return None
+    say("checking kernels against their references (the first time compiles them)")
+    gate = remote_kernel_gate()
+    agree = gate.cases - len(gate.failures)
+    show(f"gate kernels: {agree} of {gate.cases} cases agree with their reference")
+    for failure in gate.failures:
+        show(f"gate kernels: FAILED {failure}")
+    return gate
+
+
+def _contest(
+    entrants: list[_Entrant],
+    cases: tuple[Case, ...],
+    prompt: list[int],
+    options: Options,
     ceilings: Ceilings,
-) -> Row:
-    """A row from the runs of an engine."""
-    prefill = summarize([run.prefill_s * 1e3 for run in times])
-    decode = summarize([run.decode_s * 1e3 / run.decode_steps for run in times])
-    gaps_ms = [gap * 1e3 for run in times for gap in run.gaps_s]
-    moved = step_bytes(
-        facts.read_bytes, facts.kv_bytes_per_token, prompt_tokens, times[0].decode_steps
+    show: Say,
+    say: Say,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        for entrant in entrants:
+            if not entrant.problem:
+                say(f"loading {entrant.name}")
+                _load(entrant, stack, options, show)
+        for case in cases:
+            running = [entrant for entrant in entrants if entrant.engine is not None]
+            for entrant in running:
+                _run(entrant, case, prompt, warm=True)
+            say(f"{case.named()}: {options.runs} rounds of {len(running)} engines")
+            for _ in range(options.runs):
+                for entrant in running:
+                    _run(entrant, case, prompt, warm=False)
+        for entrant in entrants:
+            entrant.result = _result(entrant, cases, ceilings)
+
+
+def _load(entrant: _Entrant, stack: contextlib.ExitStack, options: Options, show: Say) -> None:
+    budget_s = None if entrant.job.kind == "quantchat" else options.peer_timeout_s
+    try:
+        engine = stack.enter_context(RemoteEngine(entrant.job, budget_s=budget_s))
+    except QuantchatError as error:
+        entrant.problem = str(error)
+        return
+    gate = engine.facts.gate
+    if gate is not None:
+        show(
+            f"gate {entrant.name}: {'passed' if gate.passed else 'FAILED'}, KL {gate.kl_mean:.1e}, "
+            f"error {gate.relative_error:.1e} and same top token {gate.same_top_share:.0%} against "
+            f"float32 over {gate.positions} positions ({gate.steps} of them decode steps) of "
+            f"{gate.layers} layers, greedy regret {gate.worst_regret:.1e}"
+        )
+        if not gate.passed:
+            entrant.problem = "wrong logits, not measured: see its gate"
+    entrant.engine = engine
+
+
+def _run(entrant: _Entrant, case: Case, prompt: list[int], *, warm: bool) -> None:
+    """One run, noted where it is not for warming; what fails leaves the case."""
+    engine = entrant.engine
+    if engine is None or entrant.problem or case in entrant.problems:
+        return
+    tokens = case.tokens
+    if warm and entrant.job.kind in ("quantchat", "llama.cpp"):
+        tokens = min(WARM_TOKENS, tokens)  # compiled peers must see the very length
+    if not warm:
+        time.sleep(SETTLE_S if entrant.job.device == "cpu" else 0.0)
+    try:
+        times = engine.run(prompt[: case.context_tokens], tokens, case.rows)
+    except QuantchatError as error:
+        entrant.problems[case] = str(error)
+        return
+    if not warm:
+        entrant.times.setdefault(case, []).append(times)
+
+
+def _result(entrant: _Entrant, cases: tuple[Case, ...], ceilings: Ceilings) -> EngineResult:
+    job, engine = entrant.job, entrant.engine
+    found = EngineResult(
+        engine=job.kind, variant=job.variant, kv=job.kv, problem=entrant.problem, facts=None
     )
-    step_s = decode.median / 1e3
-    return Row(
-        engine=job.kind,
-        variant=job.variant,
-        facts=facts,
-        prefill_ms=prefill,
-        prefill_tok_per_s=prompt_tokens / prefill.median * 1e3,
-        decode_ms=decode,
-        decode_tok_per_s=1 / step_s,
-        itl_p50_ms=percentile(gaps_ms, 0.5) if gaps_ms else None,
-        itl_p95_ms=percentile(gaps_ms, 0.95) if gaps_ms else None,
-        gb_per_s=moved / step_s / 1e9,
-        floor_share=floor_share(moved, step_s, ceilings.read_gb_per_s),
-        peak_bytes=peak_bytes,
-        first_ids=times[0].first_ids,
+    if engine is None:
+        return found
+    found = replace(found, facts=engine.facts, kv=engine.facts.kv)
+    if entrant.problem:
+        return found
+    rows = tuple(
+        Row(case=case, problem=entrant.problems[case])
+        if case in entrant.problems
+        else make_row(case, engine.facts, entrant.times[case], ceilings)
+        for case in cases
     )
+    peak = 0
+    with contextlib.suppress(QuantchatError):  # a peer that was ended tells nothing more
+        peak = engine.peak_bytes()
+    return replace(found, rows=rows, peak_bytes=peak)
 
 
 def prompt_ids(subject: Subject, count: int) -> list[int]:
@@ -210,41 +245,34 @@ def prompt_ids(subject: Subject, count: int) -> list[int]:
     return ids[:count]
 
 
-def _jobs(
-    options: Options, device: str, threads: int, gate_ids: tuple[int, ...]
-) -> list[tuple[Job, str]]:
-    """Jobs, each with what is missing for it."""
-
-    def job(kind: EngineKind, variant: str, gate: tuple[int, ...]) -> Job:
-        return Job(
-            kind=kind,
-            variant=variant,
-            model=options.model,
-            shape=options.shape,
-            kv=options.kv,
-            device=device,
-            threads=threads,
-            context_tokens=options.prompt_tokens + options.tokens + SPARE_TOKENS,
-            gate_ids=gate,
-        )
-
-    jobs = [(job("quantchat", scheme, gate_ids), "") for scheme in options.schemes]
-    for peer in options.peers:
-        if peer not in PEERS:
-            raise UsageError(f"unknown peer {peer!r}", hint=f"one of: {', '.join(PEERS)}")
-        kind, module, variants = PEERS[peer]
-        missing = "" if importlib.util.find_spec(module) else f"not installed ({module})"
-        jobs += [(job(kind, variant, ()), missing) for variant in variants]
-    return jobs
-
-
-def ceilings_line(ceilings: Ceilings) -> str:
-    """The machine's limits in a line."""
-    parts = [f"reads {ceilings.read_gb_per_s:.1f} GB/s"]
-    if ceilings.fp32_gflops is not None:
-        parts.append(f"fp32 products {ceilings.fp32_gflops:.0f} GFLOP/s")
-    if ceilings.bf16_gflops is not None:
-        parts.append(f"bf16 products {ceilings.bf16_gflops:.0f} GFLOP/s")
-    if ceilings.graph_gap_us is not None:
-        parts.append(f"a kernel in a graph costs {ceilings.graph_gap_us:.2f} us")
-    return f"{ceilings.device} measured: {', '.join(parts)}"
+def _entrants(
+    options: Options, plan: ExecutionPlan, cases: tuple[Case, ...], gate_ids: tuple[int, ...]
+) -> list[_Entrant]:
+    """Ours, every scheme with every KV precision, then the peers; each with what is missing."""
+    base = Job(
+        kind="quantchat",
+        variant="",
+        model=options.model,
+        shape=options.shape,
+        kv="auto",
+        device=plan.device,
+        threads=plan.threads,
+        context_tokens=max(case.context_tokens + case.tokens for case in cases) + SPARE_TOKENS,
+        rows=max(case.rows for case in cases),
+        gate_ids=gate_ids,
+    )
+    entrants = [
+        _Entrant(job=replace(base, variant=scheme, kv=kv))
+        for scheme in options.schemes
+        for kv in options.kvs
+    ]
+    for name in options.peers:
+        peer = peer_named(name)
+        entrants += [
+            _Entrant(
+                job=replace(base, kind=peer.kind, variant=variant, kv="16bit", gate_ids=()),
+                problem=peer.missing(),
+            )
+            for variant in peer.variants_on(plan.device)
+        ]
+    return entrants

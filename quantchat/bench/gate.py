@@ -1,8 +1,9 @@
 """Correctness before speed: a loaded scheme against the same weights in float32 torch operations.
 
-Two checks. Logits of prompt and decode steps, fed the same tokens, against a reference decoder
-whose stored weights are made dense in float32; and the runner's own greedy tokens, each of which
-must be (nearly) the best one by the decoder's logits for the text before it.
+Two checks. Logits of a prompt and of decode steps, fed the same tokens, against a reference decoder
+whose stored weights are made dense in float32: the steps run in the runner that answers run in, its
+graph included. And the runner's own greedy tokens, each of which must be (nearly) the best one by
+the logits of the text before it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from quantchat.bench.contest import GateResult
+from quantchat.engine.forced import forced_steps, greedy_sequence, prefill, tapped_runner
 from quantchat.model.decoder import Decoder
 from quantchat.model.loader import load_decoder
 from quantchat.model.weights import WeightRecipe
@@ -38,7 +40,7 @@ PAGE_TOKENS = 16
 
 @torch.inference_mode()
 def check(engine: OwnEngine, subject: Subject, ids: list[int]) -> GateResult:
-    """Compare `engine` on `ids`, the last quarter of them one token at a time."""
+    """Compare `engine` on `ids`: three quarters as a prompt, the rest one token a step."""
     decoder = engine.model.decoder
     spec = subject.source.spec
     layers = spec.layers if spec.parameters <= WHOLE_PARAMETERS else min(PART_LAYERS, spec.layers)
@@ -47,14 +49,17 @@ def check(engine: OwnEngine, subject: Subject, ids: list[int]) -> GateResult:
         spec=dataclasses.replace(spec, layers=layers),
         layers=decoder.layers[:layers],
     )
-    logits = forced_logits(part, engine.model.pool, ids)
+    head = max(1, len(ids) * 3 // 4)
+    pool = _front(engine.model.pool, layers)
+    logits = torch.cat((prompt_logits(part, pool, ids[:head]), _steps(engine, part, ids, head)))
     reference = reference_decoder(engine, subject, layers)
-    truth = forced_logits(reference, _pool_like(reference, len(ids)), ids)
+    truth = prompt_logits(reference, _pool_like(reference, len(ids)), ids)
     kl, error, same = compare(logits, truth)
     regret = _runner_regret(engine, ids)
     return GateResult(
         positions=len(ids),
         layers=layers,
+        steps=len(ids) - head,
         kl_mean=kl,
         relative_error=error,
         same_top_share=same,
@@ -103,26 +108,29 @@ def reference_decoder(engine: OwnEngine, subject: Subject, layers: int) -> Decod
     return loaded.decoder
 
 
-def forced_logits(decoder: Decoder, pool: KvPool, ids: list[int]) -> torch.Tensor:
-    """Logits float32 [T, V] of every position; three quarters as one prompt, the rest in steps."""
-    head = max(1, len(ids) * 3 // 4)
-    pieces = [(0, head), *((i, 1) for i in range(head, len(ids)))]
-    return torch.cat([_logits(decoder, pool, ids, start, count) for start, count in pieces])
-
-
-def _logits(decoder: Decoder, pool: KvPool, ids: list[int], start: int, count: int) -> torch.Tensor:
+def prompt_logits(decoder: Decoder, pool: KvPool, ids: list[int]) -> torch.Tensor:
+    """Logits float32 [T, V] of every position, read as one prompt into the pool's first pages."""
     device = decoder.ops.device
-    end = start + count
-    pages = tuple(range(1, 1 - (-end // pool.page_tokens)))
-    positions = torch.arange(start, end, device=device)
+    pages = tuple(range(1, 1 - (-len(ids) // pool.page_tokens)))
+    positions = torch.arange(len(ids), device=device)
     batch = Batch(
-        torch.tensor(ids[start:end], device=device),
+        torch.tensor(ids, device=device),
         positions.to(torch.int32),
         positions + pool.page_tokens,
-        count == 1,
-        (Span(0, count, end, pages),),
+        len(ids) == 1,
+        (Span(0, len(ids), len(ids), pages),),
     )
-    return decoder.logits(decoder.forward(batch, _front(pool, len(decoder.layers))))
+    return decoder.logits(decoder.forward(batch, pool))
+
+
+def _steps(engine: OwnEngine, part: Decoder, ids: list[int], head: int) -> torch.Tensor:
+    """Logits float32 [T - head, V] of the steps behind `head` tokens, by a runner of its own."""
+    pool = _front(engine.model.pool, len(part.layers))
+    runner, tap = tapped_runner(engine.model, part, pool)
+    pages = engine.sequence(ids, len(ids)).pages
+    sequence = greedy_sequence(ids[:head], pages, engine.model.tokenizer)
+    prefill(runner, sequence, engine.plan.prefill_chunk_tokens)
+    return torch.stack([row.clone() for row in forced_steps(runner, tap, sequence, ids[head:])])
 
 
 def _front(pool: KvPool, layers: int) -> KvPool:
@@ -157,7 +165,7 @@ def _runner_regret(engine: OwnEngine, ids: list[int]) -> float:
     engine.runner.flush()
     engine.runner.leave(sequence)
     text = sequence.tokens[: len(ids) + RUNNER_TOKENS]
-    logits = forced_logits(engine.model.decoder, engine.model.pool, text)
+    logits = prompt_logits(engine.model.decoder, engine.model.pool, text)
     worst = 0.0
     for place in range(len(ids), len(text)):
         row = logits[place - 1]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
+from quantchat.bench.record import KernelGate
+
 TOLERANCE = {torch.float16: 1.5e-3, torch.bfloat16: 4e-3}
 """Largest ||out - reference|| / ||reference||; one rounding of the result gives a third of it."""
 _POISON = float("nan")
@@ -178,108 +180,25 @@ def _row_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heads:
-    """Attention shape of a case."""
-
-    heads: int
-    kv_heads: int
-    head_dim: int
-    page_tokens: int = 64
-    window: int = 0
-
-
-def paged_cache(
-    shape: Heads, pages: int, int8: bool, dtype: torch.dtype, device: torch.device
-) -> dict[str, torch.Tensor]:
-    """Random K and V pages, by the keyword names of the kernels."""
-    size = (pages, shape.page_tokens, shape.kv_heads, shape.head_dim)
-    if not int8:
-        return {name: torch.randn(size, device=device).to(dtype) for name in ("k_cache", "v_cache")}
-    cache: dict[str, torch.Tensor] = {}
-    for name in "kv":
-        cache[f"{name}_cache"] = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
-        params = torch.rand(*size[:3], 2, device=device)
-        params[..., 0] *= 0.02
-        params[..., 1] -= 3.0
-        cache[f"{name}_params"] = params.half()
-    return cache
-
-
-def _attention_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
-    from quantchat.kernels.attention import decode as attention
-    from quantchat.kernels.attention import reference as attention_reference
-    from quantchat.kernels.rope_append import append as rope
-    from quantchat.kernels.rope_append import reference as rope_reference
-
-    def decode(shape: Heads, int8: bool) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        lengths = torch.tensor([0, 1, 63, 1000, 4097], dtype=torch.int32, device=device)
-        per_sequence = -(-4100 // shape.page_tokens)
-        pages = len(lengths) * per_sequence
-        table = torch.randperm(pages, device=device).to(torch.int32).view(len(lengths), -1)
-        cache = paged_cache(shape, pages, int8, dtype, device)
-        pairs = []
-        for count in (len(lengths), 1):
-            q = torch.randn(count, shape.heads, shape.head_dim, device=device).to(dtype)
-            out = torch.full_like(q, _POISON)
-            fixed = {
-                "block_table": table[-count:],
-                "seq_lens": lengths[-count:],
-                "scale": shape.head_dim**-0.5,
-                "window": shape.window,
-                **cache,
-            }
-            attention.decode(q, out=out, **fixed)
-            pairs.append((out, attention_reference.decode(q, **fixed)))
-        return pairs
-
-    def append(shape: Heads, int8: bool, norm: bool) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        tokens, context, pages = 37, 5000, 3
-        width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
-        qkv = torch.randn(tokens, width, device=device).to(dtype)
-        positions = torch.randint(0, context, (tokens,), dtype=torch.int32, device=device)
-        angles = torch.rand(context, shape.head_dim // 2, device=device) * 6.28
-        slots = torch.randperm(pages * shape.page_tokens, device=device)[:tokens]
-        slots[5] = -1
-        mine = paged_cache(shape, pages, int8, dtype, device)
-        theirs = {name: part.clone() for name, part in mine.items()}
-        options: dict[str, object] = {"heads": shape.heads}
-        if norm:
-            weights = torch.randn(2, shape.head_dim, device=device).to(dtype)
-            options |= {"q_weight": weights[0], "k_weight": weights[1], "eps": 1e-6}
-        out = _poisoned(tokens, shape.heads, shape.head_dim, dtype=dtype, device=device)
-        common = (qkv, positions, angles.cos(), angles.sin(), slots)
-        rope.rope_append(*common, **mine, **options, out=out)
-        truth = rope_reference.rope_append(*common, **theirs, **options)
-        return [(out, truth), *((mine[name], theirs[name]) for name in mine)]
-
-    shapes = (
-        Heads(heads=32, kv_heads=8, head_dim=128),
-        Heads(heads=9, kv_heads=3, head_dim=64, page_tokens=16),
-        Heads(heads=14, kv_heads=2, head_dim=64, window=700),
-        Heads(heads=32, kv_heads=32, head_dim=80),
-        Heads(heads=8, kv_heads=4, head_dim=256, page_tokens=32),
-        Heads(heads=12, kv_heads=12, head_dim=96, window=64),
-    )
-    for shape in shapes:
-        for int8 in (False, True):
-            label = (
-                f"{shape.heads}/{shape.kv_heads}x{shape.head_dim} {'int8' if int8 else '16-bit'}"
-            )
-            yield Case(
-                name=f"attention {label}",
-                run=lambda a=shape, b=int8: decode(a, b),  # type: ignore[misc]
-                tolerance=TOLERANCE[dtype],
-            )
-            yield Case(
-                name=f"rope_append {label}",
-                run=lambda a=shape, b=int8: append(a, b, a.head_dim == 128),  # type: ignore[misc]
-                tolerance=TOLERANCE[dtype],
-            )
-
-
 def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     """Every kernel on awkward and on real shapes, in one dtype of activations."""
+    from quantchat.bench.attention_gate import attention_cases
+
     yield from _linear_cases(device, dtype)
     yield from _row_cases(device, dtype)
-    yield from _attention_cases(device, dtype)
+    yield from attention_cases(device, dtype)
+
+
+def check() -> KernelGate:
+    """Run every case on the current card in both dtypes of activations."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    torch.manual_seed(20)
+    failures: list[str] = []
+    total = 0
+    for dtype in (torch.float16, torch.bfloat16):
+        for case in cases(device, dtype):
+            total += 1
+            error = case.error()
+            if not error <= case.tolerance:
+                failures.append(f"{case.name} {dtype}: {error:.2e} > {case.tolerance:.1e}")
+    return KernelGate(cases=total, failures=tuple(failures))

@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from quantchat.bench.kernel_gate import Heads, cases, int4_weights, int8_weights, paged_cache
+from quantchat.bench.attention_gate import Heads, make_step
+from quantchat.bench.kernel_gate import cases, int4_weights, int8_weights
+from quantchat.kernels.rope_append.formats import FORMATS, PARAMS, KvFormat, stored_width
 
 SHAPES = {
     "qkv": (6144, 4096),
@@ -124,30 +126,19 @@ def time_linears(
     return found
 
 
-def time_attention(device: torch.device, dtype: torch.dtype, context: int, *, int8: bool) -> Timing:
-    """Decode attention of one layer for one sequence, the table sized for 8192 tokens."""
-    from quantchat.kernels.attention import decode as attention
+def time_attention(device: torch.device, dtype: torch.dtype, context: int, kv: KvFormat) -> Timing:
+    """Decode attention of one layer for one sequence, rope and append included."""
+    from quantchat.kernels.attention.attend import attend
 
     shape = Heads(heads=32, kv_heads=8, head_dim=128)
-    sets = []
-    for _ in range(16):
-        cache = paged_cache(shape, 8192 // shape.page_tokens, int8, dtype, device)
-        q = torch.randn(1, shape.heads, shape.head_dim, device=device).to(dtype)
-        sets.append((q, cache))
-    table = torch.arange(8192 // shape.page_tokens, dtype=torch.int32, device=device)[None]
-    lengths = torch.tensor([context], dtype=torch.int32, device=device)
+    steps = [make_step([context], shape, kv, dtype, device) for _ in range(16)]
     seconds = graph_time_s(
-        [
-            lambda q=q, c=cache: attention.decode(  # type: ignore[misc]
-                q, **c, block_table=table, seq_lens=lengths, scale=shape.head_dim**-0.5
-            )
-            for q, cache in sets
-        ]
+        [lambda s=step: attend(*s.inputs, **s.pages, **s.options) for step in steps]  # type: ignore[misc]
     )
-    vector_bytes = shape.head_dim + 4 if int8 else 2 * shape.head_dim
+    vector_bytes = stored_width(shape.head_dim, kv) * (2 if kv == "16bit" else 1) + 2 * PARAMS[kv]
     read_bytes = 2 * context * shape.kv_heads * vector_bytes
     return Timing(
-        kernel=f"attention {'int8' if int8 else '16-bit'}",
+        kernel=f"attention {kv}",
         shape=f"{context} tokens",
         rows=1,
         dtype=str(dtype).removeprefix("torch."),
@@ -191,9 +182,9 @@ def main() -> int:
         *((torch.float16, 2), (torch.float16, 4), (torch.float16, 8), (torch.bfloat16, 8)),
     ):
         timings += time_linears(device, dtype, rows)
-    for int8 in (False, True):
+    for kv in FORMATS:
         for context in (512, 4096, 8192):
-            timings.append(time_attention(device, torch.float16, context, int8=int8))
+            timings.append(time_attention(device, torch.float16, context, kv))
     for timing in timings:
         print(
             f"{timing.kernel:16} {timing.shape:12} rows {timing.rows} {timing.dtype:9}"

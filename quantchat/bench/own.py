@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import tokenizers
@@ -17,16 +16,17 @@ import torch
 
 from quantchat import __version__, paths
 from quantchat.bench.accounting import kv_token_bytes, read_weight_bytes
-from quantchat.bench.contest import EngineFacts, Job, RunTimes
+from quantchat.bench.contest import EngineFacts, Job, RunTimes, row_prompts, run_times
 from quantchat.bench.gate import check
 from quantchat.bench.memory import peak_bytes
 from quantchat.bench.random_model import RandomCodes, random_source, shape_named
+from quantchat.engine.forced import greedy_sequence, prefill
+from quantchat.engine.graph_runner import ROW_BUCKETS
 from quantchat.engine.loading import build_pool, plan_request, scheme_detail
-from quantchat.engine.metrics import Clock
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.runner import Runner
 from quantchat.engine.sequence import Sequence
-from quantchat.errors import PlanError
+from quantchat.errors import EngineError, PlanError
 from quantchat.events import ModelInfo
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hardware.plan import plan as make_plan
@@ -34,18 +34,18 @@ from quantchat.hardware.probe import probe
 from quantchat.hub.local import resolve
 from quantchat.model.decoder import Decoder
 from quantchat.model.families import ModelSource, open_model
-from quantchat.model.loader import load_decoder
+from quantchat.model.loader import MatrixSource, load_decoder
 from quantchat.model.packed_cache import PackedCache
 from quantchat.model.weights import WeightRecipe
+from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.select import make_ops
-from quantchat.requests import ChatRequest, LoadRequest, Message, Sampling
+from quantchat.requests import LoadRequest
 from quantchat.spec import DecoderSpec
 from quantchat.tokenizer import Tokenizer
 from quantchat.tokenizer.template import ChatTemplate
 
 SPARE_TOKENS = 8
 """Room behind the longest run, for steps that run ahead."""
-FIRST_IDS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +72,15 @@ class OwnEngine:
         started_s = time.perf_counter()
         subject = open_subject(job.model, job.shape)
         try:
-            request = LoadRequest(
-                model=job.model,
-                scheme=job.variant,
-                kv=job.kv,
-                device=job.device,
-                context_tokens=min(job.context_tokens + SPARE_TOKENS, subject.source.spec.context),
-            )
-            self.plan = make_plan(
-                probe(), subject.source.spec, plan_request(request, subject.source)
-            )
-            if job.threads:
-                self.plan = dataclasses.replace(self.plan, threads=job.threads)
+            self._room = min(job.context_tokens + SPARE_TOKENS, subject.source.spec.context)
+            self.plan = _plan(job, subject, self._room)
             torch.set_num_threads(self.plan.threads)
             decoder = _decoder(subject, self.plan)
             load_s = time.perf_counter() - started_s
-            self.model = _loaded(subject, decoder, self.plan, load_s)
+            # Rows of pages for the longest runs; the plan's context stays that of the app.
+            row_tokens = -(-self._room // self.plan.page_tokens) * self.plan.page_tokens
+            held = dataclasses.replace(self.plan, context_tokens=row_tokens * job.rows)
+            self.model = _loaded(subject, decoder, self.plan, build_pool(decoder, held), load_s)
             self.runner: Runner = self.model.make_runner()
             gate = check(self, subject, list(job.gate_ids)) if job.gate_ids else None
         finally:
@@ -107,59 +100,47 @@ class OwnEngine:
             gate=gate,
         )
 
-    def run(self, prompt: list[int], tokens: int) -> RunTimes:
+    def run(self, prompt: list[int], tokens: int, rows: int = 1) -> RunTimes:
         """See BenchEngine.run."""
-        sequence = self.sequence(prompt, len(prompt) + tokens)
+        length = len(prompt) + tokens
+        self._check_rows(rows, length)
+        sequences = tuple(
+            self.sequence(ids, length, row) for row, ids in enumerate(row_prompts(prompt, rows))
+        )
         self.synchronize()
         started_s = time.perf_counter()
-        sequence.tokens.append(self.prefill(sequence))
-        times_s = [time.perf_counter()]
-        while sequence.answer_tokens < tokens:
-            for _, token in self.runner.decode((sequence,)):
+        for sequence in sequences:
+            sequence.tokens.append(self.prefill(sequence))
+        stamps_s = [time.perf_counter()]
+        while len(stamps_s) < tokens:
+            pairs = self.runner.decode(sequences)
+            if pairs:
+                stamps_s.append(time.perf_counter())
+            for sequence, token in pairs:
                 sequence.computed = len(sequence.tokens)
                 sequence.tokens.append(token)
-                times_s.append(time.perf_counter())
         self.runner.flush()
-        self.runner.leave(sequence)
-        times_s = times_s[:tokens]
-        answer = sequence.tokens[len(prompt) :]
-        return RunTimes(
-            prefill_s=times_s[0] - started_s,
-            decode_s=times_s[-1] - times_s[0],
-            decode_steps=len(times_s) - 1,
-            gaps_s=tuple(b - a for a, b in pairwise(times_s)),
-            first_ids=tuple(answer[:FIRST_IDS]),
-        )
+        for sequence in sequences:
+            self.runner.leave(sequence)
+        return run_times(started_s, stamps_s, tokens, sequences[0].tokens[len(prompt) :])
 
-    def sequence(self, prompt: list[int], length: int) -> Sequence:
+    def _check_rows(self, rows: int, length: int) -> None:
+        most = ROW_BUCKETS[-1] if self.plan.graph else rows
+        if rows > most:
+            raise EngineError(f"{rows} rows at once: {most} are the most")
+        pages = rows * -(-min(length + SPARE_TOKENS, self._room) // self.plan.page_tokens)
+        assert pages < self.model.pool.pages, "the job's context and rows bound every run"
+
+    def sequence(self, ids: list[int], length: int, row: int = 0) -> Sequence:
         """A greedy sequence with pages for `length` tokens and what runs ahead of them."""
-        request = ChatRequest(
-            messages=(Message("user", ""),), sampling=Sampling(temperature=0, top_p=1)
-        )
-        now_s = time.perf_counter()
-        sequence = Sequence.create(
-            0,
-            request,
-            seed=0,
-            ids=list(prompt),
-            clock=Clock(submitted_s=now_s, dequeued_s=now_s),
-            tokenizer=self.model.tokenizer,
-        )
-        room = min(length + SPARE_TOKENS, self.plan.context_tokens)
+        room = min(length + SPARE_TOKENS, self._room)
         pages = -(-room // self.plan.page_tokens)
-        assert pages < self.model.pool.pages
-        sequence.pages = list(range(1, 1 + pages))
-        return sequence
+        first = 1 + row * pages
+        return greedy_sequence(ids, range(first, first + pages), self.model.tokenizer, row)
 
     def prefill(self, sequence: Sequence) -> int:
         """The prompt in the plan's chunks -> the first token."""
-        token: int | None = None
-        while token is None:
-            start = sequence.computed
-            count = min(self.plan.prefill_chunk_tokens, len(sequence.tokens) - start)
-            token = self.runner.prefill(sequence, start, count)
-            sequence.computed = start + count
-        return token
+        return prefill(self.runner, sequence, self.plan.prefill_chunk_tokens)
 
     def synchronize(self) -> None:
         """Wait for the card, so that nothing earlier is timed."""
@@ -169,6 +150,26 @@ class OwnEngine:
     def peak_bytes(self) -> int:
         """See BenchEngine.peak_bytes."""
         return peak_bytes(self.plan.device)
+
+
+def _plan(job: Job, subject: Subject, room: int) -> ExecutionPlan:
+    """The app's own plan, its default context included; a longer or a tight one where it must be."""
+    spec, facts = subject.source.spec, probe()
+
+    def made(context_tokens: int) -> ExecutionPlan:
+        request = LoadRequest(
+            model=job.model,
+            scheme=job.variant,
+            kv=job.kv,
+            device=job.device,
+            context_tokens=context_tokens,
+        )
+        return make_plan(facts, spec, plan_request(request, subject.source))
+
+    plan = made(0)
+    if plan.context_tokens < room:
+        plan = made(room)
+    return dataclasses.replace(plan, threads=job.threads) if job.threads else plan
 
 
 def _decoder(subject: Subject, plan: ExecutionPlan) -> Decoder:
@@ -188,7 +189,7 @@ def _decoder(subject: Subject, plan: ExecutionPlan) -> Decoder:
     return loaded.decoder
 
 
-def weight_cache(subject: Subject, plan: ExecutionPlan) -> PackedCache | None:
+def weight_cache(subject: Subject, plan: ExecutionPlan) -> PackedCache | MatrixSource | None:
     """Where rounded weights come from: the disk, as in the app, or random codes."""
     if plan.scheme.rounding == "none":
         return None
@@ -198,8 +199,10 @@ def weight_cache(subject: Subject, plan: ExecutionPlan) -> PackedCache | None:
     return PackedCache(paths.packed_dir(), identity, plan.scheme.name, plan.group_size)
 
 
-def _loaded(subject: Subject, decoder: Decoder, plan: ExecutionPlan, load_s: float) -> LoadedModel:
-    spec, pool = decoder.spec, build_pool(decoder, plan)
+def _loaded(
+    subject: Subject, decoder: Decoder, plan: ExecutionPlan, pool: KvPool, load_s: float
+) -> LoadedModel:
+    spec = decoder.spec
     info = ModelInfo(
         slot="main",
         model=subject.name,
@@ -242,5 +245,5 @@ def check_context(prompt_tokens: int, tokens: int, spec: DecoderSpec) -> None:
     if prompt_tokens + tokens > spec.context:
         raise PlanError(
             f"{prompt_tokens} + {tokens} tokens are more than the model's {spec.context}",
-            hint="lower --prompt-tokens or --tokens",
+            hint="lower --context, --prompt or --tokens",
         )

@@ -63,8 +63,10 @@ class LlamaCppEngine:
             load_s=time.perf_counter() - started_s,
         )
 
-    def run(self, prompt: list[int], tokens: int) -> RunTimes:
+    def run(self, prompt: list[int], tokens: int, rows: int = 1) -> RunTimes:
         """See BenchEngine.run."""
+        if rows > 1:
+            raise EngineError("llama.cpp is asked for one sequence at a time here")
         answer = self._server.handle_completions(
             {
                 "prompt": prompt,
@@ -90,6 +92,7 @@ class LlamaCppEngine:
             prefill_s=prefill_s,
             decode_s=decode_s,
             decode_steps=written - 1,
+            first_step=1,
             gaps_s=(),
             first_ids=(),
         )

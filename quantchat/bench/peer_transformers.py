@@ -1,74 +1,77 @@
 """transformers beside us: `generate` on the same weights, dequantised where the file packs them.
 
 Built from the model source that we read ourselves: its own GGUF loader takes half a minute and
-drops rope scaling. Rows of q and k go back to its pairing (i, i + D/2).
+drops rope scaling. Rows of q and k go back to its pairing (i, i + D/2). "-static" is its static
+cache with the decode step compiled (mode reduce-overhead: CUDA graphs); prefill stays eager.
 """
 
 from __future__ import annotations
 
 import time
-from itertools import pairwise
 from typing import Any
 
 import torch
 
-from quantchat.bench.contest import EngineFacts, Job, RunTimes
+from quantchat.bench.contest import EngineFacts, Job, RunTimes, row_prompts, run_times
 from quantchat.bench.memory import peak_bytes
-from quantchat.bench.own import FIRST_IDS, open_subject
+from quantchat.bench.own import open_subject
+from quantchat.bench.peer_formats import FORMATS, Format
 from quantchat.errors import PlanError
 from quantchat.model.families import ModelSource
 from quantchat.model.names import HUGGING_FACE, tensor_names
 from quantchat.model.rope import rope_frequencies
 from quantchat.spec import DecoderSpec
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 CLASSES = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}
-COMPILED = "-compiled"
+STATIC = "-static"
 PERMUTED = ("q", "k", "q_norm", "k_norm")
 
 
 class TransformersEngine:
-    """Implements `quantchat.bench.contest.BenchEngine`; variants bf16, fp32, bf16-compiled, ..."""
+    """Implements `quantchat.bench.contest.BenchEngine`; variants bf16, nf4-dq, bf16-static, ..."""
 
     def __init__(self, job: Job) -> None:
         import transformers
 
         started_s = time.perf_counter()
-        dtype = DTYPES[job.variant.removesuffix(COMPILED)]
+        form = FORMATS[job.variant.removesuffix(STATIC)]
         self._device = torch.device(job.device)
         if job.threads:
             torch.set_num_threads(job.threads)
         subject = open_subject(job.model, job.shape)
         try:
             spec = subject.source.spec
-            model = build(subject.source, dtype, self._device, job.context_tokens)
+            model = build(subject.source, form.dtype, self._device, job.context_tokens)
         finally:
             subject.source.close()
-        self._compiled = job.variant.endswith(COMPILED)
-        if self._compiled:
-            mode = "reduce-overhead" if self._device.type == "cuda" else "default"
-            model.forward = torch.compile(model.forward, mode=mode, fullgraph=True)
+        form.convert(model)
+        self._options: dict[str, object] = {}
+        if job.variant.endswith(STATIC):
+            self._options = {
+                "cache_implementation": "static",
+                "compile_config": _compile_config(self._device),
+            }
         self._model = model
-        weights = sum(p.nbytes for p in model.parameters())
-        table = 0 if spec.tied_head else spec.embedding_parameters * dtype.itemsize
+        linears = _weight_bytes(model.model.layers, form) + _weight_bytes(model.lm_head, form)
+        table = model.model.embed_tokens.weight
+        tied = table is model.lm_head.weight
         self.facts = EngineFacts(
-            engine="transformers",
-            version=transformers.__version__,
+            engine=job.kind,
+            version=form.version() or transformers.__version__,
             scheme=job.variant,
-            kv="16bit" if dtype.itemsize == 2 else "32bit",
+            kv="16bit" if form.dtype.itemsize == 2 else "32bit",
             device=job.device,
-            weight_bytes=weights,
-            read_bytes=weights - table,
-            kv_bytes_per_token=spec.kv_elements_per_token() * dtype.itemsize,
+            weight_bytes=linears + (0 if tied else table.nbytes),
+            read_bytes=linears,
+            kv_bytes_per_token=spec.kv_elements_per_token() * form.dtype.itemsize,
             load_s=time.perf_counter() - started_s,
         )
 
     @torch.inference_mode()
-    def run(self, prompt: list[int], tokens: int) -> RunTimes:
+    def run(self, prompt: list[int], tokens: int, rows: int = 1) -> RunTimes:
         """See BenchEngine.run."""
-        ids = torch.tensor([prompt], device=self._device)
+        ids = torch.tensor(row_prompts(prompt, rows), device=self._device)
         stamps = _Stamps()
-        cache = {"cache_implementation": "static"} if self._compiled else {}
         if self._device.type == "cuda":
             torch.cuda.synchronize()
         started_s = time.perf_counter()
@@ -79,21 +82,30 @@ class TransformersEngine:
             min_new_tokens=tokens,
             do_sample=False,
             streamer=stamps,
-            **cache,
+            **self._options,
         )
-        times_s = stamps.times_s
-        assert len(times_s) == tokens
-        return RunTimes(
-            prefill_s=times_s[0] - started_s,
-            decode_s=times_s[-1] - times_s[0],
-            decode_steps=tokens - 1,
-            gaps_s=tuple(b - a for a, b in pairwise(times_s)),
-            first_ids=tuple(stamps.ids[:FIRST_IDS]),
-        )
+        return run_times(started_s, stamps.times_s, tokens, stamps.ids)
 
     def peak_bytes(self) -> int:
         """See BenchEngine.peak_bytes."""
         return peak_bytes(self._device.type)
+
+
+def _compile_config(device: torch.device) -> Any:
+    import transformers
+
+    make: Any = transformers.CompileConfig
+    if device.type == "cuda":
+        return make(mode="reduce-overhead", fullgraph=True)
+    config = make(mode="default", fullgraph=True)
+    # transformers compiles on a CPU only where this says so.
+    config._compile_all_devices = True
+    return config
+
+
+def _weight_bytes(module: Any, form: Format) -> int:
+    """Bytes of a module's weights as they lie in memory, scales included."""
+    return sum(form.nbytes(parameter) for parameter in module.parameters())
 
 
 class _Stamps:
@@ -108,6 +120,7 @@ class _Stamps:
         if not self._prompt_seen:
             self._prompt_seen = True
             return
+        # A copy from the card waits for the step; one from the host costs nothing.
         self.ids.append(int(value.flatten()[0]))
         self.times_s.append(time.perf_counter())
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Median and the middle 60 % of some samples, in their unit."""
+    """Median, the middle 60 % and the whole range of some samples, in their unit."""
 
     median: float
     p20: float
     p80: float
+    lowest: float
+    highest: float
     samples: int
 
 
@@ -29,10 +31,12 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Median, p20 and p80 of at least one sample."""
+    """Median and spread of at least one sample."""
     return Summary(
         median=statistics.median(values),
         p20=percentile(values, 0.2),
         p80=percentile(values, 0.8),
+        lowest=min(values),
+        highest=max(values),
         samples=len(values),
     )

@@ -32,6 +32,12 @@ def serve(orders: TextIO, answers: TextIO) -> None:
         answers.write(json.dumps(fields) + "\n")
         answers.flush()
 
+    def fail(error: Exception) -> None:
+        if isinstance(error, QuantchatError):
+            say(ok=False, message=error.message, hint=error.hint)
+        else:
+            say(ok=False, message=f"{type(error).__name__}: {str(error)[:400]}", hint="")
+
     first = json.loads(orders.readline())
     try:
         if first["do"] == "ceilings":
@@ -39,22 +45,30 @@ def serve(orders: TextIO, answers: TextIO) -> None:
 
             say(ok=True, ceilings=asdict(measure(first["device"], first["threads"])))
             return
+        if first["do"] == "kernels":
+            from quantchat.bench.kernel_gate import check
+
+            say(ok=True, gate=asdict(check()))
+            return
         from quantchat.bench.memory import forget_peak
 
         engine = ENGINES[first["job"]["kind"]](Job.from_json(first["job"]))
         forget_peak(engine.facts.device)
         say(ok=True, facts=asdict(engine.facts))
-        for line in orders:
-            order = json.loads(line)
-            if order["do"] == "peak":
-                say(ok=True, peak_bytes=engine.peak_bytes())
-            else:
-                times = engine.run(order["prompt"], order["tokens"])
-                say(ok=True, times=asdict(times))
-    except QuantchatError as error:
-        say(ok=False, message=error.message, hint=error.hint)
     except Exception as error:
-        say(ok=False, message=f"{type(error).__name__}: {str(error)[:400]}", hint="")
+        fail(error)
+        return
+    for line in orders:
+        try:
+            say(ok=True, **_obey(engine, json.loads(line)))
+        except Exception as error:  # one case may be too much for an engine that does the others
+            fail(error)
+
+
+def _obey(engine: BenchEngine, order: dict[str, Any]) -> dict[str, Any]:
+    if order["do"] == "peak":
+        return {"peak_bytes": engine.peak_bytes()}
+    return {"times": asdict(engine.run(order["prompt"], order["tokens"], order["rows"]))}
 
 
 def _own(job: Job) -> BenchEngine:
@@ -81,6 +95,8 @@ def _llama_cpp(job: Job) -> BenchEngine:
 ENGINES: dict[str, Callable[[Job], BenchEngine]] = {
     "quantchat": _own,
     "transformers": _transformers,
+    "bitsandbytes": _transformers,
+    "torchao": _transformers,
     "llama.cpp": _llama_cpp,
 }
 

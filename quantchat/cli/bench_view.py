@@ -1,4 +1,4 @@
-"""How benchmark results look in a terminal: a table a person can paste."""
+"""How benchmark results look in a terminal: tables a person can paste."""
 
 from __future__ import annotations
 
@@ -6,56 +6,82 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from quantchat.bench.decode import Row
+    from quantchat.bench.record import EngineResult, Report, Row
+    from quantchat.bench.stats import Summary
 
 MIB = 2**20
-HEADINGS = (
-    *("engine", "scheme", "prefill ms", "tok/s", "decode ms/token", "tok/s", "GB/s"),
+DECODE_HEADINGS = (
+    *("engine", "scheme", "KV", "context", "rows", "ms/step (min-max)", "tok/s", "GB/s"),
     *("of floor", "weights MiB", "peak MiB"),
 )
+PROMPT_HEADINGS = ("engine", "scheme", "KV", "prompt", "first token ms (min-max)", "tok/s")
+NAMED = 3
+"""Columns of words; the rest are numbers."""
 
 
-def decode_table(rows: Sequence[Row]) -> list[str]:
-    """Lines of the table; medians with p20-p80."""
-    cells = [HEADINGS, *(_cells(row) for row in rows if not row.problem)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(HEADINGS))]
+def report_lines(report: Report) -> list[str]:
+    """Decode, prompts, and what could not be measured; medians over the runs."""
+    measured = [(engine, row) for engine in report.engines for row in engine.rows]
+    whole = [(engine, row) for engine, row in measured if not row.problem]
+    decode = [_decode_cells(engine, row) for engine, row in whole if row.step_ms is not None]
+    prompts = [_prompt_cells(engine, row) for engine, row in whole if row.case.rows == 1]
+    lines: list[str] = []
+    if decode:
+        lines += ["", *_table([DECODE_HEADINGS, *decode])]
+    if prompts:
+        lines += ["", *_table([PROMPT_HEADINGS, *prompts])]
+    problems = [
+        f"{engine.engine} {engine.variant}: {engine.problem}"
+        for engine in report.engines
+        if engine.problem
+    ]
+    problems += [
+        f"{engine.engine} {engine.variant}, {row.case.named()}: {row.problem}"
+        for engine, row in measured
+        if row.problem
+    ]
+    return [*lines, *([""] if problems else []), *problems]
+
+
+def _table(cells: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     lines = []
     for line in cells:
-        named = [cell.ljust(width) for cell, width in zip(line[:2], widths[:2], strict=True)]
-        numbers = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
-        lines.append("  ".join((*named, *numbers)).rstrip())
-    lines += [f"{row.engine} {row.variant}: {row.problem}" for row in rows if row.problem]
+        sized = list(zip(line, widths, strict=True))
+        words = [cell.ljust(width) for cell, width in sized[:NAMED]]
+        numbers = [cell.rjust(width) for cell, width in sized[NAMED:]]
+        lines.append("  ".join((*words, *numbers)).rstrip())
     return lines
 
 
-def gate_lines(rows: Sequence[Row]) -> list[str]:
-    """What the gate found, a line per scheme of ours."""
-    lines = []
-    for row in rows:
-        gate = row.facts.gate if row.facts is not None else None
-        if gate is None:
-            continue
-        lines.append(
-            f"gate {row.variant}: {'passed' if gate.passed else 'FAILED'}, "
-            f"KL {gate.kl_mean:.1e}, error {gate.relative_error:.1e} and same top token {gate.same_top_share:.0%} against float32 "
-            f"over {gate.positions} positions of {gate.layers} layers, "
-            f"greedy regret {gate.worst_regret:.1e}"
-        )
-    return lines
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    assert row.facts is not None and row.prefill_ms is not None and row.decode_ms is not None
-    prefill, decode = row.prefill_ms, row.decode_ms
+def _decode_cells(engine: EngineResult, row: Row) -> tuple[str, ...]:
+    assert engine.facts is not None and row.step_ms is not None
     return (
-        row.engine,
-        row.facts.scheme,
-        f"{prefill.median:.1f} ({prefill.p20:.1f}-{prefill.p80:.1f})",
-        f"{row.prefill_tok_per_s:.0f}",
-        f"{decode.median:.2f} ({decode.p20:.2f}-{decode.p80:.2f})",
-        f"{row.decode_tok_per_s:.1f}",
+        engine.engine,
+        engine.facts.scheme,
+        engine.kv,
+        str(row.case.context_tokens),
+        str(row.case.rows),
+        _spread(row.step_ms, 3),
+        f"{row.tok_per_s:.1f}",
         f"{row.gb_per_s:.1f}",
         f"{row.floor_share:.0%}",
-        f"{row.facts.read_bytes / MIB:.0f}",
-        f"{row.peak_bytes / MIB:.0f}" if row.peak_bytes else "-",
+        f"{engine.facts.read_bytes / MIB:.0f}",
+        f"{engine.peak_bytes / MIB:.0f}" if engine.peak_bytes else "-",
     )
+
+
+def _prompt_cells(engine: EngineResult, row: Row) -> tuple[str, ...]:
+    assert engine.facts is not None and row.prefill_ms is not None
+    return (
+        engine.engine,
+        engine.facts.scheme,
+        engine.kv,
+        str(row.case.context_tokens),
+        _spread(row.prefill_ms, 1),
+        f"{row.prefill_tok_per_s:.0f}",
+    )
+
+
+def _spread(summary: Summary, digits: int) -> str:
+    return f"{summary.median:.{digits}f} ({summary.lowest:.{digits}f}-{summary.highest:.{digits}f})"

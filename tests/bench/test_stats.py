@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from quantchat.bench.accounting import floor_share, read_weight_bytes, step_bytes
+from quantchat.bench.accounting import floor_s, read_weight_bytes, step_bytes
 from quantchat.bench.stats import percentile, summarize
 
 
@@ -20,6 +20,7 @@ def test_summary_is_not_moved_by_one_bad_run() -> None:
     summary = summarize([10.0, 11.0, 12.0, 13.0, 900.0])
     assert summary.median == 12.0
     assert summary.samples == 5
+    assert (summary.lowest, summary.highest) == (10.0, 900.0)
     assert summary.p20 == pytest.approx(10.8)
     assert summary.p80 == pytest.approx(190.4)
 
@@ -27,12 +28,15 @@ def test_summary_is_not_moved_by_one_bad_run() -> None:
 def test_a_step_reads_weights_once_and_the_context_so_far() -> None:
     # Steps after a 10-token prompt see 11, 12 and 13 tokens.
     moved = [1000 + 7 * context for context in (11, 12, 13)]
-    assert step_bytes(1000, 7, 10, 3) == pytest.approx(sum(moved) / 3)
+    mean = step_bytes(1000, 7, 10, first_step=1, decode_steps=3, rows=1)
+    assert mean == pytest.approx(sum(moved) / 3)
+    # The last two of them, five rows at once: one pass over the weights, five over the cache.
+    later = step_bytes(1000, 7, 10, first_step=2, decode_steps=2, rows=5)
+    assert later == pytest.approx(1000 + 5 * 7 * 12.5)
 
 
-def test_floor_share_is_one_at_the_ceiling() -> None:
-    assert floor_share(2e9, 0.1, 20.0) == pytest.approx(1.0)
-    assert floor_share(2e9, 0.2, 20.0) == pytest.approx(0.5)
+def test_the_floor_is_bytes_over_bandwidth() -> None:
+    assert floor_s(2e9, 20.0) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("tied", [False, True])

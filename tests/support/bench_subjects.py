@@ -39,6 +39,7 @@ def job(kind: str, variant: str, **changes: object) -> Job:
         "device": "cpu",
         "threads": 1,
         "context_tokens": 64,
+        "rows": 1,
         "gate_ids": (),
     }
     return Job(**{**fields, **changes})  # type: ignore[arg-type]

@@ -1,0 +1,106 @@
+"""A runner led along given tokens, its logits looked at: how checks see the path that answers run.
+
+Owns a head that keeps its last logits, and the steering by the runner's own protocol: a sequence
+that leaves and comes back is seated from its tokens, whatever the runner picked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from collections.abc import Sequence as Tokens
+
+import torch
+
+from quantchat.engine.metrics import Clock
+from quantchat.engine.model import LoadedModel
+from quantchat.engine.runner import Runner
+from quantchat.engine.sequence import Sequence
+from quantchat.model.decoder import Decoder
+from quantchat.ops.kv_pool import KvPool
+from quantchat.ops.linear import LinearForm, LinearOp
+from quantchat.requests import ChatRequest, Message, Sampling
+from quantchat.tokenizer import Tokenizer
+
+
+class LogitTap:
+    """An output head whose logits of the first row can be read after each step, captured or not."""
+
+    def __init__(self, head: LinearOp, device: torch.device) -> None:
+        self.out_features, self.in_features = head.out_features, head.in_features
+        self.weight_bytes, self.copy_bytes = head.weight_bytes, head.copy_bytes
+        self.kernel, self.owns_copy = head.kernel, head.owns_copy
+        self.last = torch.zeros(head.out_features, dtype=torch.float32, device=device)
+        """float32 [vocab], written by every call."""
+        self._head = head
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        y = self._head(x)
+        self.last.copy_(y[0])
+        return y
+
+    def packed(self) -> LinearForm | None:
+        """See LinearOp.packed."""
+        return self._head.packed()
+
+
+def greedy_sequence(
+    ids: Tokens[int], pages: Tokens[int], tokenizer: Tokenizer, request_id: int = 0
+) -> Sequence:
+    """A greedy sequence outside any queue, which owns `pages`."""
+    request = ChatRequest(
+        messages=(Message("user", ""),), sampling=Sampling(temperature=0, top_p=1)
+    )
+    now_s = time.perf_counter()
+    sequence = Sequence.create(
+        request_id,
+        request,
+        seed=0,
+        ids=list(ids),
+        clock=Clock(submitted_s=now_s, dequeued_s=now_s),
+        tokenizer=tokenizer,
+    )
+    sequence.pages = list(pages)
+    return sequence
+
+
+def prefill(runner: Runner, sequence: Sequence, chunk_tokens: int) -> int:
+    """Compute the sequence's tokens in chunks -> the token picked after them."""
+    token: int | None = None
+    while token is None:
+        start = sequence.computed
+        count = min(chunk_tokens, len(sequence.tokens) - start)
+        token = runner.prefill(sequence, start, count)
+        sequence.computed = start + count
+    return token
+
+
+def forced_steps(
+    runner: Runner, tap: LogitTap, sequence: Sequence, tokens: Tokens[int]
+) -> Iterator[torch.Tensor]:
+    """Put each token behind the sequence and run one decode step; its logits float32 [vocab].
+
+    What is yielded is the tap itself: use it before asking for the next. The cache must hold the
+    sequence so far (`prefill` sees to it) and its pages must have room.
+    """
+    for token in tokens:
+        sequence.tokens.append(token)
+        runner.decode((sequence,))
+        runner.flush()
+        sequence.computed = len(sequence.tokens)
+        runner.leave(sequence)
+        yield tap.last
+
+
+def tapped_runner(model: LoadedModel, decoder: Decoder, pool: KvPool) -> tuple[Runner, LogitTap]:
+    """A second runner of the model's kind over `decoder` and `pool`, with a tap."""
+    tap = LogitTap(decoder.head, decoder.ops.device)
+    twin = LoadedModel(
+        info=model.info,
+        plan=model.plan,
+        decoder=dataclasses.replace(decoder, head=tap),
+        pool=pool,
+        tokenizer=model.tokenizer,
+    )
+    return twin.make_runner(), tap
