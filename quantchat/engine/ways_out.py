@@ -11,6 +11,7 @@ from typing import get_args
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hardware.memory import (
     GIB,
+    MIB,
     RESERVE_SHARE,
     KvFormat,
     MemoryFit,
@@ -53,7 +54,7 @@ def _scheme(plan: ExecutionPlan, spec: DecoderSpec, budget_bytes: int) -> str:
         memory = _fit(plan, spec, scheme, budget_bytes)
         if memory.weight_bytes >= 0.9 * present:
             continue
-        best = f"scheme {name}: {_gib(memory.weight_bytes)} of weights instead of {_gib(present)}"
+        best = f"scheme {name}: {_size(memory.weight_bytes)} of weights instead of {_size(present)}"
         if memory.needed_bytes <= budget_bytes * (1 - RESERVE_SHARE):
             break
     return best
@@ -67,8 +68,8 @@ def _context(plan: ExecutionPlan, spec: DecoderSpec, budget_bytes: int) -> str:
         return ""
     per_token = plan.fit.kv_bytes_per_token
     return (
-        f"a context of {tokens} tokens: {_gib(tokens * per_token)} of KV cache "
-        f"instead of {_gib(plan.context_tokens * per_token)}"
+        f"a context of {tokens} tokens: {_size(tokens * per_token)} of KV cache "
+        f"instead of {_size(plan.context_tokens * per_token)}"
     )
 
 
@@ -83,15 +84,15 @@ def _kv(plan: ExecutionPlan, spec: DecoderSpec) -> str:
     name = "int8" if "int8" in narrower else max(narrower, key=lambda each: narrower[each])
     tokens = plan.context_tokens
     return (
-        f"{name} KV: {_gib(tokens * narrower[name])} of KV cache instead of "
-        f"{_gib(tokens * present)}"
+        f"{name} KV: {_size(tokens * narrower[name])} of KV cache instead of "
+        f"{_size(tokens * present)}"
     )
 
 
 def _device(plan: ExecutionPlan, ram_free_bytes: int) -> str:
     if plan.device == "cpu":
         return ""
-    return f"the device cpu: {_gib(ram_free_bytes)} of memory free"
+    return f"the device cpu: {_size(ram_free_bytes)} of memory free"
 
 
 def _fit(plan: ExecutionPlan, spec: DecoderSpec, scheme: Scheme, budget_bytes: int) -> MemoryFit:
@@ -109,5 +110,5 @@ def _fit(plan: ExecutionPlan, spec: DecoderSpec, scheme: Scheme, budget_bytes: i
     )
 
 
-def _gib(count: int) -> str:
-    return f"{count / GIB:.2f} GiB"
+def _size(count: int) -> str:
+    return f"{count / GIB:.2f} GiB" if count >= GIB // 10 else f"{count / MIB:.2f} MiB"
