@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._launch import LOWEST_DOT_SM, power_of_2
+from ..rope_append.formats import KvFormat
 
-_PROGRAMS_PER_SM = 2
 _MOST_SPLITS = 64
+_FEWEST_SPLITS = 4
+"""However many rows there are: one of them may be far longer than the others."""
+_COMBINED_VALUES = 8192
+"""Parts that the combining program holds in registers at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,28 +19,37 @@ class Splits:
     """Launch shape of one decode attention."""
 
     count: int
-    """Programs along the context of one KV head; those beyond a sequence's length do nothing."""
+    """Programs along the context of one KV head; those without a tile leave at once."""
     tile_tokens: int
-    """Tokens of one step, and the least that a split is given."""
+    """Tokens of one step; a context of no more has a single program and no parts."""
     use_dot: bool
     """Tensor cores, the query heads of a KV head padded to 16 rows."""
     warps: int
-    stages: int
+
+    def heads_at_once(self, group: int, splits: int, padded: int) -> int:
+        """Query heads whose parts are combined together, a power of two."""
+        return max(1, min(power_of_2(group), _COMBINED_VALUES // (splits * padded)))
 
 
 def splits_for(
-    batch: int, heads: int, kv_heads: int, head_dim: int, max_context: int, sm: int, sms: int
+    rows: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    max_context: int,
+    kv: KvFormat,
+    *,
+    sm: int,
+    sms: int,
 ) -> Splits:
-    """Enough splits to fill the card at the longest context, however long sequences really are."""
-    use_dot = sm >= LOWEST_DOT_SM
+    """A program for each multiprocessor at the longest context, however long sequences really are."""
     padded = power_of_2(head_dim)
-    group = power_of_2(heads // kv_heads)
+    use_dot = sm >= LOWEST_DOT_SM
     if use_dot:
-        tile_tokens = 32 if padded >= 128 else 64
+        tile_tokens = 64 if padded > 128 else 128
     else:
+        group = power_of_2(heads // kv_heads)
         tile_tokens = max(8, min(64, 8192 // (padded * group)))
-    wanted = -(-_PROGRAMS_PER_SM * sms // (batch * kv_heads))
+    wanted = max(_FEWEST_SPLITS, sms // (rows * kv_heads))
     count = max(1, min(_MOST_SPLITS, wanted, -(-max_context // tile_tokens)))
-    return Splits(
-        count=count, tile_tokens=tile_tokens, use_dot=use_dot, warps=4, stages=2 if use_dot else 1
-    )
+    return Splits(count=count, tile_tokens=tile_tokens, use_dot=use_dot, warps=8 if use_dot else 4)

@@ -3,87 +3,101 @@
 from __future__ import annotations
 
 from .._variants import POINTEE, Variant
-from .decode import combine_splits_kernel, decode_attention_kernel
+from ..rope_append.formats import KvFormat
+from .attend import attend_kernel
 from .splits import splits_for
 
 
-def _decode(
-    heads: int, kv_heads: int, head_dim: int, dtype: str, int8: bool, windowed: bool, dot: bool
+def _attend(
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    dtype: str,
+    kv: KvFormat,
+    *,
+    rows: int = 1,
+    norm: bool = False,
+    windowed: bool = False,
+    lowest_sm: int = 80,
+    highest_sm: int = 120,
 ) -> Variant:
     pointer = POINTEE[dtype]
-    cache = "*u8" if int8 else pointer
-    splits = splits_for(1, heads, kv_heads, head_dim, 8192, 90 if dot else 75, 132)
-    group = 1 << (heads // kv_heads - 1).bit_length()
+    cache = pointer if kv == "16bit" else "*u8"
+    splits = splits_for(rows, heads, kv_heads, head_dim, 8192, kv, sm=lowest_sm, sms=132)
+    group = heads // kv_heads
+    padded = 1 << (head_dim - 1).bit_length()
+    combined = 1 << (splits.count - 1).bit_length()
+    rows_of_q = 1 << (group - 1).bit_length()
+    dependent = lowest_sm >= 90
     return Variant(
-        name=f"decode-{heads}x{kv_heads}x{head_dim}-{dtype}-int8{int8:d}-dot{dot:d}",
-        kernel=decode_attention_kernel,
+        name=f"attend-{heads}x{kv_heads}x{head_dim}-{dtype}-{kv}-rows{rows}-sm{lowest_sm}",
+        kernel=attend_kernel,
         signature={
-            "q_ptr": pointer,
+            "qkv_ptr": pointer,
+            "positions_ptr": "*i32",
+            "lengths_ptr": "*i32",
+            "slots_ptr": "*i64",
+            "table_ptr": "*i32",
+            "cos_ptr": "*fp32",
+            "sin_ptr": "*fp32",
+            "q_weight_ptr": pointer,
+            "k_weight_ptr": pointer,
             "k_ptr": cache,
             "v_ptr": cache,
             "k_params_ptr": "*fp16",
             "v_params_ptr": "*fp16",
-            "table_ptr": "*i32",
-            "lengths_ptr": "*i32",
             "out_ptr": pointer,
             "partial_ptr": "*fp32",
             "stats_ptr": "*fp32",
+            "arrived_ptr": "*i32",
+            "eps": "fp32",
             "scale_log2": "fp32",
             "window": "i32",
             "table_stride": "i32",
+            "capacity": "i32",
         },
         constexprs={
             "HQ": heads,
             "HK": kv_heads,
             "D": head_dim,
-            "DP": 1 << (head_dim - 1).bit_length(),
-            "GP": max(16, group) if dot else group,
+            "DP": padded,
+            "GP": max(16, rows_of_q) if splits.use_dot else rows_of_q,
+            "ROTARY_HALF": head_dim // 2,
             "T": splits.tile_tokens,
-            "PAGE": 64,
+            "PAGE": 16,
             "SPLITS": splits.count,
-            "INT8": int8,
+            "SP": combined,
+            "GC": splits.heads_at_once(group, combined, padded),
+            "KV": kv,
+            "HEAD_NORM": norm,
             "WINDOWED": windowed,
-            "USE_DOT": dot,
+            "USE_DOT": splits.use_dot,
+            "USE_ASM": True,
+            "FP8_UNIT": lowest_sm >= 89,
+            "EARLY": dependent,
+            "PDL": dependent,
         },
         warps=splits.warps,
-        stages=splits.stages,
-        lowest_sm=80 if dot else 75,
-        highest_sm=120 if dot else 75,
-    )
-
-
-def _combine(heads: int, head_dim: int, dtype: str) -> Variant:
-    return Variant(
-        name=f"combine-{heads}x{head_dim}-{dtype}",
-        kernel=combine_splits_kernel,
-        signature={
-            "partial_ptr": "*fp32",
-            "stats_ptr": "*fp32",
-            "lengths_ptr": "*i32",
-            "out_ptr": POINTEE[dtype],
-            "window": "i32",
-        },
-        constexprs={
-            "HQ": heads,
-            "D": head_dim,
-            "DP": 1 << (head_dim - 1).bit_length(),
-            "T": 32,
-            "SPLITS": 33,
-            "SP": 64,
-            "WINDOWED": True,
-        },
+        lowest_sm=lowest_sm,
+        highest_sm=highest_sm,
+        options={"launch_pdl": True} if dependent else {},
     )
 
 
 def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
-        _decode(32, 8, 128, "bf16", False, False, True),
-        _decode(32, 8, 128, "fp16", True, True, True),
-        _decode(8, 4, 256, "bf16", True, False, True),
-        _decode(9, 3, 64, "fp16", False, False, False),
-        _decode(14, 2, 64, "fp16", True, True, False),
-        _decode(32, 8, 128, "fp16", True, False, False),
-        _combine(32, 128, "bf16"),
-        _combine(32, 80, "fp16"),
+        _attend(32, 8, 128, "bf16", "16bit", lowest_sm=90),
+        _attend(32, 8, 128, "fp16", "int8", lowest_sm=90),
+        _attend(32, 8, 128, "bf16", "fp8", lowest_sm=90, norm=True),
+        _attend(32, 8, 128, "fp16", "int4", lowest_sm=90, windowed=True),
+        _attend(28, 4, 128, "bf16", "int8", rows=8, norm=True, windowed=True),
+        _attend(8, 4, 256, "bf16", "int8", norm=True),
+        _attend(32, 32, 80, "fp16", "int4"),
+        _attend(12, 12, 96, "bf16", "16bit", windowed=True),
+        _attend(9, 3, 64, "fp16", "fp8", highest_sm=86),
+        _attend(9, 3, 64, "fp16", "16bit", lowest_sm=75, highest_sm=75),
+        _attend(32, 8, 128, "fp16", "int8", lowest_sm=75, highest_sm=75),
+        _attend(14, 2, 64, "fp16", "int4", lowest_sm=75, highest_sm=75, windowed=True),
+        _attend(8, 4, 256, "fp16", "fp8", lowest_sm=75, highest_sm=75, norm=True),
     )

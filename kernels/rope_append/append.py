@@ -1,7 +1,7 @@
 """From the fused qkv projection to a rotated query and a grown cache, in one launch.
 
 One program a token and head: query heads are normed and turned, key heads also written, value
-heads only written. Rounding is that of reference.py.
+heads only written. Serves prompts; a decode step does this inside its attention.
 """
 
 from __future__ import annotations
@@ -11,47 +11,8 @@ import triton
 import triton.language as tl
 
 from .._launch import check_activation, check_out, launch_options, power_of_2
-
-
-@triton.jit
-def _write(
-    even,
-    odd,
-    cache_ptr,
-    params_ptr,
-    vector,
-    i,
-    m_i,
-    D: tl.constexpr,
-    INT8: tl.constexpr,
-):
-    p_cache = cache_ptr + vector * D + 2 * i
-    if INT8:
-        low = tl.min(
-            tl.minimum(tl.where(m_i, even, float("inf")), tl.where(m_i, odd, float("inf")))
-        )
-        high = tl.max(
-            tl.maximum(tl.where(m_i, even, -float("inf")), tl.where(m_i, odd, -float("inf")))
-        )
-        scale_16 = tl.div_rn(high - low, 255.0).to(tl.float16)
-        minimum_16 = low.to(tl.float16)
-        tl.store(params_ptr + vector * 2, scale_16)
-        tl.store(params_ptr + vector * 2 + 1, minimum_16)
-        scale = scale_16.to(tl.float32)
-        minimum = minimum_16.to(tl.float32)
-        step = tl.where(scale == 0.0, 1.0, scale)
-        even = _code(even, minimum, step, scale)
-        odd = _code(odd, minimum, step, scale)
-    tl.store(p_cache, even.to(cache_ptr.dtype.element_ty), mask=m_i)
-    tl.store(p_cache + 1, odd.to(cache_ptr.dtype.element_ty), mask=m_i)
-
-
-@triton.jit
-def _code(x, minimum, step, scale):
-    steps = tl.div_rn(x - minimum, tl.zeros_like(x) + step)
-    steps = tl.minimum(tl.maximum(steps, 0.0), 255.0)
-    rounded = (steps + 12582912.0) - 12582912.0  # 1.5 * 2**23: half to even
-    return tl.where(scale == 0.0, 0.0, rounded).to(tl.int32)
+from .formats import KvFormat, check_pages, stored_width
+from .heads import head_columns, store_vector, turn_of, turned_heads
 
 
 @triton.jit
@@ -72,57 +33,41 @@ def rope_append_kernel(
     HQ: tl.constexpr,
     HK: tl.constexpr,
     D: tl.constexpr,
-    HALF: tl.constexpr,
+    DP: tl.constexpr,
     ROTARY_HALF: tl.constexpr,
-    INT8: tl.constexpr,
+    KV: tl.constexpr,
     HEAD_NORM: tl.constexpr,
 ):
     token = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1)
-    i = tl.arange(0, HALF)
-    m_i = i < D // 2
-    p_x = qkv_ptr + (token * (HQ + 2 * HK) + head) * D + 2 * i
-    even = tl.load(p_x, mask=m_i, other=0.0).to(tl.float32)
-    odd = tl.load(p_x + 1, mask=m_i, other=0.0).to(tl.float32)
+    d, m_d = head_columns(D, DP, KV == "int4")
     slot = tl.load(slots_ptr + token)
-    dtype: tl.constexpr = q_out_ptr.dtype.element_ty
+    row = token * (HQ + 2 * HK) + head + tl.zeros([1], tl.int64)
     if head < HQ + HK:
+        position = tl.load(positions_ptr + token)
+        c, s = turn_of(cos_ptr, sin_ptr, position, d, m_d, ROTARY_HALF)
+        weight = c
+        partner_weight = c
         if HEAD_NORM:
-            inverse = 1.0 / tl.sqrt(tl.sum(even * even + odd * odd, 0) / D + eps)
-            p_weight = q_weight_ptr + 2 * i
+            p_weight = q_weight_ptr
             if head >= HQ:
-                p_weight = k_weight_ptr + 2 * i
-            even = (even * inverse).to(dtype).to(tl.float32)
-            odd = (odd * inverse).to(dtype).to(tl.float32)
-            even = (even * tl.load(p_weight, mask=m_i, other=0.0).to(tl.float32)).to(dtype)
-            odd = (odd * tl.load(p_weight + 1, mask=m_i, other=0.0).to(tl.float32)).to(dtype)
-            even = even.to(tl.float32)
-            odd = odd.to(tl.float32)
-        position = tl.load(positions_ptr + token).to(tl.int64)
-        m_r = i < ROTARY_HALF
-        c = tl.load(cos_ptr + position * ROTARY_HALF + i, mask=m_r, other=1.0)
-        s = tl.load(sin_ptr + position * ROTARY_HALF + i, mask=m_r, other=0.0)
-        turned_even = (even * c - odd * s).to(dtype).to(tl.float32)
-        turned_odd = (even * s + odd * c).to(dtype).to(tl.float32)
+                p_weight = k_weight_ptr
+            weight = tl.load(p_weight + d, mask=m_d, other=0.0).to(tl.float32)
+            partner_weight = tl.load(p_weight + (d ^ 1), mask=m_d, other=0.0).to(tl.float32)
+        turned = turned_heads(
+            qkv_ptr, row, row >= 0, weight, partner_weight, c, s, eps, d, m_d, D, HEAD_NORM
+        )
+        x = tl.reshape(turned, (DP,))
         if head < HQ:
-            p_q = q_out_ptr + (token * HQ + head) * D + 2 * i
-            tl.store(p_q, turned_even.to(dtype), mask=m_i)
-            tl.store(p_q + 1, turned_odd.to(dtype), mask=m_i)
+            p_q = q_out_ptr + (token * HQ + head) * D + d
+            tl.store(p_q, x.to(q_out_ptr.dtype.element_ty), mask=m_d)
         elif slot >= 0:
             vector = slot * HK + (head - HQ)
-            _write(turned_even, turned_odd, k_cache_ptr, k_params_ptr, vector, i, m_i, D, INT8)
+            store_vector(x, k_cache_ptr, k_params_ptr, vector, d, m_d, D, DP, KV)
     elif slot >= 0:
+        x = tl.load(qkv_ptr + (token * (HQ + 2 * HK) + head) * D + d, mask=m_d, other=0.0)
         vector = slot * HK + (head - HQ - HK)
-        _write(even, odd, v_cache_ptr, v_params_ptr, vector, i, m_i, D, INT8)
-
-
-def _check_cache(cache: torch.Tensor, params: torch.Tensor | None, dtype: torch.dtype) -> None:
-    assert cache.ndim == 4 and cache.is_contiguous()
-    if params is None:
-        assert cache.dtype == dtype, f"cache is {cache.dtype}, activations {dtype}"
-    else:
-        assert cache.dtype == torch.uint8, f"cache is {cache.dtype} beside quantisation params"
-        check_out(params, (*cache.shape[:3], 2), torch.float16)
+        store_vector(x.to(tl.float32), v_cache_ptr, v_params_ptr, vector, d, m_d, D, DP, KV)
 
 
 def rope_append(
@@ -135,6 +80,7 @@ def rope_append(
     v_cache: torch.Tensor,
     *,
     heads: int,
+    kv: KvFormat = "16bit",
     k_params: torch.Tensor | None = None,
     v_params: torch.Tensor | None = None,
     q_weight: torch.Tensor | None = None,
@@ -146,23 +92,23 @@ def rope_append(
 
     qkv [M, (heads + 2 Hk) * D] fp16 or bf16; positions int32 [M]; cos, sin fp32 [context, R] turn
     the first 2 R values of a head in adjacent pairs; slots int64 [M], page * page_tokens + place,
-    -1 writes nothing. Caches [pages, page_tokens, Hk, D] in qkv's dtype, or uint8 with params
-    fp16 [pages, page_tokens, Hk, 2]. q_weight and k_weight [D] norm each head first (both or none).
+    -1 writes nothing. Caches and params as formats.py has them for `kv`. q_weight and k_weight [D]
+    norm each head first (both or none).
     """
     check_activation(qkv, "qkv")
     tokens = qkv.shape[0]
-    kv_heads, head_dim = k_cache.shape[2], k_cache.shape[3]
+    kv_heads = k_cache.shape[2]
+    head_dim = qkv.shape[1] // (heads + 2 * kv_heads)
     assert qkv.shape[1] == (heads + 2 * kv_heads) * head_dim, (qkv.shape, heads, k_cache.shape)
     assert head_dim % 2 == 0 and cos.shape[1] * 2 <= head_dim
     assert positions.shape == (tokens,) and positions.dtype == torch.int32
     assert slots.shape == (tokens,) and slots.dtype == torch.int64
     for table in (cos, sin):
         assert table.dtype == torch.float32 and table.is_contiguous() and table.shape == cos.shape
-    assert v_cache.shape == k_cache.shape
-    assert (k_params is None) == (v_params is None)
+    assert v_cache.shape == k_cache.shape and k_cache.shape[3] == stored_width(head_dim, kv)
     assert (q_weight is None) == (k_weight is None)
-    _check_cache(k_cache, k_params, qkv.dtype)
-    _check_cache(v_cache, v_params, qkv.dtype)
+    check_pages(k_cache, k_params, kv, qkv.dtype)
+    check_pages(v_cache, v_params, kv, qkv.dtype)
     if q_weight is not None and k_weight is not None:
         assert q_weight.shape == k_weight.shape == (head_dim,)
     if out is None:
@@ -185,9 +131,9 @@ def rope_append(
         HQ=heads,
         HK=kv_heads,
         D=head_dim,
-        HALF=power_of_2(head_dim // 2),
+        DP=power_of_2(head_dim),
         ROTARY_HALF=cos.shape[1],
-        INT8=k_params is not None,
+        KV=kv,
         HEAD_NORM=q_weight is not None,
         num_warps=1,
         num_stages=1,

@@ -1,8 +1,8 @@
 """Head norm, rotary embedding and cache write in plain torch: the truth for the kernel.
 
 Rotary pairs are adjacent (2i, 2i + 1). The head norm rounds as norm/reference.py does; the
-rotation is fp32 and rounds once. int8 pages hold q = rint((x - minimum) / scale) with scale and
-minimum as stored, in fp16: x ~ q * scale + minimum; a flat vector has scale 0 and codes 0.
+rotation is fp32 and rounds once. Codes answer to scale and minimum as stored, in fp16; a vector
+too flat for a scale has scale 0 and codes 0.
 """
 
 from __future__ import annotations
@@ -10,24 +10,42 @@ from __future__ import annotations
 import torch
 
 from ..norm.reference import rms_norm
+from .formats import FP8_MAX, LEVELS, KvFormat, stored_width
 
 
-def quantize_heads(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """x [..., D] -> codes uint8 [..., D] and params fp16 [..., 2], scale and minimum of each vector."""
+def quantize_heads(x: torch.Tensor, kv: KvFormat) -> tuple[torch.Tensor, torch.Tensor]:
+    """x [..., D] -> stored vectors uint8 [..., width] and params fp16 [..., PARAMS]."""
     wide = x.float()
+    if kv == "fp8":
+        params = (wide.abs().amax(-1, keepdim=True) / FP8_MAX).to(torch.float16)
+        scale = params.float()
+        steps = (wide / torch.where(scale == 0, 1.0, scale)).clamp(-FP8_MAX, FP8_MAX)
+        bits = torch.where(scale == 0, 0.0, steps).to(torch.float8_e4m3fn).view(torch.uint8)
+        return bits, params
+    levels = LEVELS[kv]
     low, high = wide.amin(-1), wide.amax(-1)
-    params = torch.stack(((high - low) / 255.0, low), dim=-1).to(torch.float16)
+    params = torch.stack(((high - low) / levels, low), dim=-1).to(torch.float16)
     scale, minimum = params.float().unbind(-1)
     flat = scale == 0
     steps = (wide - minimum[..., None]) / torch.where(flat, 1.0, scale)[..., None]
-    codes = torch.where(flat[..., None], 0.0, torch.round(steps).clamp(0, 255))
-    return codes.to(torch.uint8), params
+    codes = torch.where(flat[..., None], 0.0, torch.round(steps).clamp(0, levels))
+    codes = codes.to(torch.uint8)
+    if kv == "int4":
+        below, above = codes.chunk(2, dim=-1)
+        codes = below | (above << 4)
+    return codes, params
 
 
-def dequantize_heads(codes: torch.Tensor, params: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Inverse of quantize_heads: q * scale + minimum in fp32, cast to dtype."""
+def dequantize_heads(
+    stored: torch.Tensor, params: torch.Tensor, kv: KvFormat, dtype: torch.dtype
+) -> torch.Tensor:
+    """Inverse of quantize_heads, in fp32, cast to dtype: [..., D]."""
     wide = params.float()
-    return (codes.float() * wide[..., :1] + wide[..., 1:]).to(dtype)
+    if kv == "fp8":
+        return (stored.view(torch.float8_e4m3fn).float() * wide).to(dtype)
+    if kv == "int4":
+        stored = torch.cat((stored & 15, stored >> 4), dim=-1)
+    return (stored.float() * wide[..., :1] + wide[..., 1:]).to(dtype)
 
 
 def rotate(
@@ -52,6 +70,7 @@ def rope_append(
     v_cache: torch.Tensor,
     *,
     heads: int,
+    kv: KvFormat = "16bit",
     k_params: torch.Tensor | None = None,
     v_params: torch.Tensor | None = None,
     q_weight: torch.Tensor | None = None,
@@ -59,7 +78,8 @@ def rope_append(
     eps: float = 0.0,
 ) -> torch.Tensor:
     """Writes K and V of every token with slot >= 0 and returns rotated q [M, heads, D]; see append.py."""
-    kv_heads, head_dim = k_cache.shape[2], k_cache.shape[3]
+    kv_heads = k_cache.shape[2]
+    head_dim = qkv.shape[1] // (heads + 2 * kv_heads)
     q, k, v = qkv.view(qkv.shape[0], -1, head_dim).split((heads, kv_heads, kv_heads), dim=1)
     if q_weight is not None and k_weight is not None:
         q, k = rms_norm(q, q_weight, eps), rms_norm(k, k_weight, eps)
@@ -67,11 +87,10 @@ def rope_append(
     keep = slots >= 0
     target = slots[keep]
     for cache, params, new in ((k_cache, k_params, k), (v_cache, v_params, v)):
-        flat = cache.view(-1, kv_heads, head_dim)
+        flat = cache.view(-1, kv_heads, stored_width(head_dim, kv))
         if params is None:
             flat[target] = new[keep].to(cache.dtype)
         else:
-            codes, pairs = quantize_heads(new[keep])
-            flat[target] = codes
-            params.view(-1, kv_heads, 2)[target] = pairs
+            flat[target], fresh = quantize_heads(new[keep], kv)
+            params.view(-1, kv_heads, fresh.shape[-1])[target] = fresh
     return rotate(q, positions, cos, sin)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from .._variants import POINTEE, Variant
 from .append import rope_append_kernel
+from .formats import KvFormat
 
 
 def _append(
-    heads: int, kv_heads: int, head_dim: int, dtype: str, int8: bool, norm: bool
+    heads: int, kv_heads: int, head_dim: int, dtype: str, kv: KvFormat, norm: bool
 ) -> Variant:
     pointer = POINTEE[dtype]
-    cache = "*u8" if int8 else pointer
+    cache = pointer if kv == "16bit" else "*u8"
     return Variant(
-        name=f"append-{heads}x{kv_heads}x{head_dim}-{dtype}-int8{int8:d}-norm{norm:d}",
+        name=f"append-{heads}x{kv_heads}x{head_dim}-{dtype}-{kv}-norm{norm:d}",
         kernel=rope_append_kernel,
         signature={
             "qkv_ptr": pointer,
@@ -33,9 +34,9 @@ def _append(
             "HQ": heads,
             "HK": kv_heads,
             "D": head_dim,
-            "HALF": 1 << (head_dim // 2 - 1).bit_length(),
+            "DP": 1 << (head_dim - 1).bit_length(),
             "ROTARY_HALF": head_dim // 2,
-            "INT8": int8,
+            "KV": kv,
             "HEAD_NORM": norm,
         },
         warps=1,
@@ -45,7 +46,8 @@ def _append(
 def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
-        _append(9, 3, 64, "fp16", False, False),
-        _append(32, 8, 128, "bf16", True, True),
-        _append(32, 32, 80, "fp16", True, False),
+        _append(9, 3, 64, "fp16", "16bit", False),
+        _append(32, 8, 128, "bf16", "int8", True),
+        _append(32, 32, 80, "fp16", "int4", False),
+        _append(8, 4, 256, "bf16", "fp8", True),
     )

@@ -1,214 +1,297 @@
-"""GPU kernels, checked and then timed: `python -m quantchat.bench.kernels`.
+"""The operations of a decode step alone, on a card: each over more memory than its cache holds.
 
-Gate first (kernel_gate.py), then the read ceiling of the card, then the linears of a model's
-shape in int4, int8 and 16 bits, each rotating over more weights than the cache holds, inside a
-CUDA graph. The last line of stdout is one JSON object. Not a record of whole decode steps.
+Owns random linears and caches of a model's shape, rotated inside one CUDA graph. The operations are
+the plan's own, so what is timed is what decode runs, without its neighbours.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
-import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from quantchat.bench.attention_gate import Heads, make_step
-from quantchat.bench.kernel_gate import cases, int4_weights, int8_weights
-from quantchat.kernels.rope_append.formats import FORMATS, PARAMS, KvFormat, stored_width
+from quantchat.bench.ceilings import Ceilings
+from quantchat.bench.graph_time import graph_times_s
+from quantchat.bench.random_model import DEVIATION, RandomCodes
+from quantchat.bench.stats import Summary, summarize
+from quantchat.hardware.execution import ExecutionPlan, PlanRequest
+from quantchat.hardware.facts import Facts
+from quantchat.hardware.memory import linears_of
+from quantchat.hardware.plan import plan as make_plan
+from quantchat.model.rope import rope_table
+from quantchat.ops.batch import Batch, Span
+from quantchat.ops.kv_pool import KvPool
+from quantchat.ops.linear import LinearOp
+from quantchat.ops.select import make_ops
+from quantchat.ops.torch_ops import TorchOps
+from quantchat.quant.tensor import DenseWeight
+from quantchat.spec import DecoderSpec
 
-SHAPES = {
-    "qkv": (6144, 4096),
-    "o": (4096, 4096),
-    "gate_up": (28672, 4096),
-    "down": (4096, 14336),
-    "head": (128256, 4096),
-}
-"""Llama-3.1-8B: outputs and columns of each linear."""
-LAYERS = 32
-_ROTATION_BYTES = 400 << 20
+LAYERS = 16
+"""Held at a time: the smallest linear of a layer times so many is beyond any card's L2."""
+TABLE_TOKENS = 16384
+"""Width of the block table, as the app captures its graph; fewer where the model ends sooner."""
+SMALLEST_S = 1e-9
+
+Show = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """One kernel on one shape."""
+    """One operation on one shape."""
 
+    op: str
+    """Linear or "layer" for its four in a row, "head", or "attend"."""
+    scheme: str
+    """Of weights, or precision of the cache."""
     kernel: str
     shape: str
     rows: int
     dtype: str
-    time_us: float
-    read_gb_per_s: float
+    time_us: Summary
+    read_bytes: int
+    gb_per_s: float
+    ceiling_share: float
+    """Of the measured read bandwidth."""
 
 
-def graph_time_s(
-    launches: list[Callable[[], object]], *, repeats: int = 3, replays: int = 15
-) -> float:
-    """Median seconds of one launch, the launches captured in turn in one graph."""
-    for launch in launches:
-        launch()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for _ in range(repeats):
-            for launch in launches:
-                launch()
-    times_ms: list[float] = []
-    for _ in range(replays + 2):
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        start.record()
-        graph.replay()
-        stop.record()
-        stop.synchronize()
-        times_ms.append(start.elapsed_time(stop))
-    return statistics.median(times_ms[2:]) / 1e3 / (repeats * len(launches))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelOptions:
+    """What to time."""
+
+    schemes: tuple[str, ...]
+    kvs: tuple[str, ...]
+    rows: tuple[int, ...]
+    contexts: tuple[int, ...]
 
 
-def read_ceiling_gb_per_s(device: torch.device) -> float:
-    """Bytes per second of a reduction over 4 GiB of random data."""
-    data = torch.empty(1 << 30, dtype=torch.int32, device=device).random_()
-    seconds = graph_time_s([lambda: torch.max(data)], repeats=1)
-    return data.numel() * 4 / seconds / 1e9
-
-
-def time_linears(
-    device: torch.device, dtype: torch.dtype, rows: int, *, group: int = 128
+def measure(
+    spec: DecoderSpec, options: KernelOptions, facts: Facts, ceilings: Ceilings, show: Show
 ) -> list[Timing]:
-    """int4, int8 and 16-bit linears of every shape, in microseconds."""
-    from quantchat.kernels.w8a16 import gemv as w8
-    from quantchat.kernels.wna16 import gemv as w4
+    """Every scheme's linears, then attention over every KV precision; a line each as it is found."""
+    found: list[Timing] = []
 
-    found = []
-    for shape, (outputs, columns) in SHAPES.items():
-        x = torch.randn(rows, columns, device=device).to(dtype)
-        out = torch.empty(rows, outputs, dtype=dtype, device=device)
-        size = outputs * columns
+    def note(timing: Timing) -> None:
+        found.append(timing)
+        show(line_of(timing))
 
-        def int4_set(n: int = outputs, k: int = columns) -> tuple[torch.Tensor, ...]:
-            return int4_weights(n, k, group, device)
-
-        def int8_set(n: int = outputs, k: int = columns) -> tuple[torch.Tensor, ...]:
-            return int8_weights(n, k, device)
-
-        def dense_set(n: int = outputs, k: int = columns) -> tuple[torch.Tensor, ...]:
-            return ((torch.randn(n, k, device=device, dtype=dtype) * 0.02),)
-
-        def int4_launch(parts: tuple[torch.Tensor, ...], a=x, b=out) -> object:  # type: ignore[no-untyped-def]
-            return w4.gemv(a, parts[0], parts[1], parts[2], group_size=group, out=b)
-
-        def int8_launch(parts: tuple[torch.Tensor, ...], a=x, b=out) -> object:  # type: ignore[no-untyped-def]
-            return w8.gemv(a, parts[0], parts[1], out=b)
-
-        def dense_launch(parts: tuple[torch.Tensor, ...], a=x) -> object:  # type: ignore[no-untyped-def]
-            return torch.nn.functional.linear(a, parts[0])
-
-        kinds = (
-            ("int4", size // 2 + size // group * 4, int4_set, int4_launch),
-            ("int8", size + outputs * 4, int8_set, int8_launch),
-            ("dense", size * 2, dense_set, dense_launch),
-        )
-        for kernel, read_bytes, make, launch in kinds:
-            sets = [make() for _ in range(max(2, -(-_ROTATION_BYTES // read_bytes)))]
-            seconds = graph_time_s([lambda p=parts, f=launch: f(p) for parts in sets])  # type: ignore[misc]
-            found.append(
-                Timing(
-                    kernel=kernel,
-                    shape=shape,
-                    rows=rows,
-                    dtype=str(dtype).removeprefix("torch."),
-                    time_us=seconds * 1e6,
-                    read_gb_per_s=read_bytes / seconds / 1e9,
-                )
-            )
-            del sets
+    for scheme in options.schemes:
+        plan = make_plan(facts, spec, PlanRequest(scheme=scheme, device="cuda"))
+        for timing in _linears(spec, plan, options, ceilings):
+            note(timing)
+    for kv in options.kvs:
+        plan = make_plan(facts, spec, PlanRequest(scheme=options.schemes[0], kv=kv, device="cuda"))
+        for timing in _attention(spec, plan, options, ceilings):
+            note(timing)
     return found
 
 
-def time_attention(device: torch.device, dtype: torch.dtype, context: int, kv: KvFormat) -> Timing:
-    """Decode attention of one layer for one sequence, rope and append included."""
-    from quantchat.kernels.attention.attend import attend
-
-    shape = Heads(heads=32, kv_heads=8, head_dim=128)
-    steps = [make_step([context], shape, kv, dtype, device) for _ in range(16)]
-    seconds = graph_time_s(
-        [lambda s=step: attend(*s.inputs, **s.pages, **s.options) for step in steps]  # type: ignore[misc]
+def line_of(timing: Timing) -> str:
+    """A timing as a line of a table."""
+    spread = timing.time_us
+    return (
+        f"{timing.op:8} {timing.scheme:6} {timing.shape:14} rows {timing.rows:<3}{timing.dtype:9}"
+        f"{spread.median:9.2f} us ({spread.lowest:.2f}-{spread.highest:.2f})"
+        f"{timing.gb_per_s:8.0f} GB/s {timing.ceiling_share:6.1%}  {timing.kernel}"
     )
-    vector_bytes = stored_width(shape.head_dim, kv) * (2 if kv == "16bit" else 1) + 2 * PARAMS[kv]
-    read_bytes = 2 * context * shape.kv_heads * vector_bytes
+
+
+def _timing(
+    launches: list[Callable[[], object]],
+    ceilings: Ceilings,
+    read_bytes: int,
+    **fields: Any,
+) -> Timing:
+    """Times of one launch among `launches`, each of which reads `read_bytes`."""
+    times_s = graph_times_s(launches)
+    spread = summarize([seconds * 1e6 for seconds in times_s])
+    rate = read_bytes / max(spread.median / 1e6, SMALLEST_S) / 1e9
     return Timing(
-        kernel=f"attention {kv}",
-        shape=f"{context} tokens",
-        rows=1,
-        dtype=str(dtype).removeprefix("torch."),
-        time_us=seconds * 1e6,
-        read_gb_per_s=read_bytes / seconds / 1e9,
+        time_us=spread,
+        read_bytes=read_bytes,
+        gb_per_s=rate,
+        ceiling_share=rate / ceilings.read_gb_per_s,
+        **fields,
     )
 
 
-def run_gate(device: torch.device) -> bool:
-    """Prints every failing case; True when there is none."""
-    failures = total = 0
-    for dtype in (torch.float16, torch.bfloat16):
-        for case in cases(device, dtype):
-            total += 1
-            error = case.error()
-            if not error <= case.tolerance:
-                failures += 1
-                print(f"FAIL {case.name} {dtype}: {error:.2e} > {case.tolerance:.1e}")
-    print(f"gate: {total - failures} of {total} cases agree with their reference")
-    return failures == 0
+def _linears(
+    spec: DecoderSpec, plan: ExecutionPlan, options: KernelOptions, ceilings: Ceilings
+) -> Iterator[Timing]:
+    ops = make_ops(spec, plan)
+    linears = _random_linears(spec, plan, ops)
+    dtype = plan.compute_dtype
+    for rows in options.rows:
+        inputs = {
+            op.in_features: torch.randn(rows, op.in_features, device=ops.device).to(ops.dtype)
+            for of in linears.values()
+            for op in of
+        }
+
+        def launch(op: LinearOp, inputs: dict[int, torch.Tensor] = inputs) -> Callable[[], object]:
+            return lambda: op(inputs[op.in_features])
+
+        for name, held in linears.items():
+            first = held[0]
+            yield _timing(
+                [launch(op) for op in held],
+                ceilings,
+                first.weight_bytes,
+                op=name,
+                scheme=plan.scheme.name,
+                kernel=first.kernel,
+                shape=f"{first.out_features}x{first.in_features}",
+                rows=rows,
+                dtype=dtype,
+            )
+        layers = [ops_of for name, ops_of in linears.items() if name != "head"]
+        chain = [launch(op) for layer in zip(*layers, strict=True) for op in layer]
+        yield _layer(
+            _timing(
+                chain,
+                ceilings,
+                sum(of[0].weight_bytes for of in layers) // len(layers),
+                op="layer",
+                scheme=plan.scheme.name,
+                kernel="its linears in a row",
+                shape=f"of {spec.layers}",
+                rows=rows,
+                dtype=dtype,
+            ),
+            len(layers),
+        )
 
 
-def main() -> int:
-    """Gate, ceiling, timings; exit code 1 and no timing when a kernel is wrong."""
-    if not torch.cuda.is_available():
-        print("no CUDA device", file=sys.stderr)
-        return 1
-    import triton
-
-    device = torch.device("cuda", torch.cuda.current_device())
-    torch.manual_seed(20)
-    if not run_gate(device):
-        return 1
-    card = torch.cuda.get_device_name(device)
-    ceiling = read_ceiling_gb_per_s(device)
-    print(f"{card}, torch {torch.__version__}, triton {triton.__version__}")
-    print(f"read ceiling {ceiling:.0f} GB/s")
-    timings: list[Timing] = []
-    for dtype, rows in (
-        *((torch.float16, 1), (torch.bfloat16, 1)),
-        *((torch.float16, 2), (torch.float16, 4), (torch.float16, 8), (torch.bfloat16, 8)),
-    ):
-        timings += time_linears(device, dtype, rows)
-    for kv in FORMATS:
-        for context in (512, 4096, 8192):
-            timings.append(time_attention(device, torch.float16, context, kv))
-    for timing in timings:
-        print(
-            f"{timing.kernel:16} {timing.shape:12} rows {timing.rows} {timing.dtype:9}"
-            f" {timing.time_us:8.2f} us {timing.read_gb_per_s:6.0f} GB/s"
-            f" {100 * timing.read_gb_per_s / ceiling:5.1f} %"
-        )
-    for key in sorted({(t.kernel, t.rows, t.dtype) for t in timings if t.shape in SHAPES}):
-        layer = sum(
-            t.time_us for t in timings if (t.kernel, t.rows, t.dtype) == key and t.shape != "head"
-        )
-        print(f"{LAYERS} layers of linears, {key}: {layer * LAYERS / 1e3:.3f} ms")
-    print(
-        json.dumps(
-            {
-                "card": card,
-                "torch": torch.__version__,
-                "triton": triton.__version__,
-                "read_ceiling_gb_per_s": ceiling,
-                "timings": [asdict(timing) for timing in timings],
-            }
-        )
+def _layer(each: Timing, linears: int) -> Timing:
+    """From the mean linear of a chain to the layer that they make."""
+    times = each.time_us
+    return dataclasses.replace(
+        each,
+        read_bytes=each.read_bytes * linears,
+        time_us=Summary(
+            median=times.median * linears,
+            p20=times.p20 * linears,
+            p80=times.p80 * linears,
+            lowest=times.lowest * linears,
+            highest=times.highest * linears,
+            samples=times.samples,
+        ),
     )
-    return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def _random_linears(
+    spec: DecoderSpec, plan: ExecutionPlan, ops: TorchOps
+) -> dict[str, list[LinearOp]]:
+    """LAYERS of each linear by its name, and two heads."""
+    part = dataclasses.replace(spec, layers=min(LAYERS, spec.layers))
+    linears: dict[str, list[LinearOp]] = {}
+    if plan.scheme.weights == "dense":
+        for linear in linears_of(part):
+            weights = [_dense(linear.rows, linear.columns, ops) for _ in range(linear.count)]
+            linears[linear.name] = [ops.linear(weight, None) for weight in weights]
+        linears["head"] = [ops.head(_dense(spec.vocab, spec.hidden, ops)) for _ in range(2)]
+        return linears
+    codes = RandomCodes(spec.architecture, plan.scheme, plan.group_size)
+    for name, matrix in codes.matrices(part, ops.device, lambda name: None):
+        weight = matrix.parts[0]
+        if name == "head":
+            linears["head"] = [ops.head(weight), ops.head(weight.take_rows(_all_rows(spec, ops)))]
+        else:
+            linears.setdefault(name.rsplit(".", 1)[-1], []).append(ops.linear(weight, matrix.bias))
+    return linears
+
+
+def _dense(rows: int, columns: int, ops: TorchOps) -> DenseWeight:
+    values = torch.empty((rows, columns), dtype=ops.dtype, device=ops.device)
+    return DenseWeight(values.normal_(0.0, DEVIATION))
+
+
+def _all_rows(spec: DecoderSpec, ops: TorchOps) -> torch.Tensor:
+    return torch.arange(spec.vocab, device=ops.device)
+
+
+def _attention(
+    spec: DecoderSpec, plan: ExecutionPlan, options: KernelOptions, ceilings: Ceilings
+) -> Iterator[Timing]:
+    part = dataclasses.replace(spec, layers=min(LAYERS, spec.layers))
+    ops = make_ops(part, plan)
+    longest = max(options.contexts)
+    pages = -(-longest // plan.page_tokens)
+    rows_max = max(options.rows)
+    pool = KvPool(
+        part,
+        pages=1 + rows_max * pages,
+        page_tokens=plan.page_tokens,
+        precision=plan.kv,
+        dtype=ops.dtype,
+        device=ops.device,
+    )
+    rope = rope_table(spec.rope, longest, ops.device)
+    width = (spec.heads + 2 * spec.kv_heads) * spec.head_dim
+    norm = torch.ones(spec.head_dim, dtype=ops.dtype, device=ops.device) if spec.qk_norm else None
+
+    def attend(qkv: torch.Tensor, batch: Batch, layer: int) -> torch.Tensor:
+        window = spec.window(layer)
+        return ops.attend(qkv, batch, pool, pool.layers[layer], rope, norm, norm, window)
+
+    for row in range(rows_max):
+        qkv = torch.randn(longest, width, device=ops.device).to(ops.dtype)
+        for layer in range(part.layers):
+            attend(qkv, _prompt(row, longest, pages, pool, ops.device), layer)
+    for rows in options.rows:
+        qkv = torch.randn(rows, width, device=ops.device).to(ops.dtype)
+        for context in options.contexts:
+            batch = _step(spec, rows, context, pages, pool, ops.device)
+
+            def launch(
+                layer: int, qkv: torch.Tensor = qkv, batch: Batch = batch
+            ) -> Callable[[], object]:
+                return lambda: attend(qkv, batch, layer)
+
+            per_token = pool.page_bytes // pool.page_tokens // part.layers
+            yield _timing(
+                [launch(layer) for layer in range(part.layers)],
+                ceilings,
+                rows * context * per_token,
+                op="attend",
+                scheme=plan.kv,
+                kernel="append and attend",
+                shape=f"{context} tokens",
+                rows=rows,
+                dtype=plan.compute_dtype,
+            )
+
+
+def _prompt(row: int, tokens: int, pages: int, pool: KvPool, device: torch.device) -> Batch:
+    """The row's whole context as one prompt."""
+    first = 1 + row * pages
+    positions = torch.arange(tokens, device=device)
+    return Batch(
+        torch.zeros_like(positions),
+        positions.to(torch.int32),
+        positions + first * pool.page_tokens,
+        False,
+        (Span(0, tokens, tokens, tuple(range(first, first + pages))),),
+    )
+
+
+def _step(
+    spec: DecoderSpec, rows: int, context: int, pages: int, pool: KvPool, device: torch.device
+) -> Batch:
+    """One new token for each row, the last of its context."""
+    first = 1 + torch.arange(rows, device=device) * pages
+    held = -(-min(TABLE_TOKENS, max(spec.context, context)) // pool.page_tokens)
+    table = torch.zeros((rows, max(held, pages)), dtype=torch.int32, device=device)
+    table[:, :pages] = first[:, None] + torch.arange(pages, device=device)
+    positions = torch.full((rows,), context - 1, dtype=torch.int32, device=device)
+    return Batch(
+        torch.zeros(rows, dtype=torch.int64, device=device),
+        positions,
+        first * pool.page_tokens + context - 1,
+        True,
+        block_table=table,
+        seq_lens=positions + 1,
+    )

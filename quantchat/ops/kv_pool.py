@@ -2,24 +2,24 @@
 
 Owns tensors and their bytes; which page belongs to whom is the engine's affair.
 Layout: [pages, page_tokens, Hk, D], token-major, so that neighbouring pages are one long run.
-int8 keeps, per token and KV head, float16 (scale, minimum): x ~ code * scale + minimum.
+What the precisions store is kv_codec's; their parameters lie beside the pages.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import torch
 
+from quantchat.ops.kv_codec import KV_PARAMS, KvPrecision, stored_width
 from quantchat.spec import DecoderSpec
 
-KvPrecision: TypeAlias = Literal["16bit", "int8"]
+__all__ = ["KvLayer", "KvPool", "KvPrecision"]
 
 
 @dataclass(frozen=True, slots=True)
 class KvLayer:
-    """One layer's cache. k, v: [pages, page_tokens, Hk, D]; params [pages, page_tokens, Hk, 2]."""
+    """One layer's cache. k, v: [pages, page_tokens, Hk, width]; params [pages, page_tokens, Hk, n]."""
 
     k: torch.Tensor
     v: torch.Tensor
@@ -40,19 +40,21 @@ class KvPool:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        shape = (spec.layers, pages, page_tokens, spec.kv_heads, spec.head_dim)
+        shape = (spec.layers, pages, page_tokens, spec.kv_heads)
+        width = stored_width(spec.head_dim, precision)
         self.pages = pages
         self.page_tokens = page_tokens
         self.precision: KvPrecision = precision
         self.dtype = dtype
-        stored = torch.uint8 if precision == "int8" else dtype
-        k = torch.empty(shape, dtype=stored, device=device)
-        v = torch.empty(shape, dtype=stored, device=device)
+        stored = dtype if precision == "16bit" else torch.uint8
+        k = torch.empty((*shape, width), dtype=stored, device=device)
+        v = torch.empty((*shape, width), dtype=stored, device=device)
         params: tuple[torch.Tensor, torch.Tensor] | None = None
-        if precision == "int8":
+        if precision != "16bit":
+            size = (*shape, KV_PARAMS[precision])
             params = (
-                torch.empty((*shape[:4], 2), dtype=torch.float16, device=device),
-                torch.empty((*shape[:4], 2), dtype=torch.float16, device=device),
+                torch.empty(size, dtype=torch.float16, device=device),
+                torch.empty(size, dtype=torch.float16, device=device),
             )
         # Page 0 takes the writes of padding rows; its values must at least be finite.
         for tensor in (k, v, *(params or ())):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.embedding import Embedding
+from quantchat.ops.kv_codec import KvPrecision, dequantize_kv, quantize_kv
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp
 from quantchat.ops.linear_cpu import COPY_ROWS, cpu_linear
@@ -114,7 +115,7 @@ class TorchOps:
         window: int,
     ) -> torch.Tensor:
         """Put k and v into the cache and attend to it. qkv [T, (Hq + 2 Hk) D] -> [T, Hq * D]."""
-        q = self._append(qkv, batch, layer, rope, q_norm, k_norm)
+        q = self._append(qkv, batch, layer, rope, q_norm, k_norm, pool.precision)
         return self._attention(q, batch, pool, layer, window)
 
     def _append(
@@ -125,6 +126,7 @@ class TorchOps:
         rope: RopeTable,
         q_norm: torch.Tensor | None,
         k_norm: torch.Tensor | None,
+        precision: KvPrecision,
     ) -> torch.Tensor:
         """Turn q and k, put k and v into the cache. qkv [T, (Hq + 2 Hk) D] -> q [T, Hq, D]."""
         spec = self.spec
@@ -135,8 +137,8 @@ class TorchOps:
         turned = rope.turn(turned, batch.positions).to(self.dtype)
         k = turned[:, spec.heads :]
         v = rows[:, spec.heads + spec.kv_heads :]
-        _write(layer.k, layer.k_params, k, batch)
-        _write(layer.v, layer.v_params, v, batch)
+        _write(layer.k, layer.k_params, k, batch, precision)
+        _write(layer.v, layer.v_params, v, batch, precision)
         return turned[:, : spec.heads]
 
     def _head_norm(
@@ -194,15 +196,19 @@ class TorchOps:
 
 
 def _write(
-    cache: torch.Tensor, params: torch.Tensor | None, values: torch.Tensor, batch: Batch
+    cache: torch.Tensor,
+    params: torch.Tensor | None,
+    values: torch.Tensor,
+    batch: Batch,
+    precision: KvPrecision,
 ) -> None:
     """Put values [T, Hk, D] at the batch's slots."""
     if params is None:
         _put(cache, values.to(cache.dtype), batch)
         return
-    codes, pairs = quantize_kv(values)
+    codes, fresh = quantize_kv(values, precision)
     _put(cache, codes, batch)
-    _put(params, pairs, batch)
+    _put(params, fresh, batch)
 
 
 def _put(cache: torch.Tensor, values: torch.Tensor, batch: Batch) -> None:
@@ -215,25 +221,6 @@ def _put(cache: torch.Tensor, values: torch.Tensor, batch: Batch) -> None:
             flat[start : start + span.count].copy_(values)
             return
     flat.index_copy_(0, batch.slots, values)
-
-
-def quantize_kv(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Asymmetric int8 over the last dimension: codes uint8 [..., D], float16 (scale, min) [..., 2].
-
-    The codes answer to scale and minimum as stored; a constant vector gets scale 0 and code 0.
-    """
-    x = x.float()
-    low, high = x.aminmax(dim=-1, keepdim=True)
-    pairs = torch.cat(((high - low) / 255, low), dim=-1).to(torch.float16)
-    scale, minimum = pairs[..., :1].float(), pairs[..., 1:].float()
-    inverse = torch.where(scale > 0, 1 / scale, torch.zeros_like(scale))
-    codes = ((x - minimum) * inverse).round_().clamp_(0, 255).to(torch.uint8)
-    return codes, pairs
-
-
-def dequantize_kv(codes: torch.Tensor, pairs: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The values that codes and (scale, min) stand for."""
-    return codes.float().mul_(pairs[..., :1].float()).add_(pairs[..., 1:].float()).to(dtype)
 
 
 def _read(
@@ -250,10 +237,11 @@ def _read(
         flat = cache.flatten(0, 1)[start : start + span.length]
         if params is None:
             return flat
-        return dequantize_kv(flat, params.flatten(0, 1)[start : start + span.length], dtype)
+        fresh = params.flatten(0, 1)[start : start + span.length]
+        return dequantize_kv(flat, fresh, pool.precision, dtype)
     pages = torch.tensor(span.pages, device=cache.device)
     gathered = cache.index_select(0, pages).flatten(0, 1)[: span.length]
     if params is None:
         return gathered
-    pairs = params.index_select(0, pages).flatten(0, 1)[: span.length]
-    return dequantize_kv(gathered, pairs, dtype)
+    fresh = params.index_select(0, pages).flatten(0, 1)[: span.length]
+    return dequantize_kv(gathered, fresh, pool.precision, dtype)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import torch
 
-from quantchat.kernels._launch import sm_version
+from quantchat.kernels._launch import sm_count, sm_version
 from quantchat.kernels.activation.silu import silu_mul
-from quantchat.kernels.attention.decode import decode
+from quantchat.kernels.attention.attend import attend
+from quantchat.kernels.attention.splits import Splits, splits_for
+from quantchat.kernels.attention.workspace import Workspace
 from quantchat.kernels.norm.rms import add_rms_norm, rms_norm
 from quantchat.kernels.rope_append.append import rope_append
 from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.embedding_cuda import embed_batch
+from quantchat.ops.kv_codec import KvPrecision
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import LinearForm, LinearOp
 from quantchat.ops.linear_cuda import cuda_linear, restored_linear
@@ -38,6 +41,7 @@ class TritonOps(TorchOps):
     ) -> None:
         super().__init__(spec, device=device, dtype=dtype)
         self._dependent = dependent_launch
+        self._workspaces: dict[tuple[int, int], Workspace] = {}
 
     def linear(self, weight: StoredWeight, bias: torch.Tensor | None) -> LinearOp:
         """The op that runs a stored weight here."""
@@ -80,6 +84,66 @@ class TritonOps(TorchOps):
         y: torch.Tensor = silu_mul(gate_up)
         return y
 
+    def attend(
+        self,
+        qkv: torch.Tensor,
+        batch: Batch,
+        pool: KvPool,
+        layer: KvLayer,
+        rope: RopeTable,
+        q_norm: torch.Tensor | None,
+        k_norm: torch.Tensor | None,
+        window: int,
+    ) -> torch.Tensor:
+        """See TorchOps.attend; one launch for a decode step."""
+        if batch.block_table is None or batch.seq_lens is None:
+            return super().attend(qkv, batch, pool, layer, rope, q_norm, k_norm, window)
+        spec = self.spec
+        splits = splits_for(
+            qkv.shape[0],
+            spec.heads,
+            spec.kv_heads,
+            spec.head_dim,
+            batch.block_table.shape[1] * pool.page_tokens,
+            pool.precision,
+            sm=sm_version(self.device),
+            sms=sm_count(self.device),
+        )
+        out: torch.Tensor = attend(
+            qkv,
+            batch.positions,
+            batch.seq_lens,
+            batch.slots,
+            batch.block_table,
+            rope.cos,
+            rope.sin,
+            layer.k,
+            layer.v,
+            heads=spec.heads,
+            scale=spec.attention_scale,
+            kv=pool.precision,
+            window=window,
+            k_params=layer.k_params,
+            v_params=layer.v_params,
+            q_weight=q_norm,
+            k_weight=k_norm,
+            eps=spec.norm_eps,
+            workspace=self._workspace(qkv.shape[0], splits),
+            splits=splits,
+            dependent=self._dependent,
+        )
+        return out
+
+    def _workspace(self, rows: int, splits: Splits) -> Workspace:
+        """What the splits share, the same for all layers; kept, since graphs hold its addresses."""
+        key = (rows, splits.count)
+        if key not in self._workspaces:
+            spec = self.spec
+            self._workspaces[key] = Workspace.create(
+                rows, spec.heads, spec.kv_heads, spec.head_dim, splits, self.device
+            )
+        return self._workspaces[key]
+
     def _append(
         self,
         qkv: torch.Tensor,
@@ -88,6 +152,7 @@ class TritonOps(TorchOps):
         rope: RopeTable,
         q_norm: torch.Tensor | None,
         k_norm: torch.Tensor | None,
+        precision: KvPrecision,
     ) -> torch.Tensor:
         """See TorchOps._append."""
         q: torch.Tensor = rope_append(
@@ -99,6 +164,7 @@ class TritonOps(TorchOps):
             layer.k,
             layer.v,
             heads=self.spec.heads,
+            kv=precision,
             k_params=layer.k_params,
             v_params=layer.v_params,
             q_weight=q_norm,
@@ -106,22 +172,3 @@ class TritonOps(TorchOps):
             eps=self.spec.norm_eps,
         )
         return q
-
-    def _attention(
-        self, q: torch.Tensor, batch: Batch, pool: KvPool, layer: KvLayer, window: int
-    ) -> torch.Tensor:
-        """See TorchOps._attention."""
-        if batch.block_table is None or batch.seq_lens is None:
-            return super()._attention(q, batch, pool, layer, window)
-        out: torch.Tensor = decode(
-            q,
-            layer.k,
-            layer.v,
-            batch.block_table,
-            batch.seq_lens,
-            scale=self.spec.attention_scale,
-            window=window,
-            k_params=layer.k_params,
-            v_params=layer.v_params,
-        )
-        return out.flatten(1)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from quantchat.kernels.attention import reference as attention
 from quantchat.kernels.rope_append import reference as append
+from quantchat.kernels.rope_append.formats import PARAMS, KvFormat, stored_width
 from quantchat.kernels.wna16 import reference as w4
 from quantchat.kernels.wna16.pack import pack, unpack
 
@@ -36,13 +37,40 @@ def test_weights_are_scale_times_code_plus_offset() -> None:
         assert dense[row, column] == expected
 
 
-def test_quantised_heads_are_within_half_a_step() -> None:
+@pytest.mark.parametrize("kv", ["fp8", "int8", "int4"])
+def test_quantised_heads_are_within_half_a_step(kv: KvFormat) -> None:
     x = torch.randn(5, 3, 80) * torch.logspace(-2, 2, 5)[:, None, None]
-    codes, params = append.quantize_heads(x)
-    error = (append.dequantize_heads(codes, params, torch.float32) - x).abs()
-    step = params[..., :1].float()
-    # half a step, and what fp16 takes off the minimum and off 255 steps
-    assert (error <= 0.5 * step + x.abs().amax(-1, keepdim=True) * 2**-9).all()
+    stored, params = append.quantize_heads(x, kv)
+    assert stored.shape[-1] == stored_width(80, kv) and params.shape[-1] == PARAMS[kv]
+    error = (append.dequantize_heads(stored, params, kv, torch.float32) - x).abs()
+    top = x.abs().amax(-1, keepdim=True)
+    # Half a step, and what fp16 takes off the minimum and off all steps.
+    step = x.abs() / 16 + top * 2**-17 if kv == "fp8" else 0.5 * params[..., :1].float()
+    assert (error <= step + top * 2**-9).all()
+
+
+@pytest.mark.parametrize("kv", ["fp8", "int8", "int4"])
+@pytest.mark.parametrize("value", [0.0, 0.75, -3.0, 1e-9])
+def test_flat_heads_stay_what_they_are(kv: KvFormat, value: float) -> None:
+    stored, params = append.quantize_heads(torch.full((2, 16), value), kv)
+    back = append.dequantize_heads(stored, params, kv, torch.float32)
+    torch.testing.assert_close(back, torch.full((2, 16), value), atol=1e-8, rtol=1e-3)
+
+
+def test_int4_halves_share_bytes() -> None:
+    x = torch.arange(16.0)
+    stored, _ = append.quantize_heads(x, "int4")
+    assert stored.tolist() == [low | (low + 8) << 4 for low in range(8)]
+
+
+def test_rope_matches_complex_rotation() -> None:
+    x = torch.randn(4, 2, 16)
+    positions = torch.tensor([0, 1, 5, 9], dtype=torch.int32)
+    angles = torch.outer(torch.arange(10.0), 10000.0 ** (-torch.arange(8) / 8))
+    turned = append.rotate(x, positions, angles.cos(), angles.sin())
+    phase = torch.polar(torch.ones(4, 1, 8), angles[positions.long()][:, None])
+    truth = torch.view_as_real(torch.view_as_complex(x.view(4, 2, 8, 2)) * phase).flatten(2)
+    torch.testing.assert_close(turned, truth)
 
 
 def test_attention_is_torchs() -> None:

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from quantchat.ops.batch import Batch, Span
+from quantchat.ops.kv_codec import dequantize_kv, quantize_kv
 from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.rope import RopeTable
-from quantchat.ops.torch_ops import TorchOps, dequantize_kv, quantize_kv
+from quantchat.ops.torch_ops import TorchOps
 from quantchat.spec import DecoderSpec, RopeSpec
 
 SPEC = DecoderSpec(
@@ -156,16 +157,18 @@ def test_several_sequences_in_one_step() -> None:
 
 def test_kv_codes_answer_to_stored_scales() -> None:
     x = torch.randn(5, 3, 16) * torch.tensor([1e-3, 1.0, 50.0])[None, :, None]
-    codes, pairs = quantize_kv(x)
-    back = dequantize_kv(codes, pairs, torch.float32)
+    codes, pairs = quantize_kv(x, "int8")
+    back = dequantize_kv(codes, pairs, "int8", torch.float32)
     step = pairs[..., :1].float()
     assert bool(((back - x).abs() <= step * 0.51 + x.abs() * 1e-3).all())
 
 
 def test_a_constant_vector_has_no_scale() -> None:
-    codes, pairs = quantize_kv(torch.full((2, 1, 8), 0.75))
+    codes, pairs = quantize_kv(torch.full((2, 1, 8), 0.75), "int8")
     assert codes.max() == 0 and pairs[..., 0].max() == 0
-    assert torch.equal(dequantize_kv(codes, pairs, torch.float32), torch.full((2, 1, 8), 0.75))
+    assert torch.equal(
+        dequantize_kv(codes, pairs, "int8", torch.float32), torch.full((2, 1, 8), 0.75)
+    )
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])

@@ -1,0 +1,429 @@
+"""Decode attention in one launch: from raw qkv rows to attended heads, the cache grown on the way.
+
+A program serves one KV head of one row over every SPLITS-th tile of its context. It norms and turns
+its query heads itself; the one whose tiles end with the newest token also stores that token's K and
+V and attends to them as stored, so no program reads what another writes. Where several programs
+share a context, the last to arrive puts their parts together in the order of the splits.
+
+What is read before the wait of a dependent launch (positions, lengths, page table, older tokens)
+must have been complete before the last full boundary in the stream: a graph launch, a copy, or a
+kernel launched plainly. Within a decode step nothing changes them ahead of its end.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from .._launch import (
+    LOWEST_ASM_SM,
+    check_activation,
+    check_out,
+    launch_options,
+    power_of_2,
+    sm_count,
+    sm_version,
+)
+from ..rope_append.formats import KvFormat, check_pages, stored_width
+from ..rope_append.heads import head_columns, store_vector, turn_of, turned_heads
+from .splits import Splits, splits_for
+from .tiles import code_offset, load_pages, load_params, load_tile, unpack_tile
+from .workspace import Workspace
+
+_LOG2_E = 1.4426950408889634
+_LOWEST_FP8_SM = 89
+
+
+@triton.jit
+def _combine(
+    partial_ptr,
+    stats_ptr,
+    out_ptr,
+    first_slot,
+    active,
+    GROUP: tl.constexpr,
+    D: tl.constexpr,
+    DP: tl.constexpr,
+    SPLITS: tl.constexpr,
+    SP: tl.constexpr,
+    GC: tl.constexpr,
+):
+    """out [GROUP, D] from the parts of `active` splits, always in the same order."""
+    split = tl.arange(0, SP)
+    d = tl.arange(0, DP)
+    for g0 in tl.static_range(0, GROUP, GC):
+        g = g0 + tl.arange(0, GC)
+        m = (split < active)[:, None] & (g < GROUP)[None, :]
+        slot = first_slot + split[:, None] * GROUP + g[None, :]
+        # Past L1: other multiprocessors have written these.
+        p_acc = partial_ptr + slot[:, :, None] * D + d[None, None, :]
+        m_acc = m[:, :, None] & (d < D)[None, None, :]
+        acc = tl.load(p_acc, mask=m_acc, other=0.0, cache_modifier=".cg")
+        top = tl.load(stats_ptr + slot * 2, mask=m, other=-float("inf"), cache_modifier=".cg")
+        norm = tl.load(stats_ptr + slot * 2 + 1, mask=m, other=0.0, cache_modifier=".cg")
+        highest = tl.max(top, 0)
+        share = tl.exp2(top - tl.where(g < GROUP, highest, 0.0)[None, :])
+        share = share / tl.where(g < GROUP, tl.sum(norm * share, 0), 1.0)[None, :]
+        y = tl.sum(acc * share[:, :, None], 0)
+        p_out = out_ptr + g[:, None] * D + d[None, :]
+        m_out = (g < GROUP)[:, None] & (d < D)[None, :]
+        tl.store(p_out, y.to(out_ptr.dtype.element_ty), mask=m_out)
+
+
+@triton.jit
+def attend_kernel(
+    qkv_ptr,
+    positions_ptr,
+    lengths_ptr,
+    slots_ptr,
+    table_ptr,
+    cos_ptr,
+    sin_ptr,
+    q_weight_ptr,
+    k_weight_ptr,
+    k_ptr,
+    v_ptr,
+    k_params_ptr,
+    v_params_ptr,
+    out_ptr,
+    partial_ptr,
+    stats_ptr,
+    arrived_ptr,
+    eps,
+    scale_log2,
+    window,
+    table_stride,
+    capacity,
+    HQ: tl.constexpr,
+    HK: tl.constexpr,
+    D: tl.constexpr,
+    DP: tl.constexpr,
+    GP: tl.constexpr,
+    ROTARY_HALF: tl.constexpr,
+    T: tl.constexpr,
+    PAGE: tl.constexpr,
+    SPLITS: tl.constexpr,
+    SP: tl.constexpr,
+    GC: tl.constexpr,
+    KV: tl.constexpr,
+    HEAD_NORM: tl.constexpr,
+    WINDOWED: tl.constexpr,
+    USE_DOT: tl.constexpr,
+    USE_ASM: tl.constexpr,
+    FP8_UNIT: tl.constexpr,
+    EARLY: tl.constexpr,
+    PDL: tl.constexpr,
+):
+    if PDL:
+        gdc_launch_dependents()
+        if not EARLY:
+            gdc_wait()
+    GROUP: tl.constexpr = HQ // HK
+    QUANTIZED: tl.constexpr = KV != "16bit"
+    SHIFTED: tl.constexpr = KV == "int8" or KV == "int4"
+    # Keeps p * scale inside fp16 for every scale that a page can hold.
+    V_UNIT: tl.constexpr = 1.0 if KV == "16bit" else (4.0 if KV == "int4" else 64.0)
+    DTYPE: tl.constexpr = qkv_ptr.dtype.element_ty
+    split = tl.program_id(0)
+    kv_head = tl.program_id(1)
+    row = tl.program_id(2).to(tl.int64)
+    # Past L1, which may hold the step before.
+    length = tl.load(lengths_ptr + row, cache_modifier=".cg")
+    position = tl.load(positions_ptr + row, cache_modifier=".cg")
+    first = 0
+    if WINDOWED:
+        first = tl.maximum(length - window, 0)
+    first_tile = first // T
+    tiles = (length + T - 1) // T - first_tile
+    rank = (split + SPLITS - first_tile % SPLITS) % SPLITS
+    # An empty row has one program too, which writes zeros.
+    if rank >= tl.maximum(tiles, 1):
+        return
+    active = tl.minimum(tiles, SPLITS)
+    old = length - 1
+    tile = first_tile + rank
+    end_tile = (old + T - 1) // T
+    if WINDOWED:
+        # A window of one token has no old ones; a tile without any would be all -inf.
+        end_tile = tl.where(first < old, end_tile, 0)
+
+    p_table = table_ptr + row * table_stride
+    t = tile * T + tl.arange(0, T)
+    page = load_pages(p_table, t, capacity, PAGE)
+    vector = (page * PAGE + t % PAGE) * HK + kv_head
+    m_t = (t < old) & (t >= first)
+    k_raw = load_tile(k_ptr, vector, m_t, D, DP, KV, USE_ASM)
+    v_raw = load_tile(v_ptr, vector, m_t, D, DP, KV, USE_ASM)
+    k_scale, k_minimum = load_params(k_params_ptr, vector, m_t, KV, USE_ASM)
+    v_scale, v_minimum = load_params(v_params_ptr, vector, m_t, KV, USE_ASM)
+    t_next = t + SPLITS * T
+    page_next = load_pages(p_table, t_next, capacity, PAGE)
+
+    d, m_d = head_columns(D, DP, KV == "int4")
+    c, s = turn_of(cos_ptr, sin_ptr, position, d, m_d, ROTARY_HALF)
+    q_weight = c
+    q_partner = c
+    k_weight = c
+    k_partner = c
+    if HEAD_NORM:
+        q_weight = tl.load(q_weight_ptr + d, mask=m_d, other=0.0).to(tl.float32)
+        q_partner = tl.load(q_weight_ptr + (d ^ 1), mask=m_d, other=0.0).to(tl.float32)
+        k_weight = tl.load(k_weight_ptr + d, mask=m_d, other=0.0).to(tl.float32)
+        k_partner = tl.load(k_weight_ptr + (d ^ 1), mask=m_d, other=0.0).to(tl.float32)
+    if PDL and EARLY:
+        gdc_wait()
+
+    h = tl.arange(0, GP)
+    m_h = h < GROUP
+    heads_row = row * (HQ + 2 * HK)
+    q_wide = turned_heads(
+        qkv_ptr,
+        heads_row + kv_head * GROUP + h,
+        m_h,
+        q_weight,
+        q_partner,
+        c,
+        s,
+        eps,
+        d,
+        m_d,
+        D,
+        HEAD_NORM,
+    )
+    unit = tl.zeros([GP], tl.float32) + scale_log2
+    if QUANTIZED:
+        # A power of two brings q into fp16's range whatever bf16 holds.
+        exponent = tl.max(tl.abs(q_wide), 1).to(tl.int32, bitcast=True) & 0x7F800000
+        shrink = ((254 << 23) - exponent).to(tl.float32, bitcast=True)
+        q = (q_wide * shrink[:, None]).to(tl.float16)
+        unit = unit * tl.where(exponent > 0, exponent.to(tl.float32, bitcast=True), 0.0)
+    else:
+        q = q_wide.to(DTYPE)
+    q_sum = tl.sum(q.to(tl.float32), 1)
+
+    newest_score = tl.full([GP], -float("inf"), tl.float32)
+    newest_v = tl.zeros([DP], tl.float32)
+    if (tiles > 0) & ((tiles - 1) % SPLITS == rank):
+        one = tl.zeros([1], tl.int64)
+        k_row = heads_row + HQ + kv_head + one
+        k_new = turned_heads(
+            qkv_ptr, k_row, one == 0, k_weight, k_partner, c, s, eps, d, m_d, D, HEAD_NORM
+        )
+        p_v = qkv_ptr + (heads_row + HQ + HK + kv_head) * D + d
+        v_new = tl.load(p_v, mask=m_d, other=0.0).to(tl.float32)
+        slot = tl.load(slots_ptr + row)
+        at = slot * HK + kv_head
+        k_seen = store_vector(tl.reshape(k_new, (DP,)), k_ptr, k_params_ptr, at, d, m_d, D, DP, KV)
+        newest_v = store_vector(v_new, v_ptr, v_params_ptr, at, d, m_d, D, DP, KV)
+        newest_score = tl.sum(q_wide * k_seen[None, :], 1) * scale_log2
+
+    offset = code_offset(KV, USE_ASM)
+    top = tl.full([GP], -float("inf"), tl.float32)
+    norms = tl.zeros([GP, T], tl.float32)
+    shifts = tl.zeros([GP, T], tl.float32)
+    acc = tl.zeros([GP, DP], tl.float32)
+    for _ in range(tile, end_tile, SPLITS):
+        m_next = t_next < old
+        vector = (page_next * PAGE + t_next % PAGE) * HK + kv_head
+        k_next = load_tile(k_ptr, vector, m_next, D, DP, KV, USE_ASM)
+        v_next = load_tile(v_ptr, vector, m_next, D, DP, KV, USE_ASM)
+        k_scale_next, k_minimum_next = load_params(k_params_ptr, vector, m_next, KV, USE_ASM)
+        v_scale_next, v_minimum_next = load_params(v_params_ptr, vector, m_next, KV, USE_ASM)
+        t_after = t_next + SPLITS * T
+        page_next = load_pages(p_table, t_after, capacity, PAGE)
+
+        k = unpack_tile(k_raw, T, DP, KV, DTYPE, USE_ASM, FP8_UNIT)
+        if USE_DOT:
+            scores = tl.dot(q, tl.trans(k))
+        else:
+            wide = q.to(tl.float32)[:, None, :] * k.to(tl.float32)[None, :, :]
+            scores = tl.sum(wide, 2)
+        if QUANTIZED:
+            scores = scores * k_scale[None, :]
+        if SHIFTED:
+            scores += (k_minimum - offset * k_scale)[None, :] * q_sum[:, None]
+        scores = tl.where(m_t[None, :], scores * unit[:, None], -float("inf"))
+        new_top = tl.maximum(top, tl.max(scores, 1))
+        keep = tl.exp2(top - new_top)
+        top = new_top
+        p = tl.exp2(scores - new_top[:, None])
+        norms = norms * keep[:, None] + p
+        acc = acc * keep[:, None]
+        weights = p
+        if QUANTIZED:
+            weights = p * (v_scale * V_UNIT)[None, :]
+        weights = weights.to(tl.float16 if QUANTIZED else DTYPE)
+        if SHIFTED:
+            taken = weights.to(tl.float32) * (offset / V_UNIT)
+            shifts = shifts * keep[:, None] + (p * v_minimum[None, :] - taken)
+        v = unpack_tile(v_raw, T, DP, KV, DTYPE, USE_ASM, FP8_UNIT)
+        if USE_DOT:
+            acc = tl.dot(weights, v, acc)
+        else:
+            acc += tl.sum(weights.to(tl.float32)[:, :, None] * v.to(tl.float32)[None, :, :], 1)
+
+        k_raw = k_next
+        v_raw = v_next
+        k_scale = k_scale_next
+        k_minimum = k_minimum_next
+        v_scale = v_scale_next
+        v_minimum = v_minimum_next
+        m_t = m_next
+        t_next = t_after
+
+    highest = tl.maximum(top, newest_score)
+    base = tl.where(highest == -float("inf"), 0.0, highest)
+    keep = tl.exp2(top - base)
+    fresh = tl.exp2(newest_score - base)
+    norm = tl.sum(norms, 1) * keep + fresh
+    y = acc * (keep / V_UNIT)[:, None] + fresh[:, None] * newest_v[None, :]
+    if SHIFTED:
+        y += (tl.sum(shifts, 1) * keep)[:, None]
+    m_y = m_h[:, None] & m_d[None, :]
+    head = row * HQ + kv_head * GROUP
+    if active <= 1:
+        y = y / tl.where(norm > 0.0, norm, 1.0)[:, None]
+        p_out = out_ptr + (head + h)[:, None] * D + d[None, :]
+        tl.store(p_out, y.to(out_ptr.dtype.element_ty), mask=m_y)
+    else:
+        first_slot = (row * HK + kv_head) * (SPLITS * GROUP)
+        at_part = first_slot + rank * GROUP + h
+        tl.store(partial_ptr + at_part[:, None] * D + d[None, :], y, mask=m_y)
+        tl.store(stats_ptr + at_part * 2, base, mask=m_h)
+        tl.store(stats_ptr + at_part * 2 + 1, norm, mask=m_h)
+        tl.debug_barrier()
+        p_arrived = arrived_ptr + row * HK + kv_head
+        if tl.atomic_add(p_arrived, 1, sem="acq_rel") == active - 1:
+            _combine(
+                partial_ptr,
+                stats_ptr,
+                out_ptr + head * D,
+                first_slot,
+                active,
+                GROUP,
+                D,
+                DP,
+                SPLITS,
+                SP,
+                GC,
+            )
+            tl.store(p_arrived, 0)
+
+
+def attend(
+    qkv: torch.Tensor,
+    positions: torch.Tensor,
+    seq_lens: torch.Tensor,
+    slots: torch.Tensor,
+    block_table: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    *,
+    heads: int,
+    scale: float,
+    kv: KvFormat = "16bit",
+    window: int = 0,
+    k_params: torch.Tensor | None = None,
+    v_params: torch.Tensor | None = None,
+    q_weight: torch.Tensor | None = None,
+    k_weight: torch.Tensor | None = None,
+    eps: float = 0.0,
+    out: torch.Tensor | None = None,
+    workspace: Workspace | None = None,
+    splits: Splits | None = None,
+    dependent: bool = False,
+    early: bool = True,
+) -> torch.Tensor:
+    """Appends each row's token and attends to the newest `window` (0: all) tokens: [M, heads * D].
+
+    qkv [M, (heads + 2 Hk) * D] fp16 or bf16, one row a sequence; positions int32 [M]; seq_lens int32
+    [M], the new token included (0: zeros, nothing is stored); slots int64 [M], -1 stores nothing;
+    block_table int32 [M, max_pages]; cos, sin fp32 [context, R] turn the first 2 R values of a head
+    in adjacent pairs; pages and params as rope_append/formats.py has them. q_weight, k_weight [D]
+    norm the heads first (both or none). A workspace whose splits fit is reused between launches of
+    one stream; without one a fresh one is made. `early`: see the module; only with `dependent`.
+    """
+    check_activation(qkv, "qkv")
+    rows = qkv.shape[0]
+    page_tokens, kv_heads = k_cache.shape[1], k_cache.shape[2]
+    head_dim = qkv.shape[1] // (heads + 2 * kv_heads)
+    assert qkv.shape[1] == (heads + 2 * kv_heads) * head_dim and heads % kv_heads == 0
+    assert head_dim % 8 == 0 and cos.shape[1] * 2 <= head_dim
+    for vector, dtype in ((positions, torch.int32), (seq_lens, torch.int32), (slots, torch.int64)):
+        assert vector.shape == (rows,) and vector.dtype == dtype and vector.is_contiguous()
+    assert block_table.dtype == torch.int32 and block_table.shape[0] == rows
+    assert block_table.stride(1) == 1
+    for angles in (cos, sin):
+        assert angles.dtype == torch.float32 and angles.is_contiguous()
+        assert angles.shape == cos.shape
+    assert k_cache.shape == v_cache.shape and k_cache.shape[3] == stored_width(head_dim, kv)
+    check_pages(k_cache, k_params, kv, qkv.dtype)
+    check_pages(v_cache, v_params, kv, qkv.dtype)
+    assert (q_weight is None) == (k_weight is None)
+    if q_weight is not None and k_weight is not None:
+        assert q_weight.shape == k_weight.shape == (head_dim,)
+    if out is None:
+        out = torch.empty(rows, heads * head_dim, dtype=qkv.dtype, device=qkv.device)
+    check_out(out, (rows, heads * head_dim), qkv.dtype)
+    sm = sm_version(qkv.device)
+    capacity = block_table.shape[1] * page_tokens
+    if splits is None:
+        splits = splits_for(
+            rows, heads, kv_heads, head_dim, capacity, kv, sm=sm, sms=sm_count(qkv.device)
+        )
+    if workspace is None:
+        workspace = Workspace.create(rows, heads, kv_heads, head_dim, splits, qkv.device)
+    workspace.check(rows, heads, kv_heads, head_dim, splits)
+    group = heads // kv_heads
+    combined = power_of_2(splits.count)
+    attend_kernel[(splits.count, kv_heads, rows)](
+        qkv,
+        positions,
+        seq_lens,
+        slots,
+        block_table,
+        cos,
+        sin,
+        q_weight,
+        k_weight,
+        k_cache,
+        v_cache,
+        k_params,
+        v_params,
+        out,
+        workspace.partial,
+        workspace.stats,
+        workspace.arrived,
+        eps,
+        scale * _LOG2_E,
+        window,
+        block_table.stride(0),
+        capacity,
+        HQ=heads,
+        HK=kv_heads,
+        D=head_dim,
+        DP=power_of_2(head_dim),
+        GP=max(16, power_of_2(group)) if splits.use_dot else power_of_2(group),
+        ROTARY_HALF=cos.shape[1],
+        T=splits.tile_tokens,
+        PAGE=page_tokens,
+        SPLITS=splits.count,
+        SP=combined,
+        GC=splits.heads_at_once(group, combined, power_of_2(head_dim)),
+        KV=kv,
+        HEAD_NORM=q_weight is not None,
+        WINDOWED=window > 0,
+        USE_DOT=splits.use_dot,
+        USE_ASM=sm >= LOWEST_ASM_SM,
+        FP8_UNIT=sm >= _LOWEST_FP8_SM,
+        EARLY=early,
+        PDL=dependent,
+        num_warps=splits.warps,
+        num_stages=1,
+        **launch_options(dependent),
+    )
+    return out

@@ -1,0 +1,133 @@
+"""Decode attention and the append of prompts, interpreted, against their references."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from quantchat.kernels.attention.attend import attend
+from quantchat.kernels.attention.splits import Splits
+from quantchat.kernels.attention.workspace import Workspace
+from quantchat.kernels.rope_append import append
+from quantchat.kernels.rope_append import reference as append_reference
+from quantchat.kernels.rope_append.formats import FORMATS, KvFormat
+
+from quantchat.bench.attention_gate import Heads, Step, grown, make_step, poisoned_pages
+
+CPU = torch.device("cpu")
+DTYPES = (torch.float16, torch.bfloat16)
+# The interpreter cuts where a card rounds to bf16, at every rounding of the op.
+TOLERANCE = {torch.float16: 1e-3, torch.bfloat16: 2e-2}
+STEPS = {"16bit": 1, "fp8": 3, "int8": 1, "int4": 4}
+"""Cut bf16 values land on other codes; a step of int4 is coarse."""
+
+ODD = Heads(heads=3, kv_heads=1, head_dim=16, page_tokens=4, norm=True)
+PADDED = Heads(heads=4, kv_heads=2, head_dim=80, page_tokens=4, window=5, rotary_half=20)
+WIDE = Heads(heads=1, kv_heads=1, head_dim=96, page_tokens=4)
+DOTTED = Heads(heads=2, kv_heads=1, head_dim=64, page_tokens=4, norm=True, window=23)
+
+
+def close(result: torch.Tensor, truth: torch.Tensor, tolerance: float) -> None:
+    assert torch.isfinite(result.float()).all(), "some outputs were not written"
+    error = (result.double() - truth.double()).norm() / truth.double().norm().clamp_min(1e-30)
+    assert error <= tolerance, f"relative error {error:.2e}"
+
+
+def check(step: Step, splits: Splits, workspace: Workspace | None = None) -> torch.Tensor:
+    """Runs kernel and reference on pages of their own and compares all that they leave."""
+    theirs = step.twin()
+    truth = theirs.truth()
+    out = torch.full_like(truth, float("nan"))
+    attend(*step.inputs, **step.pages, **step.options, out=out, splits=splits, workspace=workspace)
+    kv, dtype = step.options["kv"], out.dtype
+    tolerance = TOLERANCE[dtype] * (STEPS[kv] if dtype is torch.bfloat16 else 1)
+    close(out, truth, tolerance)
+    for mine, other in grown(step, theirs):
+        close(mine, other, tolerance)
+    return out
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kv", FORMATS)
+@pytest.mark.parametrize(
+    ("shape", "count", "tile_tokens", "use_dot"),
+    [(ODD, 3, 4, False), (PADDED, 3, 2, False), (WIDE, 1, 8, False), (DOTTED, 2, 16, True)],
+)
+def test_attend(
+    shape: Heads, count: int, tile_tokens: int, use_dot: bool, kv: KvFormat, dtype: torch.dtype
+) -> None:
+    if use_dot and dtype == torch.bfloat16 and kv == "16bit":
+        pytest.skip("the interpreter multiplies bf16 wrongly")
+    step = make_step([0, 1, 2, 15, 33], shape, kv, dtype, CPU)
+    splits = Splits(count=count, tile_tokens=tile_tokens, use_dot=use_dot, warps=1)
+    out = check(step, splits)
+    assert not out[0].any(), "a sequence of length 0 yields zeros"
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 32, 33, 48, 49, 64, 65, 130, 300])
+@pytest.mark.parametrize("window", [0, 1, 16, 40])
+def test_every_boundary_of_tiles_and_splits(length: int, window: int) -> None:
+    shape = Heads(heads=2, kv_heads=1, head_dim=16, page_tokens=16, window=window)
+    step = make_step([length], shape, "int8", torch.float16, CPU)
+    check(step, Splits(count=3, tile_tokens=16, use_dot=False, warps=1))
+
+
+def test_a_workspace_serves_again_and_again() -> None:
+    splits = Splits(count=4, tile_tokens=8, use_dot=False, warps=1)
+    workspace = Workspace.create(3, 4, 2, 32, splits, CPU)
+    for lengths in ([30, 9, 1], [31, 0, 2], [64, 63, 62]):
+        shape = Heads(heads=4, kv_heads=2, head_dim=32, page_tokens=4)
+        check(make_step(lengths, shape, "16bit", torch.float16, CPU), splits, workspace)
+        assert not workspace.arrived.any(), "arrivals are 0 between launches"
+
+
+def test_a_row_without_a_slot_stores_nothing() -> None:
+    shape = Heads(heads=2, kv_heads=1, head_dim=16, page_tokens=4)
+    step = make_step([7, 6], shape, "int8", torch.float16, CPU)
+    step.inputs[3][0] = -1
+    before = step.twin()
+    attend(*step.inputs, **step.pages, **step.options)
+    changed = step.pages["k_cache"] != before.pages["k_cache"]
+    assert changed.flatten(0, 1).any(-1).nonzero()[:, 0].tolist() == [int(step.inputs[3][1])]
+
+
+def test_the_newest_token_is_seen_as_stored() -> None:
+    """A token's own values must not be better in the step that stores them than in later ones."""
+    shape = Heads(heads=1, kv_heads=1, head_dim=16, page_tokens=4)
+    step = make_step([1], shape, "int4", torch.float16, CPU)
+    out = attend(*step.inputs, **step.pages, **step.options)
+    (_, _), (stored, _) = grown(step, step)
+    torch.testing.assert_close(out[0].float(), stored[0, 0], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kv", FORMATS)
+@pytest.mark.parametrize("shape", [ODD, PADDED, WIDE])
+def test_rope_append(shape: Heads, kv: KvFormat, dtype: torch.dtype) -> None:
+    slots = torch.tensor([3, -1, 0, 19, 7, 8])
+    width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+    qkv = torch.randn(len(slots), width).to(dtype)
+    qkv[2, -shape.head_dim :] = 0.5
+    positions = torch.randint(0, 50, (len(slots),), dtype=torch.int32)
+    angles = torch.rand(50, shape.rotary_half or shape.head_dim // 2) * 6
+    options: dict[str, object] = {"heads": shape.heads, "kv": kv}
+    if shape.norm:
+        weights = torch.randn(2, shape.head_dim).to(dtype)
+        options |= {"q_weight": weights[0], "k_weight": weights[1], "eps": 1e-6}
+    mine = Step(
+        inputs=(qkv, positions, qkv, slots),
+        pages=poisoned_pages(5, shape, kv, dtype, CPU),
+        options=options,
+    )
+    theirs = mine.twin()
+    common = (qkv, positions, angles.cos(), angles.sin(), slots)
+    out = torch.full((len(slots), shape.heads, shape.head_dim), float("nan"), dtype=dtype)
+    append.rope_append(*common, **mine.pages, **options, out=out)
+    truth = append_reference.rope_append(*common, **theirs.pages, **options)
+    tolerance = TOLERANCE[dtype] * (STEPS[kv] if dtype is torch.bfloat16 else 1)
+    close(out, truth, tolerance)
+    for result, wanted in grown(mine, theirs):
+        close(result, wanted, tolerance)
+    if kv in ("int8", "int4"):
+        flat = mine.pages["v_params"].flatten(0, 1)[0, -1]
+        assert flat.tolist() == [0.0, 0.5], "a flat vector has scale 0"
+        assert not mine.pages["v_cache"].flatten(0, 1)[0, -1].any()
