@@ -56,6 +56,11 @@ def packed_dir() -> Path:
     return _sub(cache_dir(), "packed")
 
 
+def kernels_dir() -> Path:
+    """Kernels compiled here."""
+    return _sub(cache_dir(), "kernels")
+
+
 def user_themes_dir() -> Path:
     """Theme files of the user."""
     return _sub(config_dir(), "themes")

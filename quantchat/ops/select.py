@@ -29,7 +29,10 @@ def make_ops(spec: DecoderSpec, plan: ExecutionPlan) -> TorchOps:
     device = torch.device("cuda", plan.gpu_index)
     if not plan.triton:
         return TorchOps(spec, device=device, dtype=DTYPES[plan.compute_dtype])
+    from quantchat.ops.kernel_cache import use_kernel_cache
     from quantchat.ops.triton_ops import TritonOps
+
+    use_kernel_cache()
 
     return TritonOps(
         spec,
