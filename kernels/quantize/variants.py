@@ -5,6 +5,7 @@ from __future__ import annotations
 from .._variants import POINTEE, Variant
 from .codes import FP8, INT8
 from .dense import dequantize_fp8_kernel
+from .matmul import LOWEST_SM, SMALL, WIDE, Tile, scaled_matmul_kernel
 from .product import scale_product_kernel
 from .rows import LOWEST_CAST_SM, quantize_rows_kernel, row_warps
 
@@ -62,6 +63,36 @@ def _dense(dtype: str) -> Variant:
     )
 
 
+def _matmul(code: str, tile: Tile, sms: tuple[int, int], *, even: bool, bias: bool) -> Variant:
+    return Variant(
+        name=f"matmul-{code}-{tile.rows}x{tile.columns}x{tile.depth}-even{even:d}-bias{bias:d}",
+        kernel=scaled_matmul_kernel,
+        signature={
+            "x_ptr": f"*{code}",
+            "w_ptr": f"*{code}",
+            "row_scale_ptr": "*fp32",
+            "column_scale_ptr": "*fp32",
+            "bias_ptr": "*bf16",
+            "y_ptr": "*bf16",
+            "M": "i32",
+            "N": "i32",
+            "K": "i32",
+        },
+        constexprs={
+            "BM": tile.rows,
+            "BN": tile.columns,
+            "BK": tile.depth,
+            "GROUP": tile.group,
+            "EVEN_K": even,
+            "HAS_BIAS": bias,
+        },
+        warps=tile.warps,
+        stages=tile.stages,
+        lowest_sm=sms[0],
+        highest_sm=sms[1],
+    )
+
+
 def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
@@ -74,4 +105,8 @@ def variants() -> tuple[Variant, ...]:
         _product("bf16", True),
         _product("fp16", False),
         *(_dense(dtype) for dtype in POINTEE),
+        _matmul("i8", WIDE, (90, 100), even=True, bias=True),
+        _matmul("i8", SMALL, (LOWEST_SM, 120), even=False, bias=False),
+        _matmul("fp8e4nv", WIDE, (90, 100), even=False, bias=False),
+        _matmul("fp8e4nv", SMALL, (LOWEST_CAST_SM, 120), even=True, bias=True),
     )

@@ -11,10 +11,12 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
+from quantchat.kernels._launch import sm_version
 from quantchat.kernels.activation.rows import activate_quantized
 from quantchat.kernels.norm.rows import norm_rows
 from quantchat.kernels.quantize import rows as row_kernels
 from quantchat.kernels.quantize.dense import dequantize_fp8
+from quantchat.kernels.quantize.matmul import LOWEST_SM, scaled_matmul
 from quantchat.kernels.quantize.product import scale_product
 from quantchat.ops.quantized_rows import CodeFormat, QuantizedRows
 from quantchat.quant.scheme import ActivationFormat
@@ -24,6 +26,7 @@ INT8_LOWEST_ROWS = 17
 """torch's int8 product takes no fewer."""
 INT8_MULTIPLE = 8
 FP8_MULTIPLE = 16
+KERNEL_MULTIPLE = 16
 PRODUCT_BYTES = 32 * 2**20
 """int32 products at a time: what the card's second-level cache keeps until they are scaled."""
 PRODUCT_COLUMNS = 256
@@ -125,6 +128,34 @@ class Fp8Product:
         return y.to(self._dtype)
 
 
+class KernelProduct:
+    """Either format in our own kernel, scaled in the same launch; any number of outputs."""
+
+    def __init__(
+        self,
+        codes: torch.Tensor,
+        scale: torch.Tensor,
+        bias: torch.Tensor | None,
+        *,
+        form: CodeFormat,
+        dtype: torch.dtype,
+    ) -> None:
+        """codes [N, K] int8, or uint8 with E4M3FN bits; scale float32 [N]."""
+        self.form: CodeFormat | None = form
+        self._form: CodeFormat = form
+        self._codes = codes if form == "int8" else codes.view(torch.float8_e4m3fn)
+        self._scale = scale
+        self._bias = bias
+        self._dtype = dtype
+
+    def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor:
+        rows = quantized(x, self._form)
+        y: torch.Tensor = scaled_matmul(
+            rows.codes, rows.scale, self._codes, self._scale, dtype=self._dtype, bias=self._bias
+        )
+        return y
+
+
 class Fp8Dequantized:
     """fp8 weights made dense before the library's 16-bit product, on cards without fp8."""
 
@@ -150,17 +181,24 @@ def many_rows(
 ) -> ManyRows | None:
     """What multiplies many rows with an 8-bit weight under the plan's `activations`.
 
-    Shares the weight's memory. None for int8 weights against 16-bit inputs, or of a shape that the
-    library's product does not take: those are dequantised by the caller as before.
+    Shares the weight's memory. The library's products where they take the shape, else our kernel
+    (SM 80 and up for int8, 89 for fp8). None for int8 weights that are multiplied in 16 bits: the
+    caller dequantises them.
     """
     codes, scale = weight.codes.contiguous(), weight.scale.contiguous()
+    n, k = weight.shape
     if isinstance(weight, Fp8ChannelWeight):
-        if activations == "fp8" and _divides(weight.shape, FP8_MULTIPLE):
+        if activations != "fp8" or k % KERNEL_MULTIPLE:
+            return Fp8Dequantized(codes, scale, bias)
+        if n % FP8_MULTIPLE == 0 and dtype == torch.bfloat16:
             return Fp8Product(codes, scale, bias, dtype=dtype)
-        return Fp8Dequantized(codes, scale, bias)
-    if activations == "int8" and _divides(weight.shape, INT8_MULTIPLE):
+        return KernelProduct(codes, scale, bias, form="fp8", dtype=dtype)
+    if activations != "int8":
+        return None
+    if n % INT8_MULTIPLE == 0 and k % INT8_MULTIPLE == 0:
         return Int8Product(codes, scale, bias, dtype=dtype)
-    return None
+    fits = k % KERNEL_MULTIPLE == 0 and sm_version(codes.device) >= LOWEST_SM
+    return KernelProduct(codes, scale, bias, form="int8", dtype=dtype) if fits else None
 
 
 def product_columns(rows: int, columns: int, product_bytes: int) -> int:
@@ -200,7 +238,3 @@ def add_rms_norm_quantized(
 def silu_mul_quantized(gate_up: torch.Tensor, form: CodeFormat) -> QuantizedRows:
     """Codes of silu(gate) * up of the fused [M, 2 I], in one launch."""
     return QuantizedRows(*activate_quantized(gate_up, "silu", form))
-
-
-def _divides(shape: tuple[int, int], multiple: int) -> bool:
-    return shape[0] % multiple == 0 and shape[1] % multiple == 0

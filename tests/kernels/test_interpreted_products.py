@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from quantchat.kernels.quantize.matmul import Tile, scaled_matmul
 
 from quantchat.ops import linear_8bit
-from quantchat.ops.linear_8bit import Fp8Product, Int8Product, many_rows, product_columns
+from quantchat.ops.linear_8bit import (
+    Fp8Product,
+    Int8Product,
+    KernelProduct,
+    many_rows,
+    product_columns,
+)
 from quantchat.ops.quantized_rows import CodeFormat, quantize_rows
 from quantchat.quant.rounding import fp8_channel, int8_channel
 from quantchat.quant.tensor import Fp8ChannelWeight, Int8ChannelWeight
@@ -68,14 +75,23 @@ def test_pieces_are_even_and_small_enough(rows: int, columns: int, size: int, st
 
 
 def test_what_no_product_takes_is_left_to_others() -> None:
-    int8, fp8 = (weight_of(form, 50, 64) for form in FORMS)
+    int8, fp8 = (weight_of(form, 50, 72) for form in FORMS)
     assert many_rows(int8, None, activations="int8", dtype=torch.bfloat16) is None
     fitting = weight_of("int8", 48, 64)
     assert many_rows(fitting, None, activations="16bit", dtype=torch.bfloat16) is None
     dense = many_rows(fp8, None, activations="fp8", dtype=torch.bfloat16)
     assert dense is not None and dense.form is None
-    x = torch.randn(3, 64).bfloat16()
+    x = torch.randn(3, 72).bfloat16()
     assert relative(dense(x), x.double() @ fp8.dequantize(torch.float32).double().t()) < 1.5e-2
+
+
+def test_outputs_that_the_library_does_not_take_run_in_our_kernel() -> None:
+    weight = weight_of("fp8", 50, 64)
+    product = many_rows(weight, None, activations="fp8", dtype=torch.bfloat16)
+    assert isinstance(product, KernelProduct) and product.form == "fp8"
+    x = torch.randn(70, 64).bfloat16()
+    rounded = quantize_rows(x, "fp8").dequantize(torch.float64)
+    assert relative(product(x), rounded @ weight.dequantize(torch.float32).double().t()) < 8e-3
 
 
 def test_codes_of_another_kind_are_not_taken() -> None:
@@ -99,3 +115,30 @@ def test_producers_give_what_the_product_would_make_itself(form: CodeFormat) -> 
     assert alone.form == form and alone.shape == (3, 96)
     gated = linear_8bit.silu_mul_quantized(torch.cat((x, residual), dim=1), form)
     assert gated.shape == (3, 96) and gated.form == form
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("rows", "n", "k"), [(17, 40, 64), (33, 19, 144), (1, 16, 16)])
+def test_scaled_matmul(rows: int, n: int, k: int, dtype: torch.dtype, form: CodeFormat) -> None:
+    codes = quantize_rows(torch.randn(rows, k), form)
+    weight = weight_of(form, n, k)
+    bias = torch.randn(n).to(dtype)
+    out = torch.full((rows, n), float("nan"), dtype=dtype)
+    stored = weight.codes if isinstance(weight, Int8ChannelWeight) else weight.floats()
+    tile = Tile(rows=16, columns=16, depth=64, warps=1, stages=1, group=2)
+    for given in (None, bias):
+        scaled_matmul(
+            codes.codes,
+            codes.scale,
+            stored,
+            weight.scale,
+            dtype=dtype,
+            bias=given,
+            out=out,
+            tile=tile,
+        )
+        truth = codes.dequantize(torch.float64) @ weight.dequantize(torch.float32).double().t()
+        truth = truth if given is None else truth + given.double()
+        assert torch.isfinite(out).all()
+        assert relative(out, truth) < 8e-3
