@@ -1,0 +1,103 @@
+"""8-bit rows and products on a real card against their references, on real and awkward shapes."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("triton")
+
+import torch
+from quantchat.kernels.activation.rows import activate, activate_quantized
+from quantchat.kernels.norm.rows import norm_rows
+from quantchat.kernels.quantize import reference
+from quantchat.kernels.quantize.dense import dequantize_fp8
+from quantchat.kernels.quantize.matmul import scaled_matmul
+from quantchat.kernels.quantize.reference import CodeFormat
+from quantchat.kernels.quantize.rows import can_cast, quantize_rows
+
+from quantchat.ops.linear_8bit import many_rows
+from quantchat.ops.quantized_rows import QuantizedRows
+from quantchat.quant.rounding import fp8_channel, int8_channel
+
+pytestmark = pytest.mark.gpu
+
+FORMS = ("int8", "fp8")
+DTYPES = (torch.float16, torch.bfloat16)
+SHAPES = ((1, 640), (3, 576), (7, 896), (33, 14336), (65, 8192), (257, 3584), (2, 18944))
+TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 6e-3}
+
+
+@pytest.fixture(autouse=True)
+def device() -> torch.device:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    torch.manual_seed(0)
+    return torch.device("cuda")
+
+
+def nearest(
+    x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor | None, form: CodeFormat
+) -> None:
+    truth, truth_scale = reference.quantize_rows(x, form)
+    assert scale is not None
+    torch.testing.assert_close(scale, truth_scale, rtol=1e-6, atol=0)
+    values = x.float() / truth_scale[:, None]
+    error, least = ((part.float() - values).abs() for part in (codes, truth))
+    assert bool((error <= least * (1 + 1e-4) + 1e-6).all())
+
+
+def relative(result: torch.Tensor, truth: torch.Tensor) -> float:
+    return float((result.double() - truth.double()).norm() / truth.double().norm())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+def test_rows(
+    rows: int, columns: int, dtype: torch.dtype, form: CodeFormat, device: torch.device
+) -> None:
+    x, residual = (torch.randn(2, rows, columns, device=device) * 3).to(dtype)
+    weight, bias = torch.randn(2, columns, device=device).to(dtype)
+    for cast in {False, can_cast(device)}:
+        nearest(x, *quantize_rows(x, form, cast=cast), form)
+    for options in ({}, {"center": True, "bias": bias}):
+        plain = norm_rows(x, weight, 1e-5, residual=residual, **options)
+        made = norm_rows(x, weight, 1e-5, residual=residual, form=form, **options)
+        nearest(plain.values, made.values, made.scale, form)
+    gate_up = torch.cat((x, residual), dim=1)
+    nearest(activate(gate_up, "silu"), *activate_quantized(gate_up, "silu", form), form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("rows", "n", "k"),
+    [(65, 576, 576), (77, 960, 576), (100, 50, 64), (129, 1152, 896), (2048, 4096, 4096)],
+)
+def test_products(
+    rows: int, n: int, k: int, dtype: torch.dtype, form: CodeFormat, device: torch.device
+) -> None:
+    if torch.cuda.get_device_capability() < ((8, 9) if form == "fp8" else (8, 0)):
+        pytest.skip(f"no {form} products on this card")
+    dense = torch.randn(n, k, device=device) * 0.02
+    weight = int8_channel(dense) if form == "int8" else fp8_channel(dense)
+    bias = torch.randn(n, device=device).to(dtype)
+    x = torch.randn(rows, k, device=device).to(dtype)
+    x[0] *= 100
+    codes = QuantizedRows(*quantize_rows(x, form))
+    truth = codes.dequantize(torch.float64) @ weight.dequantize(torch.float32).double().t()
+    truth += bias.double()
+    product = many_rows(weight, bias, activations=form, dtype=dtype)
+    assert product is not None
+    assert relative(product(codes), truth) < TOLERANCE[dtype]
+    assert torch.equal(product(x), product(codes))
+    stored = weight.codes if form == "int8" else weight.codes.view(torch.float8_e4m3fn)
+    own = scaled_matmul(codes.codes, codes.scale, stored, weight.scale, dtype=dtype, bias=bias)
+    assert relative(own, truth) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_fp8_weights_become_dense_on_any_card(dtype: torch.dtype, device: torch.device) -> None:
+    weight = fp8_channel(torch.randn(577, 1536, device=device))
+    made = dequantize_fp8(weight.codes, weight.scale, dtype)
+    assert torch.equal(made, weight.dequantize(dtype))
