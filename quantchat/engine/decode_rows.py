@@ -65,6 +65,7 @@ class DecodeRows:
         self._sampling = SamplingRows.empty(rows, vocab, device)
         self._seen = torch.zeros((rows, vocab), dtype=torch.bool, device=device)
         self._ring = ring.pin_memory() if device.type == "cuda" else ring
+        self._host_ring = self._ring.numpy()
         self._picker = TokenPicker(rows, vocab, device, dependent=dependent)
 
     @property
@@ -77,7 +78,7 @@ class DecodeRows:
 
         The host's buffer keeps the last two of each row.
         """
-        return int(self._ring[index % 2, row])
+        return int(self._host_ring[index % 2, row])
 
     def clear(self) -> None:
         """All rows become padding."""

@@ -1,0 +1,162 @@
+"""Sampling kernels, interpreted: the same token as plain torch, and the state of the next step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from quantchat.kernels.sample.greedy import pick_best
+from quantchat.kernels.sample.stochastic import pick_drawn
+from quantchat.kernels.sample.workspace import Feedback, Workspace
+
+from quantchat.engine.sampler import SamplingRows, penalize, pick_rows
+from quantchat.requests import Sampling
+
+CPU = torch.device("cpu")
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+SETTINGS = (
+    Sampling(temperature=0.8, top_p=0.9),
+    Sampling(temperature=1.3, top_p=1.0, top_k=7, repetition_penalty=1.3),
+    Sampling(temperature=0),
+    Sampling(temperature=1.0, top_p=0.999, min_p=0.05, repetition_penalty=0.8),
+    Sampling(temperature=1.0, top_p=1.0),
+    Sampling(temperature=1e-30, top_p=0.9),
+    Sampling(temperature=1e30, top_p=0.4, top_k=100000),
+    Sampling(temperature=0.7, top_p=0.0, top_k=1),
+)
+ROWS = len(SETTINGS)
+
+
+def feedback_for(vocab: int, ring_rows: int = ROWS + 1) -> Feedback:
+    """State that differs from row to row; row 2 is padding, one row more than runs."""
+    count = torch.arange(ROWS + 1)
+    active = torch.ones(ROWS + 1, dtype=torch.int32)
+    active[2] = 0
+    return Feedback(
+        ids=torch.full((ROWS + 1,), -7),
+        positions=count.int() * 3,
+        seq_lens=count.int() * 3 + 1,
+        indices=count + 10,
+        active=active,
+        ring=torch.full((2, ring_rows), -9),
+        seen=torch.rand(ROWS + 1, vocab) < 0.3,
+    )
+
+
+def sampling_rows(vocab: int) -> SamplingRows:
+    made = SamplingRows.empty(ROWS, vocab, CPU)
+    for row, sampling in enumerate(SETTINGS):
+        made.set_row(row, sampling, row * 7919 + (1 << 33), vocab)
+    return made
+
+
+def run(
+    logits: torch.Tensor,
+    feedback: Feedback,
+    rows: SamplingRows,
+    workspace: Workspace,
+    *,
+    greedy: bool,
+    penalty: bool,
+) -> None:
+    if greedy:
+        pick_best(logits, feedback, workspace, penalty=rows.penalty if penalty else None)
+        return
+    pick_drawn(
+        logits,
+        feedback,
+        workspace,
+        temperature=rows.temperature,
+        top_k=rows.top_k,
+        top_p=rows.top_p,
+        min_p=rows.min_p,
+        seeds=rows.seeds,
+        penalty=rows.penalty if penalty else None,
+    )
+
+
+def expected(
+    logits: torch.Tensor, feedback: Feedback, rows: SamplingRows, *, greedy: bool, penalty: bool
+) -> torch.Tensor:
+    wide = logits.float()
+    assert feedback.seen is not None
+    if penalty:
+        wide = penalize(wide, feedback.seen[:ROWS], rows.penalty[:, None])
+    return pick_rows(wide, rows, feedback.indices[:ROWS], greedy=greedy)
+
+
+@pytest.mark.parametrize("greedy", [True, False], ids=["greedy", "drawn"])
+@pytest.mark.parametrize("penalty", [False, True], ids=["plain", "penalty"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("vocab", [1, 37, 1025])
+def test_tokens_and_feedback(vocab: int, dtype: torch.dtype, penalty: bool, greedy: bool) -> None:
+    torch.manual_seed(vocab)
+    rows, workspace = sampling_rows(vocab), Workspace.create(ROWS, vocab, CPU)
+    for tied in (False, True):
+        logits = torch.randn(ROWS, vocab) * 4
+        logits = (logits.round() if tied else logits).to(dtype)
+        feedback = feedback_for(vocab)
+        was = feedback_for(vocab)
+        truth = expected(logits, feedback, rows, greedy=greedy, penalty=penalty)
+        run(logits, feedback, rows, workspace, greedy=greedy, penalty=penalty)
+        assert feedback.ids[:ROWS].tolist() == truth.tolist()
+        assert feedback.ids[ROWS] == -7
+        for name in ("positions", "seq_lens", "indices"):
+            moved = getattr(feedback, name) - getattr(was, name)
+            assert moved.tolist() == [*was.active[:ROWS].tolist(), 0], name
+        for row, index in enumerate(was.indices[:ROWS].tolist()):
+            assert feedback.ring[index % 2, row] == truth[row]
+            assert feedback.ring[1 - index % 2, row] == -9
+        assert feedback.seen is not None
+        if penalty:
+            assert feedback.seen[torch.arange(ROWS), truth].all()
+        assert not workspace.arrivals.any()
+
+
+def test_equal_logits_go_to_the_lowest_id_across_blocks() -> None:
+    vocab = 3000
+    logits = torch.zeros(ROWS, vocab, dtype=torch.float16)
+    logits[:, 1999] = logits[:, 1030] = logits[:, 2999] = 5
+    logits[:, 7] = -0.0
+    feedback = feedback_for(vocab)
+    workspace = Workspace.create(ROWS, vocab, CPU)
+    pick_best(logits, feedback, workspace)
+    assert feedback.ids[:ROWS].tolist() == [1030] * ROWS
+    logits[0] = -float("inf")
+    pick_best(logits, feedback, workspace)
+    assert feedback.ids[0] == 0
+
+
+def test_flat_logits_fill_one_bin() -> None:
+    vocab = 5000
+    rows, workspace = sampling_rows(vocab), Workspace.create(ROWS, vocab, CPU)
+    for logits in (
+        torch.zeros(ROWS, vocab, dtype=torch.float16),
+        torch.full((ROWS, vocab), -3.0, dtype=torch.bfloat16),
+        torch.where(torch.rand(ROWS, vocab) < 0.5, 0.0, -0.0),
+        torch.where(torch.rand(ROWS, vocab) < 0.9, -float("inf"), 1.0).half(),
+    ):
+        feedback = feedback_for(vocab)
+        truth = expected(logits, feedback, rows, greedy=False, penalty=False)
+        run(logits, feedback, rows, workspace, greedy=False, penalty=False)
+        assert feedback.ids[:ROWS].tolist() == truth.tolist()
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_no_number_breaks_the_bounds(greedy: bool) -> None:
+    vocab = 1500
+    rows, workspace = sampling_rows(vocab), Workspace.create(ROWS, vocab, CPU)
+    for poison in (float("nan"), float("inf"), -float("inf")):
+        feedback = feedback_for(vocab)
+        logits = torch.full((ROWS, vocab), poison)
+        run(logits, feedback, rows, workspace, greedy=greedy, penalty=False)
+        assert ((feedback.ids[:ROWS] >= 0) & (feedback.ids[:ROWS] < vocab)).all()
+
+
+def test_fewer_rows_than_the_workspace() -> None:
+    vocab = 700
+    rows, workspace = sampling_rows(vocab), Workspace.create(ROWS, vocab, CPU)
+    logits = torch.randn(1, vocab).half()
+    feedback = feedback_for(vocab)
+    truth = expected(logits.expand(ROWS, -1), feedback, rows, greedy=False, penalty=False)
+    run(logits, feedback, rows, workspace, greedy=False, penalty=False)
+    assert feedback.ids[0] == truth[0] and (feedback.ids[1:] == -7).all()
