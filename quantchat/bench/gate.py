@@ -126,7 +126,7 @@ def prompt_logits(decoder: Decoder, pool: KvPool, ids: list[int]) -> torch.Tenso
 def _steps(engine: OwnEngine, part: Decoder, ids: list[int], head: int) -> torch.Tensor:
     """Logits float32 [T - head, V] of the steps behind `head` tokens, by a runner of its own."""
     pool = _front(engine.model.pool, len(part.layers))
-    runner, tap = tapped_runner(engine.model, part, pool)
+    runner, tap = tapped_runner(part, pool, engine.plan)
     pages = engine.sequence(ids, len(ids)).pages
     sequence = greedy_sequence(ids[:head], pages, engine.model.tokenizer)
     prefill(runner, sequence, engine.plan.prefill_chunk_tokens)

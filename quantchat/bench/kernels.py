@@ -62,6 +62,7 @@ class Timing:
 class KernelOptions:
     """What to time."""
 
+    device: str
     schemes: tuple[str, ...]
     kvs: tuple[str, ...]
     rows: tuple[int, ...]
@@ -79,11 +80,12 @@ def measure(
         show(line_of(timing))
 
     for scheme in options.schemes:
-        plan = make_plan(facts, spec, PlanRequest(scheme=scheme, device="cuda"))
+        plan = make_plan(facts, spec, PlanRequest(scheme=scheme, device=options.device))
         for timing in _linears(spec, plan, options, ceilings):
             note(timing)
     for kv in options.kvs:
-        plan = make_plan(facts, spec, PlanRequest(scheme=options.schemes[0], kv=kv, device="cuda"))
+        wish = PlanRequest(scheme=options.schemes[0], kv=kv, device=options.device)
+        plan = make_plan(facts, spec, wish)
         for timing in _attention(spec, plan, options, ceilings):
             note(timing)
     return found
@@ -292,6 +294,15 @@ def _step(
         positions,
         first * pool.page_tokens + context - 1,
         True,
+        _spans(rows, context, pages, pool),
         block_table=table,
         seq_lens=positions + 1,
+    )
+
+
+def _spans(rows: int, context: int, pages: int, pool: KvPool) -> tuple[Span, ...]:
+    held = -(-context // pool.page_tokens)
+    firsts = [1 + row * pages for row in range(rows)]
+    return tuple(
+        Span(row, 1, context, tuple(range(first, first + held))) for row, first in enumerate(firsts)
     )

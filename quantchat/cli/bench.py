@@ -6,8 +6,7 @@ import json
 
 import click
 
-from quantchat.cli import bench_decode
-from quantchat.errors import QuantchatError
+from quantchat.cli import bench_agree, bench_decode, bench_kernels
 
 
 @click.group("bench")
@@ -16,15 +15,8 @@ def command() -> None:
 
 
 command.add_command(bench_decode.command)
-
-
-@command.command("kernels")
-def kernels() -> None:
-    """GPU kernels alone: checked, then timed."""
-    from quantchat.bench.kernels import main
-
-    if main():
-        raise QuantchatError("the kernels were not measured", hint="see the lines above")
+command.add_command(bench_agree.command)
+command.add_command(bench_kernels.command)
 
 
 @command.command("ui")

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from quantchat.cli.bench_words import numbers, words
 from quantchat.errors import QuantchatError, UsageError
 
 BUSY_LOAD = 1.0
@@ -138,20 +139,3 @@ def command(
     click.echo(json.dumps({"benchmark": "decode", "machine": machine, **report.as_record()}))
     if not report.gates_passed:
         raise QuantchatError("something computes wrong results and was not measured: see the gates")
-
-
-def words(text: str) -> tuple[str, ...]:
-    """Words between commas, each once."""
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-
-
-def numbers(text: str, option: str) -> tuple[int, ...]:
-    """Numbers from 1 between commas; raises UsageError naming the option."""
-    found = []
-    for word in words(text):
-        if not word.isdecimal() or int(word) < 1:
-            raise UsageError(f"{option}: {word!r} is no number from 1 on")
-        found.append(int(word))
-    if not found:
-        raise UsageError(f"{option} names nothing", hint="separate several with commas")
-    return tuple(found)

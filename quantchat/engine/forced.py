@@ -14,9 +14,9 @@ from collections.abc import Sequence as Tokens
 import torch
 
 from quantchat.engine.metrics import Clock
-from quantchat.engine.model import LoadedModel
-from quantchat.engine.runner import Runner
+from quantchat.engine.runner import EagerRunner, Runner
 from quantchat.engine.sequence import Sequence
+from quantchat.hardware.execution import ExecutionPlan
 from quantchat.model.decoder import Decoder
 from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.linear import LinearForm, LinearOp
@@ -93,14 +93,12 @@ def forced_steps(
         yield tap.last
 
 
-def tapped_runner(model: LoadedModel, decoder: Decoder, pool: KvPool) -> tuple[Runner, LogitTap]:
-    """A second runner of the model's kind over `decoder` and `pool`, with a tap."""
+def tapped_runner(decoder: Decoder, pool: KvPool, plan: ExecutionPlan) -> tuple[Runner, LogitTap]:
+    """The plan's kind of runner over `decoder` and `pool`, with a tap."""
     tap = LogitTap(decoder.head, decoder.ops.device)
-    twin = LoadedModel(
-        info=model.info,
-        plan=model.plan,
-        decoder=dataclasses.replace(decoder, head=tap),
-        pool=pool,
-        tokenizer=model.tokenizer,
-    )
-    return twin.make_runner(), tap
+    watched = dataclasses.replace(decoder, head=tap)
+    if not plan.graph:
+        return EagerRunner(watched, pool), tap
+    from quantchat.engine.graph_runner import GraphRunner
+
+    return GraphRunner(watched, pool, context_tokens=plan.context_tokens), tap
