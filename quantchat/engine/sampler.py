@@ -74,7 +74,7 @@ def pick(logits: torch.Tensor, sampling: Sampling, u: float) -> int:
     if limit < vocab or sampling.top_p < 1:
         ids = _kept(logits, limit, sampling.top_p, top, inverse)
         logits = logits[ids]
-    parts = logits.split(CHUNK)
+    parts = torch.split(logits, CHUNK)
     totals = [_total(_at_least(float_weights(part, top, inverse), least)) for part in parts]
     rest = (sum(totals) * int(u * (1 << DRAW_BITS))) >> DRAW_BITS
     chosen = 0
@@ -97,7 +97,9 @@ def _kept(
     vocab = logits.shape[0]
     weight_limit = None
     if top_p < 1:
-        total = sum(_total(float_weights(part, top, inverse)) for part in logits.split(CHUNK))
+        total = sum(
+            _total(float_weights(part, top, inverse)) for part in torch.split(logits, CHUNK)
+        )
         weight_limit = top_p_limit(torch.tensor(total), torch.tensor(top_p)).item()
     size = min(limit, FIRST_PREFIX)
     while True:
