@@ -70,6 +70,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure what quantization costs a model: KL divergence, same top-1, perplexity."""
+    from quantchat.hardware.memory import KV_FORMATS
     from quantchat.quant.registry import SCHEMES, scheme_named
 
     scheme_names = tuple(SCHEMES) if schemes == "all" else _words(schemes, "--schemes")
@@ -77,8 +78,10 @@ def command(
         scheme_named(name)
     kv_names = _words(kv, "--kv")
     for name in kv_names:
-        if name not in ("16bit", "int8"):
-            raise UsageError(f"unknown KV precision {name!r}", hint="one or both of: 16bit, int8")
+        if name not in KV_FORMATS:
+            raise UsageError(
+                f"unknown KV precision {name!r}", hint=f"some of: {', '.join(KV_FORMATS)}"
+            )
     if text is None:
         raise UsageError("there is no text to predict", hint="name a UTF-8 file with --text FILE")
     study = _study(model, scheme_names, kv_names, device, reference, text, tokens, method)

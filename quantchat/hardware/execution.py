@@ -20,7 +20,7 @@ class PlanRequest:
 
     scheme: str = "auto"
     kv: str = "auto"
-    """auto, 16bit or int8."""
+    """auto, or a name of memory.KV_FORMATS."""
     device: str = "auto"
     """auto, cpu or cuda."""
     context_tokens: int = 0

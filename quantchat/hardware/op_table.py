@@ -141,7 +141,7 @@ def _gpu_row_ops(target: OpTarget) -> tuple[OpChoice, ...]:
     return tuple(
         OpChoice(
             op=op,
-            rows="any",
+            rows=">1" if ours and op == "rope with cache write" else "any",
             kernel="triton, one launch" if ours else "torch, several launches",
             reason="nothing between reads and writes goes through memory"
             if ours
@@ -211,8 +211,9 @@ def _gpu_decode_attention(target: OpTarget) -> OpChoice:
             rows="1",
             kernel="triton split-KV paged",
             reason=(
-                "reads pages in place, split along the context to fill the card"
-                + ("; int8 is decoded in the kernel" if target.kv == "int8" else "")
+                "norms, turns and stores the new token, reads pages in place, split along the "
+                "context to fill the card"
+                + (f"; {target.kv} is decoded in the kernel" if target.kv != "16bit" else "")
                 + ("" if target.sm >= 80 else "; sums without tl.dot, no tensor cores on SM 75")
             ),
         )
@@ -242,7 +243,7 @@ def _cpu_ops(target: OpTarget) -> tuple[OpChoice, ...]:
             rows="any",
             kernel="torch SDPA",
             reason="over the pages in place where they form one run, else gathered"
-            + ("; int8 is decoded on the way" if target.kv == "int8" else ""),
+            + (f"; {target.kv} is decoded on the way" if target.kv != "16bit" else ""),
         ),
     )
 

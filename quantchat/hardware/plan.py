@@ -9,6 +9,7 @@ from __future__ import annotations
 from quantchat.errors import PlanError, UsageError
 from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts
+from quantchat.hardware.kv_choice import asked_kv, choose_kv, likely_kv
 from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, fit, group_size_of
 from quantchat.hardware.op_table import (
     OpChoice,
@@ -50,8 +51,7 @@ def plan(facts: Facts, spec: DecoderSpec, request: PlanRequest) -> ExecutionPlan
     """Decide device, scheme, KV, context and kernels; raises PlanError or UsageError."""
     if request.scheme != "auto":
         scheme_named(request.scheme)
-    if request.kv not in ("auto", "16bit", "int8"):
-        raise UsageError(f"unknown KV precision {request.kv!r}", hint="one of: auto, 16bit, int8")
+    asked_kv(request.kv)
     if request.context_tokens < 0:
         raise UsageError("the context cannot be negative", hint="0 takes what fits")
     if request.context_tokens > spec.context:
@@ -271,7 +271,7 @@ class _Planner:
             )
             return SCHEMES["stored"]
         context = self.request.context_tokens or min(CONTEXT_FOR_SCHEME, self.spec.context)
-        kv: KvFormat = "int8" if self.request.kv == "int8" or self._kv_int8_card() else "16bit"
+        kv = likely_kv(asked_kv(self.request.kv), self.gpu)
         for name in ("fp16", "int8", "int4"):
             scheme = SCHEMES[name]
             if scheme.group_sizes and not group_size_of(self.spec, scheme):
@@ -310,7 +310,7 @@ class _Planner:
             self.reasons.append("16-bit: a model this small gains nothing from packing")
             return SCHEMES["fp16"]
         context = self.request.context_tokens or min(CONTEXT_LOWEST, self.spec.context)
-        kv: KvFormat = "int8" if self.request.kv == "int8" else "16bit"
+        kv = likely_kv(asked_kv(self.request.kv), None)
         narrow = SCHEMES["int4"]
         eight = self._fit(SCHEMES["int8"], kv, context)
         if eight.verdict == "too_large" and group_size_of(self.spec, narrow):
@@ -326,29 +326,16 @@ class _Planner:
         )
         return SCHEMES["int8"]
 
-    def _kv_int8_card(self) -> bool:
-        return self.request.kv == "auto" and self.gpu is not None and self.gpu.sm < 80
-
     def _kv(self, scheme: Scheme) -> KvFormat:
-        if self.request.kv != "auto":
-            self.reasons.append(f"KV {self.request.kv}: asked for")
-            return "int8" if self.request.kv == "int8" else "16bit"
-        if self.gpu is None:
-            self.reasons.append("KV 16bit: on the CPU packing the cache saves no time")
-            return "16bit"
-        if self.gpu.sm < 80:
-            self.reasons.append(f"KV int8: cards of SM {self.gpu.sm} are short of memory")
-            return "int8"
-        wide = self._fit(scheme, "16bit", self.wanted)
-        narrow = self._fit(scheme, "int8", self.wanted)
-        if wide.longest_context_tokens < min(self.wanted, narrow.longest_context_tokens):
-            self.reasons.append(
-                f"KV int8: in 16 bits {wide.longest_context_tokens} tokens fit, "
-                f"{self.wanted} are wanted"
-            )
-            return "int8"
-        self.reasons.append(f"KV 16bit: {self.wanted} tokens fit without rounding the cache")
-        return "16bit"
+        kv, reasons = choose_kv(
+            asked_kv(self.request.kv),
+            self.spec,
+            self.gpu,
+            self.wanted,
+            lambda kv: self._fit(scheme, kv, self.wanted),
+        )
+        self.reasons += reasons
+        return kv
 
     def _context(self, scheme: Scheme, kv: KvFormat) -> int:
         estimate = self._fit(scheme, kv, self.wanted)

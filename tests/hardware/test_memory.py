@@ -97,6 +97,9 @@ def test_a_decoded_token_reads_all_but_the_table() -> None:
 def test_kv_per_token(name: str, wide: int, narrow: int) -> None:
     assert kv_bytes_per_token(SHAPES[name], "16bit") == wide
     assert kv_bytes_per_token(SHAPES[name], "int8") == narrow
+    vectors = (narrow - wide // 2) // 4
+    assert kv_bytes_per_token(SHAPES[name], "fp8") == wide // 2 + 2 * vectors
+    assert kv_bytes_per_token(SHAPES[name], "int4") == wide // 4 + 4 * vectors
 
 
 def test_groups() -> None:

@@ -10,6 +10,7 @@ import pytest
 from machines import ZEN3, ZEN5, card, machine
 
 from quantchat.errors import PlanError, UsageError
+from quantchat.hardware.memory import KV_FORMATS, KvFormat
 from quantchat.hardware.plan import ExecutionPlan, PlanRequest, plan
 from quantchat.shapes import SHAPES
 
@@ -110,6 +111,29 @@ def test_kv_goes_to_int8_when_the_wanted_context_needs_it() -> None:
     assert fits.context_tokens == longest
     with pytest.raises(PlanError):
         plan(facts, spec, PlanRequest(scheme="int8", kv="16bit", context_tokens=longest + 1))
+
+
+@pytest.mark.parametrize("kv", KV_FORMATS)
+@pytest.mark.parametrize("name", ["T4", "A100", "H100"])
+def test_every_kv_precision_is_served_everywhere(name: str, kv: KvFormat) -> None:
+    made = plan(
+        machine(name), SHAPES["smollm2-135m"], PlanRequest(scheme="int8", kv=kv, device="cuda")
+    )
+    assert made.kv == kv
+    assert any(reason == f"KV {kv}: asked for" for reason in made.reasons)
+    by_hand = any("no instruction" in reason for reason in made.reasons)
+    assert by_hand == (kv == "fp8" and name != "H100")
+    decode = next(op for op in made.ops if op.op == "attention, decode")
+    assert (kv in decode.reason) == (kv != "16bit")
+
+
+def test_kv_precisions_that_cannot_be() -> None:
+    spec = dataclasses.replace(SHAPES["smollm2-135m"], head_dim=20)
+    with pytest.raises(PlanError, match="multiple of 8"):
+        plan(machine("H100"), spec, PlanRequest(kv="int4"))
+    with pytest.raises(UsageError, match="int3") as caught:
+        plan(machine("H100"), spec, PlanRequest(kv="int3"))
+    assert "auto, 16bit, fp8, int8, int4" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["A100", "H100", "5090"])

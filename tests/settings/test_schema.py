@@ -141,3 +141,11 @@ def test_parse_refuses_with_a_hint(key: str, text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         spec_of(key).parse(text)
     assert caught.value.hint.startswith("it takes ")
+
+
+def test_kv_choices_are_the_plan_s() -> None:
+    from quantchat.hardware.memory import KV_FORMATS
+    from quantchat.settings.schema import SETTINGS
+
+    kv = next(spec for spec in SETTINGS if spec.key == "kv")
+    assert kv.choices == ("auto", *KV_FORMATS)
