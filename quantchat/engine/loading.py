@@ -27,7 +27,7 @@ from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hub.local import LocalModel, resolve
 from quantchat.model.decoder import Decoder
 from quantchat.model.families import ModelSource, open_model
-from quantchat.model.loader import LoadedDecoder, OnProgress, load_decoder
+from quantchat.model.loader import LoadedDecoder, MatrixSource, OnProgress, load_decoder
 from quantchat.model.packed_cache import PackedCache
 from quantchat.model.weights import WeightRecipe
 from quantchat.ops.batch import Batch, Span
@@ -38,6 +38,10 @@ from quantchat.requests import LoadRequest
 from quantchat.tokenizer import Tokenizer, from_folder, from_gguf
 
 logger = logging.getLogger(__name__)
+
+WARM_TOKENS = 16
+CARD_WARM_TOKENS = 96
+"""Enough for the matmul library to be started, as it is by prompts."""
 
 Report = Callable[[LoadPhase, int, int, str], None]
 """phase, done, total, detail."""
@@ -171,10 +175,12 @@ def build_decoder(
     *,
     on_progress: OnProgress,
     cancelled: Callable[[], bool],
+    made: MatrixSource | None = None,
 ) -> LoadedDecoder:
     """Read, round and place the plan's weights, out of the packed cache where they are in it.
 
-    `ops` may compute in another type than the plan's, as the float32 reference does.
+    `ops` may compute in another type than the plan's, as the float32 reference does. `made`: where
+    matrices come from that are not in the cache, in place of the source.
     """
     recipe = WeightRecipe(
         scheme=plan.scheme, group_size=plan.group_size, dtype=ops.dtype, device=ops.device
@@ -191,6 +197,7 @@ def build_decoder(
         cache=cache,
         on_progress=on_progress,
         cancelled=cancelled,
+        made=made,
     )
 
 
@@ -252,18 +259,23 @@ def cache_used(plan: ExecutionPlan) -> bool:
 
 @torch.inference_mode()
 def _warm(model: LoadedModel, cancelled: Callable[[], bool]) -> None:
-    """Run a prompt chunk and a token once, so that the first answer pays no set-up."""
+    """Run a prompt chunk and a token once, so that the first answer pays no set-up.
+
+    Where decode runs in a graph, capturing it is the set-up of a token.
+    """
     if cancelled():
         raise Cancelled("loading was stopped")
-    device = model.decoder.ops.device
-    for count in (16, 1):
-        rows = torch.arange(min(count, model.pool.page_tokens), device=device)
+    pool, device = model.pool, model.decoder.ops.device
+    for count in (CARD_WARM_TOKENS,) if model.plan.graph else (WARM_TOKENS, 1):
+        rows = torch.arange(min(count, pool.pages * pool.page_tokens), device=device)
+        tokens = rows.shape[0]
+        pages = tuple(range(-(-tokens // pool.page_tokens)))
         batch = Batch(
             torch.zeros_like(rows),
             rows.to(torch.int32),
             rows,
             count == 1,
-            (Span(0, rows.shape[0], rows.shape[0], (0,)),),
+            (Span(0, tokens, tokens, pages),),
         )
-        hidden = model.decoder.forward(batch, model.pool)
-        model.decoder.logits(hidden[-1:]).argmax()
+        hidden = model.decoder.forward(batch, pool)
+        model.decoder.logits(hidden[-1:]).argmax().item()

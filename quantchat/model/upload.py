@@ -19,7 +19,7 @@ import torch
 
 from quantchat.errors import Cancelled, CheckpointError
 
-PIECE_BYTES = 16 << 20
+PIECE_BYTES = 8 << 20
 MOST_THREADS = 8
 BUFFERS = 2
 """Pieces of each thread: one is read while the other one is copied."""
@@ -179,6 +179,10 @@ def _staging(
     with torch.cuda.device(device):
         # Without the lock copies are slower, never wrong.
         locked = int(runtime.cudaHostRegister(whole.data_ptr(), whole.nbytes, 0)) == 0
+        if not locked:
+            # CUDA would lay its complaint before the next caller.
+            with contextlib.suppress(RuntimeError):
+                torch.zeros(1, device=device)
         try:
             yield buffers
         finally:
