@@ -422,8 +422,7 @@ def attend(
         FP8_UNIT=sm >= _LOWEST_FP8_SM,
         EARLY=early,
         PDL=dependent,
-        num_warps=splits.warps,
-        num_stages=1,
+        **splits.options(),
         **launch_options(dependent),
     )
     return out

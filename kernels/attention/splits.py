@@ -25,6 +25,13 @@ class Splits:
     use_dot: bool
     """Tensor cores, the query heads of a KV head padded to 16 rows."""
     warps: int
+    registers: int = 0
+    """Most a thread may take, so that the kernels before and after fit beside; 0: no limit."""
+
+    def options(self) -> dict[str, int]:
+        """Keywords of the launch."""
+        chosen = {"num_warps": self.warps, "num_stages": 1}
+        return chosen | ({"maxnreg": self.registers} if self.registers else {})
 
     def heads_at_once(self, group: int, splits: int, padded: int) -> int:
         """Query heads whose parts are combined together, a power of two."""

@@ -80,7 +80,7 @@ def _attend(
         warps=splits.warps,
         lowest_sm=lowest_sm,
         highest_sm=highest_sm,
-        options={"launch_pdl": True} if dependent else {},
+        options=splits.options() | ({"launch_pdl": True} if dependent else {}),
     )
 
 
