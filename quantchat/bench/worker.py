@@ -50,6 +50,14 @@ def serve(orders: TextIO, answers: TextIO) -> None:
 
             say(ok=True, gate=asdict(check()))
             return
+        if first["do"] == "pack":
+            from quantchat.bench.random_folder import fill_packed, random_folder
+            from quantchat.requests import LoadRequest
+
+            folder = str(random_folder(first["shape"]))
+            fill_packed(first["shape"], LoadRequest(**{**first["request"], "model": folder}))
+            say(ok=True, folder=folder)
+            return
         from quantchat.bench.memory import forget_peak
 
         engine = ENGINES[first["job"]["kind"]](Job.from_json(first["job"]))

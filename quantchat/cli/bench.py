@@ -6,7 +6,7 @@ import json
 
 import click
 
-from quantchat.cli import bench_agree, bench_decode, bench_kernels
+from quantchat.cli import bench_agree, bench_decode, bench_kernels, bench_start
 
 
 @click.group("bench")
@@ -17,6 +17,7 @@ def command() -> None:
 command.add_command(bench_decode.command)
 command.add_command(bench_agree.command)
 command.add_command(bench_kernels.command)
+command.add_command(bench_start.command)
 
 
 @command.command("ui")
