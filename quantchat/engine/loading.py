@@ -20,10 +20,12 @@ from quantchat.checkpoints.gguf import GgufFile
 from quantchat.engine.device_errors import forget_frames, trouble_of
 from quantchat.engine.load_errors import device_error
 from quantchat.engine.model import LoadedModel
+from quantchat.engine.read_ahead import cache_used as cache_used
+from quantchat.engine.read_ahead import plan_request as plan_request
 from quantchat.engine.room import Room, plan_in
 from quantchat.errors import Cancelled, QuantchatError
 from quantchat.events import LoadPhase, ModelInfo
-from quantchat.hardware.execution import ExecutionPlan, PlanRequest
+from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hub.local import LocalModel, resolve
 from quantchat.model.decoder import Decoder
 from quantchat.model.families import ModelSource, open_model
@@ -110,21 +112,6 @@ def _placed(
     _warm(model, cancelled)
     report("warm", 1, 1, "")
     return model
-
-
-def plan_request(request: LoadRequest, source: ModelSource) -> PlanRequest:
-    """The plan's question for a load request and an open model."""
-    entries = [source.checkpoint.tensors[name] for name in source.names.values()]
-    matrices = [entry for entry in entries if len(entry.shape) == 2]
-    return PlanRequest(
-        scheme=request.scheme,
-        kv=request.kv,
-        device=request.device,
-        context_tokens=request.context_tokens,
-        container=source.checkpoint.container,
-        stored_bytes=sum(entry.nbytes for entry in entries),
-        stored_types=frozenset(entry.dtype for entry in matrices),
-    )
 
 
 def read_tokenizer(source: ModelSource, path: Path) -> Tokenizer:
@@ -250,11 +237,6 @@ def scheme_detail(plan: ExecutionPlan) -> str:
     group = f" group {plan.group_size}" if plan.group_size else ""
     head = ", int8 head" if plan.scheme.head == "int8_channel" else ""
     return f"{plan.scheme.title}{group}{head}"
-
-
-def cache_used(plan: ExecutionPlan) -> bool:
-    """Whether the plan's scheme keeps packed weights on disk."""
-    return plan.scheme.rounding != "none"
 
 
 @torch.inference_mode()

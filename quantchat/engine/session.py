@@ -59,6 +59,7 @@ class Session:
         self._runtimes: dict[Slot, Runtime] = {}
         self._device_lost: DeviceLostError | None = None
         """Why no card can be used any more in this process."""
+        self._torch_ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -140,6 +141,7 @@ class Session:
     def _serve(self) -> None:
         import torch
 
+        self._torch_ready.set()
         with torch.inference_mode():
             while self._turn():
                 pass
@@ -291,6 +293,7 @@ class Session:
         problem: QuantchatError
         try:
             job.report("import", 0, 0, "torch")
+            self._read_ahead(job)
             from quantchat.engine.load_errors import load_problem
             from quantchat.engine.loading import SharedDecoders, load_model
         except Exception as error:
@@ -319,6 +322,19 @@ class Session:
         if isinstance(problem, DeviceLostError):
             self._commands.put(Lost(problem))
         self._load_failed(job, problem)
+
+    def _read_ahead(self, job: LoadJob) -> None:
+        """At the first load the disk works while torch is imported."""
+        if self._torch_ready.is_set():
+            return
+        from quantchat.engine.read_ahead import read_ahead
+
+        threading.Thread(
+            target=read_ahead,
+            args=(job.request, self._torch_ready.is_set),
+            name="read-ahead",
+            daemon=True,
+        ).start()
 
     def _without_lost_card(self, request: LoadRequest) -> LoadRequest:
         """The request, on the CPU where the card is lost and was not demanded."""

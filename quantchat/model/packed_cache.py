@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import shutil
 import time
 import uuid
@@ -23,6 +22,7 @@ import torch
 
 from quantchat.errors import CheckpointError
 from quantchat.model.packed_file import PackedFile
+from quantchat.model.packed_name import packed_stem
 from quantchat.model.packed_parts import Index, PartEntry
 from quantchat.ops.linear import LinearForm
 
@@ -58,7 +58,7 @@ class PackedCache:
 
     def __init__(self, folder: Path, identity: str, scheme: str, group_size: int) -> None:
         self._folder = folder
-        self._stem = f"{_plain(identity)}-{_plain(scheme)}-g{group_size}"
+        self._stem = packed_stem(identity, scheme, group_size)
 
     def path(self, layout: str) -> Path:
         """Where the file of a layout lies, or would."""
@@ -203,7 +203,3 @@ class PackedWriter:
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors are one in memory."""
     return a.data_ptr() == b.data_ptr() and a.shape == b.shape and a.dtype == b.dtype
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]", "", text)

@@ -1,0 +1,85 @@
+"""While torch is imported, the disk can work: files that a load will read go into the page cache.
+
+Knows which files these are without torch; a guess that costs nothing but a read where it is wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+
+from quantchat import paths
+from quantchat.errors import QuantchatError
+from quantchat.hardware.execution import ExecutionPlan, PlanRequest
+from quantchat.hardware.facts import Facts
+from quantchat.hardware.plan import plan as make_plan
+from quantchat.hardware.probe import probe
+from quantchat.hub.local import resolve
+from quantchat.model.families import ModelSource, open_model
+from quantchat.model.packed_name import packed_stem
+from quantchat.requests import LoadRequest
+
+PIECE_BYTES = 8 << 20
+MEMORY_SHARE = 0.5
+"""Files larger than this part of the free memory would push each other out of it."""
+
+logger = logging.getLogger(__name__)
+
+
+def read_ahead(request: LoadRequest, enough: Callable[[], bool]) -> int:
+    """Read what loading will read, until it is `enough`; bytes read. Never raises."""
+    count = 0
+    try:
+        facts = probe()
+        files = files_of(request, facts)
+        size = sum(path.stat().st_size for path in files)
+        if size > MEMORY_SHARE * facts.cpu.ram_free_bytes:
+            return 0
+        piece = bytearray(PIECE_BYTES)
+        for path in files:
+            with FileIO(path) as file:
+                while not enough() and (read := file.readinto(piece)):
+                    count += read
+    except (QuantchatError, OSError) as error:
+        # The load itself meets the same trouble, and tells.
+        logger.info("nothing is read ahead: %s", error)
+    return count
+
+
+def files_of(request: LoadRequest, facts: Facts) -> list[Path]:
+    """The packed file of the plan, or else those of the model."""
+    source = open_model(resolve(request.model).path)
+    try:
+        plan = make_plan(facts, source.spec, plan_request(request, source))
+        if cache_used(plan):
+            identity = source.checkpoint.identity()
+            stem = packed_stem(identity, plan.scheme.name, plan.group_size)
+            kind = f"{stem}-{'card' if plan.triton else 'stored'}-*"
+            packed = list(paths.packed_dir().glob(kind))
+            if packed:
+                return [max(packed, key=lambda path: path.stat().st_mtime)]
+        return sorted({entry.file for entry in source.checkpoint.tensors.values()})
+    finally:
+        source.close()
+
+
+def plan_request(request: LoadRequest, source: ModelSource) -> PlanRequest:
+    """The plan's question for a load request and an open model."""
+    entries = [source.checkpoint.tensors[name] for name in source.names.values()]
+    matrices = [entry for entry in entries if len(entry.shape) == 2]
+    return PlanRequest(
+        scheme=request.scheme,
+        kv=request.kv,
+        device=request.device,
+        context_tokens=request.context_tokens,
+        container=source.checkpoint.container,
+        stored_bytes=sum(entry.nbytes for entry in entries),
+        stored_types=frozenset(entry.dtype for entry in matrices),
+    )
+
+
+def cache_used(plan: ExecutionPlan) -> bool:
+    """Whether the plan's scheme keeps packed weights on disk."""
+    return plan.scheme.rounding != "none"
