@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from quantchat.kernels.sample.greedy import pick_best
+from quantchat.kernels.sample.reference import weights
 from quantchat.kernels.sample.stochastic import pick_drawn
 from quantchat.kernels.sample.workspace import Feedback, Workspace
 
-from quantchat.engine.sampler import SamplingRows, penalize, pick_rows
+from quantchat.engine.sampler import SamplingRows, penalize, pick_rows, uniform
 from quantchat.requests import Sampling
 
 CPU = torch.device("cpu")
@@ -133,12 +134,65 @@ def test_flat_logits_fill_one_bin() -> None:
         torch.zeros(ROWS, vocab, dtype=torch.float16),
         torch.full((ROWS, vocab), -3.0, dtype=torch.bfloat16),
         torch.where(torch.rand(ROWS, vocab) < 0.5, 0.0, -0.0),
+        torch.where(torch.rand(ROWS, vocab) < 0.5, 0.0, -0.0).half(),
         torch.where(torch.rand(ROWS, vocab) < 0.9, -float("inf"), 1.0).half(),
     ):
         feedback = feedback_for(vocab)
         truth = expected(logits, feedback, rows, greedy=False, penalty=False)
         run(logits, feedback, rows, workspace, greedy=False, penalty=False)
         assert feedback.ids[:ROWS].tolist() == truth.tolist()
+
+
+def drawn_tokens(logits: torch.Tensor, sampling: Sampling, seeds: list[int]) -> list[int]:
+    """One row's tokens at index 10 under many seeds."""
+    vocab = logits.shape[0]
+    rows = SamplingRows.empty(len(seeds), vocab, CPU)
+    for row, seed in enumerate(seeds):
+        rows.set_row(row, sampling, seed, vocab)
+    workspace = Workspace.create(len(seeds), vocab, CPU)
+    count = torch.zeros(len(seeds), dtype=torch.int32)
+    feedback = Feedback(
+        ids=count.long(),
+        positions=count.clone(),
+        seq_lens=count.clone(),
+        indices=count.long() + 10,
+        active=count.clone(),
+        ring=torch.zeros(2, len(seeds), dtype=torch.int64),
+        seen=None,
+    )
+    many = logits.expand(len(seeds), -1).contiguous()
+    run(many, feedback, rows, workspace, greedy=False, penalty=False)
+    truth = pick_rows(many.float(), rows, count.long() + 10, greedy=False)
+    assert feedback.ids.tolist() == truth.tolist()
+    return feedback.ids.tolist()
+
+
+def test_of_tied_logits_the_first_are_kept_and_what_follows_them() -> None:
+    logits = torch.full((1300,), -9.0).half()
+    logits[[5, 6, 700, 1250]] = 1.0
+    logits[[9, 1290]] = 2.0
+    top_3 = Sampling(temperature=1, top_p=1, top_k=3)
+    assert set(drawn_tokens(logits, top_3, list(range(14)))) == {5, 9, 1290}
+    top_5 = Sampling(temperature=2, top_p=1, top_k=5)
+    assert set(drawn_tokens(logits, top_5, list(range(32)))) == {5, 6, 9, 700, 1290}
+
+
+def test_top_p_stops_where_it_is_met_exactly() -> None:
+    half = -0.6931472
+    logits = torch.tensor([half, 0.0, half])
+    w = weights(logits, torch.tensor(0.0), torch.tensor(1.0))
+    assert w.tolist() == [1 << 33, 1 << 34, 1 << 33]
+    seeds = list(range(12))
+    assert set(drawn_tokens(logits, Sampling(temperature=1, top_p=0.5), seeds)) == {1}
+    assert set(drawn_tokens(logits, Sampling(temperature=1, top_p=0.75), seeds)) == {0, 1}
+
+
+def test_a_draw_on_the_edge_of_blocks_goes_to_the_later_one() -> None:
+    seed = 0x3465F8B440AF0033
+    assert uniform(seed, 10) == 0.5
+    logits = torch.full((2048,), -float("inf")).half()
+    logits[[1000, 1500]] = 3.0
+    assert drawn_tokens(logits, Sampling(temperature=1, top_p=1), [seed]) == [1500]
 
 
 @pytest.mark.parametrize("greedy", [True, False])
