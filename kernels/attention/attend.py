@@ -27,7 +27,14 @@ from .._launch import (
     sm_version,
 )
 from ..rope_append.formats import KvFormat, check_pages, stored_width
-from ..rope_append.heads import head_columns, store_vector, turn_of, turned_heads
+from ..rope_append.heads import (
+    head_columns,
+    normed_heads,
+    put_heads,
+    stored_heads,
+    turn_of,
+    turned_heads,
+)
 from .splits import Splits, splits_for
 from .tiles import code_offset, load_pages, load_params, load_tile, unpack_tile
 from .workspace import Workspace
@@ -162,39 +169,29 @@ def attend_kernel(
     page_next = load_pages(p_table, t_next, capacity, PAGE)
 
     d, m_d = head_columns(D, DP, KV == "int4")
-    c, s = turn_of(cos_ptr, sin_ptr, position, d, m_d, ROTARY_HALF)
-    q_weight = c
-    q_partner = c
-    k_weight = c
-    k_partner = c
+    c, s = turn_of(cos_ptr, sin_ptr, position, D, DP, ROTARY_HALF, KV == "int4")
     if HEAD_NORM:
         q_weight = tl.load(q_weight_ptr + d, mask=m_d, other=0.0).to(tl.float32)
-        q_partner = tl.load(q_weight_ptr + (d ^ 1), mask=m_d, other=0.0).to(tl.float32)
         k_weight = tl.load(k_weight_ptr + d, mask=m_d, other=0.0).to(tl.float32)
-        k_partner = tl.load(k_weight_ptr + (d ^ 1), mask=m_d, other=0.0).to(tl.float32)
     if PDL and EARLY:
         gdc_wait()
 
     h = tl.arange(0, GP)
     m_h = h < GROUP
     heads_row = row * (HQ + 2 * HK)
-    q_wide = turned_heads(
-        qkv_ptr,
-        heads_row + kv_head * GROUP + h,
-        m_h,
-        q_weight,
-        q_partner,
-        c,
-        s,
-        eps,
-        d,
-        m_d,
-        D,
-        HEAD_NORM,
-    )
+    p_q = qkv_ptr + (heads_row + kv_head * GROUP + h)[:, None] * D + d[None, :]
+    q_wide = tl.load(p_q, mask=m_h[:, None] & m_d[None, :], other=0.0).to(tl.float32)
+    # Row 0 is the newest token's key, row 1 its value.
+    r = tl.arange(0, 2)
+    p_new = qkv_ptr + (heads_row + HQ + r * HK + kv_head)[:, None] * D + d[None, :]
+    new = tl.load(p_new, mask=m_d[None, :] & (r >= 0)[:, None], other=0.0).to(tl.float32)
+    slot = tl.load(slots_ptr + row)
+    if HEAD_NORM:
+        q_wide = normed_heads(q_wide, q_weight, eps, D, DTYPE)
+    q_wide = turned_heads(q_wide, c[None, :], s[None, :], GP, DP, DTYPE)
     unit = tl.zeros([GP], tl.float32) + scale_log2
-    if QUANTIZED:
-        # A power of two brings q into fp16's range whatever bf16 holds.
+    if QUANTIZED and not DTYPE.is_fp16():
+        # A power of two brings q into fp16's range.
         exponent = tl.max(tl.abs(q_wide), 1).to(tl.int32, bitcast=True) & 0x7F800000
         shrink = ((254 << 23) - exponent).to(tl.float32, bitcast=True)
         q = (q_wide * shrink[:, None]).to(tl.float16)
@@ -206,17 +203,20 @@ def attend_kernel(
     newest_score = tl.full([GP], -float("inf"), tl.float32)
     newest_v = tl.zeros([DP], tl.float32)
     if (tiles > 0) & ((tiles - 1) % SPLITS == rank):
-        one = tl.zeros([1], tl.int64)
-        k_row = heads_row + HQ + kv_head + one
-        k_new = turned_heads(
-            qkv_ptr, k_row, one == 0, k_weight, k_partner, c, s, eps, d, m_d, D, HEAD_NORM
-        )
-        p_v = qkv_ptr + (heads_row + HQ + HK + kv_head) * D + d
-        v_new = tl.load(p_v, mask=m_d, other=0.0).to(tl.float32)
-        slot = tl.load(slots_ptr + row)
+        is_key = (r == 0)[:, None]
+        if HEAD_NORM:
+            new = tl.where(is_key, normed_heads(new, k_weight, eps, D, DTYPE), new)
+        c_new = tl.where(is_key, c[None, :], 1.0)
+        s_new = tl.where(is_key, s[None, :], 0.0)
+        new = turned_heads(new, c_new, s_new, 2, DP, DTYPE)
+        code, scale_16, minimum_16, seen = stored_heads(new, m_d, KV)
         at = slot * HK + kv_head
-        k_seen = store_vector(tl.reshape(k_new, (DP,)), k_ptr, k_params_ptr, at, d, m_d, D, DP, KV)
-        newest_v = store_vector(v_new, v_ptr, v_params_ptr, at, d, m_d, D, DP, KV)
+        m_k = (r == 0) & (at + r >= 0)
+        m_v = (r == 1) & (at + r > 0)
+        put_heads(code, scale_16, minimum_16, k_ptr, k_params_ptr, at, m_k, d, m_d, 2, D, DP, KV)
+        put_heads(code, scale_16, minimum_16, v_ptr, v_params_ptr, at, m_v, d, m_d, 2, D, DP, KV)
+        newest_v = tl.sum(tl.where(is_key, 0.0, seen), 0)
+        k_seen = tl.sum(tl.where(is_key, seen, 0.0), 0)
         newest_score = tl.sum(q_wide * k_seen[None, :], 1) * scale_log2
 
     offset = code_offset(KV, USE_ASM)
@@ -277,10 +277,13 @@ def attend_kernel(
     base = tl.where(highest == -float("inf"), 0.0, highest)
     keep = tl.exp2(top - base)
     fresh = tl.exp2(newest_score - base)
-    norm = tl.sum(norms, 1) * keep + fresh
     y = acc * (keep / V_UNIT)[:, None] + fresh[:, None] * newest_v[None, :]
     if SHIFTED:
-        y += (tl.sum(shifts, 1) * keep)[:, None]
+        norm, shift = tl.split(tl.sum(tl.join(norms, shifts), 1))
+        y += (shift * keep)[:, None]
+    else:
+        norm = tl.sum(norms, 1)
+    norm = norm * keep + fresh
     m_y = m_h[:, None] & m_d[None, :]
     head = row * HQ + kv_head * GROUP
     if active <= 1:

@@ -12,7 +12,7 @@ import triton.language as tl
 
 from .._launch import check_activation, check_out, launch_options, power_of_2
 from .formats import KvFormat, check_pages, stored_width
-from .heads import head_columns, store_vector, turn_of, turned_heads
+from .heads import head_columns, normed_heads, put_heads, stored_heads, turn_of, turned_heads
 
 
 @triton.jit
@@ -40,34 +40,35 @@ def rope_append_kernel(
 ):
     token = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1)
+    DTYPE: tl.constexpr = qkv_ptr.dtype.element_ty
     d, m_d = head_columns(D, DP, KV == "int4")
     slot = tl.load(slots_ptr + token)
-    row = token * (HQ + 2 * HK) + head + tl.zeros([1], tl.int64)
+    p_x = qkv_ptr + (token * (HQ + 2 * HK) + head) * D + d
+    x = tl.load(p_x, mask=m_d, other=0.0).to(tl.float32)[None, :]
     if head < HQ + HK:
-        position = tl.load(positions_ptr + token)
-        c, s = turn_of(cos_ptr, sin_ptr, position, d, m_d, ROTARY_HALF)
-        weight = c
-        partner_weight = c
         if HEAD_NORM:
             p_weight = q_weight_ptr
             if head >= HQ:
                 p_weight = k_weight_ptr
             weight = tl.load(p_weight + d, mask=m_d, other=0.0).to(tl.float32)
-            partner_weight = tl.load(p_weight + (d ^ 1), mask=m_d, other=0.0).to(tl.float32)
-        turned = turned_heads(
-            qkv_ptr, row, row >= 0, weight, partner_weight, c, s, eps, d, m_d, D, HEAD_NORM
-        )
-        x = tl.reshape(turned, (DP,))
-        if head < HQ:
-            p_q = q_out_ptr + (token * HQ + head) * D + d
-            tl.store(p_q, x.to(q_out_ptr.dtype.element_ty), mask=m_d)
-        elif slot >= 0:
-            vector = slot * HK + (head - HQ)
-            store_vector(x, k_cache_ptr, k_params_ptr, vector, d, m_d, D, DP, KV)
+            x = normed_heads(x, weight, eps, D, DTYPE)
+        position = tl.load(positions_ptr + token)
+        c, s = turn_of(cos_ptr, sin_ptr, position, D, DP, ROTARY_HALF, KV == "int4")
+        x = turned_heads(x, c[None, :], s[None, :], 1, DP, DTYPE)
+    if head < HQ:
+        p_q = q_out_ptr + (token * HQ + head) * D + d
+        tl.store(p_q[None, :], x.to(DTYPE), mask=m_d[None, :])
     elif slot >= 0:
-        x = tl.load(qkv_ptr + (token * (HQ + 2 * HK) + head) * D + d, mask=m_d, other=0.0)
-        vector = slot * HK + (head - HQ - HK)
-        store_vector(x.to(tl.float32), v_cache_ptr, v_params_ptr, vector, d, m_d, D, DP, KV)
+        p_cache = k_cache_ptr
+        p_params = k_params_ptr
+        vector = slot * HK + (head - HQ)
+        if head >= HQ + HK:
+            p_cache = v_cache_ptr
+            p_params = v_params_ptr
+            vector -= HK
+        code, scale_16, minimum_16, _ = stored_heads(x, m_d, KV)
+        one = tl.arange(0, 1) >= 0
+        put_heads(code, scale_16, minimum_16, p_cache, p_params, vector, one, d, m_d, 1, D, DP, KV)
 
 
 def rope_append(

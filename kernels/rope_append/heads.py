@@ -29,43 +29,45 @@ def head_columns(D: tl.constexpr, DP: tl.constexpr, HALVES: tl.constexpr):
 
 
 @triton.jit
-def turn_of(cos_ptr, sin_ptr, position, d, m_d, ROTARY_HALF: tl.constexpr):
-    """cos and signed sin [DP] for columns d: x' = x * cos + partner * sin, partner at d ^ 1."""
-    m_r = m_d & (d < 2 * ROTARY_HALF)
-    at = position.to(tl.int64) * ROTARY_HALF + d // 2
-    c = tl.load(cos_ptr + at, mask=m_r, other=1.0)
-    s = tl.load(sin_ptr + at, mask=m_r, other=0.0)
-    return c, tl.where(d % 2 == 0, -s, s)
+def turn_of(
+    cos_ptr,
+    sin_ptr,
+    position,
+    D: tl.constexpr,
+    DP: tl.constexpr,
+    ROTARY_HALF: tl.constexpr,
+    HALVES: tl.constexpr,
+):
+    """cos and sin [DP / 2] of the pairs of columns; those that do not turn have 1 and 0."""
+    pair = tl.arange(0, DP // 2)
+    if HALVES and D != DP:
+        QUARTER: tl.constexpr = DP // 4
+        i = pair // QUARTER * (D // 4) + pair % QUARTER
+        m_r = (pair % QUARTER < D // 4) & (i < ROTARY_HALF)
+    else:
+        i = pair
+        m_r = i < ROTARY_HALF
+    at = position.to(tl.int64) * ROTARY_HALF + i
+    return (
+        tl.load(cos_ptr + at, mask=m_r, other=1.0),
+        tl.load(sin_ptr + at, mask=m_r, other=0.0),
+    )
 
 
 @triton.jit
-def turned_heads(
-    rows_ptr,
-    row,
-    m_row,
-    weight,
-    partner_weight,
-    c,
-    s,
-    eps,
-    d,
-    m_d,
-    D: tl.constexpr,
-    HEAD_NORM: tl.constexpr,
-):
-    """Heads [R, DP] at rows_ptr + row * D, normed and turned, in fp32 as rounded to 16 bits."""
-    dtype: tl.constexpr = rows_ptr.dtype.element_ty
-    m = m_row[:, None] & m_d[None, :]
-    at = row[:, None] * D
-    x = tl.load(rows_ptr + at + d[None, :], mask=m, other=0.0).to(tl.float32)
-    partner = tl.load(rows_ptr + at + (d ^ 1)[None, :], mask=m, other=0.0).to(tl.float32)
-    if HEAD_NORM:
-        inverse = (1.0 / tl.sqrt(tl.sum(x * x, 1) / D + eps))[:, None]
-        x = (x * inverse).to(dtype).to(tl.float32)
-        partner = (partner * inverse).to(dtype).to(tl.float32)
-        x = (x * weight[None, :]).to(dtype).to(tl.float32)
-        partner = (partner * partner_weight[None, :]).to(dtype).to(tl.float32)
-    return (x * c[None, :] + partner * s[None, :]).to(dtype).to(tl.float32)
+def normed_heads(x, weight, eps, D: tl.constexpr, DTYPE: tl.constexpr):
+    """Heads [R, DP], zero in unused columns, over their root mean square, times weight [DP]."""
+    inverse = 1.0 / tl.sqrt(tl.sum(x * x, 1) / D + eps)
+    x = (x * inverse[:, None]).to(DTYPE).to(tl.float32)
+    return (x * weight[None, :]).to(DTYPE).to(tl.float32)
+
+
+@triton.jit
+def turned_heads(x, c, s, R: tl.constexpr, DP: tl.constexpr, DTYPE: tl.constexpr):
+    """Heads [R, DP] with their pairs turned by c, s [R or 1, DP / 2]; rounded, in fp32."""
+    even, odd = tl.split(tl.reshape(x, (R, DP // 2, 2)))
+    turned = tl.join(even * c - odd * s, even * s + odd * c)
+    return tl.reshape(turned, (R, DP)).to(DTYPE).to(tl.float32)
 
 
 @triton.jit
@@ -82,57 +84,75 @@ def _fp8_bits(x):
 
 
 @triton.jit
-def store_vector(
-    x,
-    cache_ptr,
-    params_ptr,
-    vector,
-    d,
-    m_d,
-    D: tl.constexpr,
-    DP: tl.constexpr,
-    KV: tl.constexpr,
-):
-    """Puts fp32 x [DP] at a vector of the pages, unless that is negative; returns it as readers see it."""
-    write = vector >= 0
-    m_w = m_d & (vector + 0 * d >= 0)
+def stored_heads(x, m_d, KV: tl.constexpr):
+    """What a page keeps of heads [R, DP]: codes (or values), scale and minimum fp16 [R].
+
+    Then the heads as a reader will see them, in fp32.
+    """
     if KV == "16bit":
-        tl.store(cache_ptr + vector * D + d, x.to(cache_ptr.dtype.element_ty), mask=m_w)
+        code = x
+        scale_16 = tl.max(x, 1).to(tl.float16)
+        minimum_16 = scale_16
         seen = x
     elif KV == "fp8":
-        scale_16 = tl.div_rn(tl.max(tl.abs(x), 0), 448.0).to(tl.float16)
-        tl.store(params_ptr + vector, scale_16, mask=write)
-        scale = scale_16.to(tl.float32)
+        scale_16 = tl.div_rn(tl.max(tl.abs(x), 1), 448.0).to(tl.float16)
+        minimum_16 = scale_16
+        scale = scale_16.to(tl.float32)[:, None]
         step = tl.where(scale == 0.0, 1.0, scale)
         steps = tl.div_rn(tl.abs(x), tl.zeros_like(x) + step)
         bits = _fp8_bits(tl.where(scale == 0.0, 0.0, tl.minimum(steps, 448.0)))
         code = bits | tl.where(x < 0.0, 128, 0)
-        tl.store(cache_ptr + vector * D + d, code.to(tl.uint8), mask=m_w)
         magnitude = (bits << 20).to(tl.float32, bitcast=True) * 1.329227995784916e36 * scale
         seen = tl.where(x < 0.0, -magnitude, magnitude)
     else:
         LEVELS: tl.constexpr = 255.0 if KV == "int8" else 15.0
-        low = tl.min(tl.where(m_d, x, float("inf")), 0)
-        high = tl.max(tl.where(m_d, x, -float("inf")), 0)
-        scale_16 = tl.div_rn(high - low, LEVELS).to(tl.float16)
+        low = tl.min(tl.where(m_d[None, :], x, float("inf")), 1)
+        high = tl.max(tl.where(m_d[None, :], x, -float("inf")), 1)
+        scale_16 = tl.div_rn(high - low, tl.zeros_like(low) + LEVELS).to(tl.float16)
         minimum_16 = low.to(tl.float16)
-        tl.store(params_ptr + vector * 2, scale_16, mask=write)
-        tl.store(params_ptr + vector * 2 + 1, minimum_16, mask=write)
-        scale = scale_16.to(tl.float32)
-        minimum = minimum_16.to(tl.float32)
+        scale = scale_16.to(tl.float32)[:, None]
+        minimum = minimum_16.to(tl.float32)[:, None]
         step = tl.where(scale == 0.0, 1.0, scale)
         steps = tl.div_rn(x - minimum, tl.zeros_like(x) + step)
         steps = _rounded(tl.minimum(tl.maximum(steps, 0.0), LEVELS))
         steps = tl.where(scale == 0.0, 0.0, steps)
         code = steps.to(tl.int32)
-        if KV == "int8":
-            tl.store(cache_ptr + vector * D + d, code.to(tl.uint8), mask=m_w)
-        else:
-            below, above = tl.split(tl.trans(tl.reshape(code, (2, DP // 2))))
-            j = tl.arange(0, DP // 2)
-            pair = (below | (above << 4)).to(tl.uint8)
-            tl.store(
-                cache_ptr + vector * (D // 2) + j, pair, mask=(j < D // 2) & (vector + 0 * j >= 0)
-            )
-        seen = tl.where(m_d, steps * scale + minimum, 0.0)
-    return seen
+        seen = tl.where(m_d[None, :], steps * scale + minimum, 0.0)
+    return code, scale_16, minimum_16, seen
+
+
+@triton.jit
+def put_heads(
+    code,
+    scale_16,
+    minimum_16,
+    cache_ptr,
+    params_ptr,
+    vector,
+    m_row,
+    d,
+    m_d,
+    R: tl.constexpr,
+    D: tl.constexpr,
+    DP: tl.constexpr,
+    KV: tl.constexpr,
+):
+    """Writes those rows of stored_heads that m_row [R] names to a vector of the pages."""
+    TYPE: tl.constexpr = cache_ptr.dtype.element_ty
+    same = tl.arange(0, R) * 0
+    if KV == "int4":
+        halves = tl.permute(tl.reshape(code, (R, 2, DP // 2)), (0, 2, 1))
+        below, above = tl.split(halves)
+        j = tl.arange(0, DP // 2)
+        p_cache = cache_ptr + (vector * (D // 2) + j)[None, :] + same[:, None]
+        m_cache = m_row[:, None] & (j < D // 2)[None, :]
+        tl.store(p_cache, (below | (above << 4)).to(TYPE), mask=m_cache)
+    else:
+        p_cache = cache_ptr + (vector * D + d)[None, :] + same[:, None]
+        tl.store(p_cache, code.to(TYPE), mask=m_row[:, None] & m_d[None, :])
+    if KV != "16bit":
+        PARAMS: tl.constexpr = 1 if KV == "fp8" else 2
+        p_params = params_ptr + vector * PARAMS + same
+        tl.store(p_params, scale_16, mask=m_row)
+        if KV != "fp8":
+            tl.store(p_params + 1, minimum_16, mask=m_row)
