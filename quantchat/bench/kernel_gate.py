@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from quantchat.bench.record import KernelGate
+from quantchat.shapes import SHAPES
 
 TOLERANCE = {torch.float16: 1.5e-3, torch.bfloat16: 4e-3}
 """Largest ||out - reference|| / ||reference||; one rounding of the result gives a third of it."""
@@ -183,7 +184,14 @@ def _row_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
 def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     """Every kernel on awkward and on real shapes, in one dtype of activations."""
     from quantchat.bench.attention_gate import attention_cases
+    from quantchat.bench.ops_gate import linear_cases, sampling_cases
+    from quantchat.ops.triton_ops import TritonOps
 
+    sm_90 = torch.cuda.get_device_capability(device) >= (9, 0)
+    # Linears do not look at the model's shape.
+    ops = TritonOps(SHAPES["llama-3.1-8b"], device=device, dtype=dtype, dependent_launch=sm_90)
+    yield from linear_cases(ops)
+    yield from sampling_cases(device, dtype)
     yield from _linear_cases(device, dtype)
     yield from _row_cases(device, dtype)
     yield from attention_cases(device, dtype)

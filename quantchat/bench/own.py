@@ -21,7 +21,6 @@ from quantchat.bench.gate import check
 from quantchat.bench.memory import peak_bytes
 from quantchat.bench.random_model import RandomCodes, random_source, shape_named
 from quantchat.engine.forced import greedy_sequence, prefill
-from quantchat.engine.graph_runner import ROW_BUCKETS
 from quantchat.engine.loading import build_pool, plan_request, scheme_detail
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.runner import Runner
@@ -125,9 +124,11 @@ class OwnEngine:
         return run_times(started_s, stamps_s, tokens, sequences[0].tokens[len(prompt) :])
 
     def _check_rows(self, rows: int, length: int) -> None:
-        most = ROW_BUCKETS[-1] if self.plan.graph else rows
-        if rows > most:
-            raise EngineError(f"{rows} rows at once: {most} are the most")
+        if self.plan.graph:
+            from quantchat.engine.graph_runner import ROW_BUCKETS
+
+            if rows > ROW_BUCKETS[-1]:
+                raise EngineError(f"{rows} rows at once: {ROW_BUCKETS[-1]} are the most")
         pages = rows * -(-min(length + SPARE_TOKENS, self._room) // self.plan.page_tokens)
         assert pages < self.model.pool.pages, "the job's context and rows bound every run"
 

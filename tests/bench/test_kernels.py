@@ -130,3 +130,22 @@ def test_a_wrong_kernel_means_no_timing(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(done.exception, QuantchatError)
     record = json.loads(done.stdout.strip().splitlines()[-1])
     assert "timings" not in record and record["kernel_gate"]["failures"] == ["int4: 1 > 0"]
+
+
+def test_the_gate_of_linears_passes_right_ones_and_stops_wrong_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from quantchat.bench import ops_gate
+    from quantchat.ops.torch_ops import TorchOps
+
+    monkeypatch.setattr(ops_gate, "LINEARS", ((48, 128, 32), (33, 64, 64)))
+    ops = TorchOps(TINY, device=torch.device("cpu"), dtype=torch.bfloat16)
+    cases = list(ops_gate.linear_cases(ops))
+    assert len(cases) == 2 * 4 * 2 and len({case.name for case in cases}) == len(cases)
+    for case in cases:
+        # torch's packed CPU ops round more than the kernels may.
+        assert case.error() <= 3 * case.tolerance, (case.name, case.error())
+    linear = ops.linear
+    monkeypatch.setattr(ops, "linear", lambda weight, bias: lambda x: linear(weight, bias)(-x))
+    for case in ops_gate.linear_cases(ops):
+        assert not case.error() <= 3 * case.tolerance, case.name
