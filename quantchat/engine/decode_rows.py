@@ -121,7 +121,7 @@ class DecodeRows:
             seq_lens=self._seq_lens[rows],
             page_tokens=self._pool.page_tokens,
         )
-        logits = self._decoder.head(self._decoder.forward(batch, self._pool))
+        logits = self._decoder.step_logits(batch, self._pool)
         feedback = Feedback(
             ids=self._ids,
             positions=self._positions,

@@ -14,6 +14,7 @@ from quantchat.ops.embedding import Embedding
 from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.linear import LinearOp
 from quantchat.ops.rope import RopeTable
+from quantchat.ops.stream import Stream
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.spec import DecoderSpec
 
@@ -55,22 +56,27 @@ class Decoder:
 
     def forward(self, batch: Batch, pool: KvPool) -> torch.Tensor:
         """Run the rows through all layers, filling the cache. -> normed hidden states [T, C]."""
-        ops = self.ops
-        ops.begin(batch.ids.shape[0])
-        residual = ops.embed(self.embedding, batch)
-        x = ops.rms_norm(residual, self.layers[0].attn_norm)
-        last = len(self.layers) - 1
-        for i, (layer, kv) in enumerate(zip(self.layers, pool.layers, strict=True)):
-            qkv = layer.qkv(x)
-            attended = ops.attend(
-                qkv, batch, pool, kv, self.rope, layer.q_norm, layer.k_norm, self.spec.window(i)
-            )
-            x, residual = ops.add_rms_norm(layer.o(attended), residual, layer.mlp_norm)
-            gated = ops.silu_mul(layer.gate_up(x))
-            following = self.final_norm if i == last else self.layers[i + 1].attn_norm
-            x, residual = ops.add_rms_norm(layer.down(gated), residual, following)
-        return x
+        return self.ops.leave(self._run(batch, pool), self.final_norm)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states [R, C] -> logits float32 [R, vocab]."""
         return self.head(hidden).float()
+
+    def step_logits(self, batch: Batch, pool: KvPool) -> torch.Tensor:
+        """forward and the head of every row -> logits [T, vocab], as the head's kernel leaves them."""
+        return self.ops.head_logits(self._run(batch, pool), self.final_norm, self.head)
+
+    def _run(self, batch: Batch, pool: KvPool) -> Stream:
+        ops, layers = self.ops, self.layers
+        ops.begin(batch.ids.shape[0])
+        stream = ops.enter(self.embedding, batch, layers[0].attn_norm)
+        for i, (layer, kv) in enumerate(zip(layers, pool.layers, strict=True)):
+            following = self.final_norm if i + 1 == len(layers) else layers[i + 1].attn_norm
+            qkv = ops.project(stream, layer.attn_norm, layer.qkv)
+            attended = ops.attend(
+                qkv, batch, pool, kv, self.rope, layer.q_norm, layer.k_norm, self.spec.window(i)
+            )
+            ops.advance(stream, attended, layer.o, layer.mlp_norm)
+            gated = ops.gate(stream, layer.mlp_norm, layer.gate_up, layer.down)
+            ops.advance(stream, gated, layer.down, following)
+        return stream

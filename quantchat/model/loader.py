@@ -127,17 +127,19 @@ def _restored(
 ) -> _Parts:
     """Ops over tensors of a packed file; ValueError or KeyError where something is off."""
 
-    def part(entry: PartEntry, *, head: bool) -> LinearOp:
+    def part(entry: PartEntry, *, head: bool, gated: bool) -> LinearOp:
         form = entry.load(tensors)
         if not form.form.startswith(STORED):
-            return ops.restore(form)
+            return ops.restore(form, gated=gated)
         weight, bias = stored_weight(form)
-        return ops.head(weight) if head else ops.linear(weight, bias)
+        return ops.head(weight) if head else ops.linear(weight, bias, gated=gated)
 
     linears = {}
     for name in [*(fused for fused, _, _ in matrix_names(spec)), "head"]:
+        entries = file.index.linears[name]
+        gated = _is_gated(name, len(entries))
         linears[name] = _stacked(
-            [part(entry, head=name == "head") for entry in file.index.linears[name]]
+            [part(entry, head=name == "head", gated=gated) for entry in entries]
         )
     table = file.index.embedding
     if table is None:
@@ -219,7 +221,15 @@ def _ops_of(ops: TorchOps, name: str, matrix: Matrix) -> list[LinearOp]:
     if name == "head":
         return [ops.head(matrix.parts[0])]
     biases = _biases(matrix)
-    return [ops.linear(part, bias) for part, bias in zip(matrix.parts, biases, strict=True)]
+    gated = _is_gated(name, len(matrix.parts))
+    return [
+        ops.linear(part, bias, gated=gated) for part, bias in zip(matrix.parts, biases, strict=True)
+    ]
+
+
+def _is_gated(name: str, parts: int) -> bool:
+    """Gate and up in one matrix, whose outputs an op may multiply on the way."""
+    return name.endswith(".gate_up") and parts == 1
 
 
 def _biases(matrix: Matrix) -> list[torch.Tensor | None]:

@@ -75,10 +75,10 @@ class StackedLinear:
         self.copy_bytes = sum(op.copy_bytes for op in ops)
         self.kernel = " + ".join(dict.fromkeys(op.kernel for op in ops))
         self.owns_copy = any(op.owns_copy for op in ops)
-        self._ops = ops
+        self.parts = ops
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([op(x) for op in self._ops], dim=-1)
+        return torch.cat([op(x) for op in self.parts], dim=-1)
 
     def packed(self) -> LinearForm | None:
         """See LinearOp.packed; the parts are kept one by one."""

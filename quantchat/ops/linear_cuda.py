@@ -1,4 +1,4 @@
-"""Linears on a card: Triton GEMV on packed codes for few rows, dequantise + library above."""
+"""Linears on a card: tiles from SM 80 on; below, plain kernels for few rows, the library above."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
+from quantchat.kernels._launch import sm_version
+from quantchat.kernels.linear.launch import LOWEST_SM
 from quantchat.kernels.w8a16 import dequantize as int8_dense
 from quantchat.kernels.w8a16 import gemv as int8_gemv
 from quantchat.kernels.wna16 import dequantize as int4_dense
@@ -14,6 +16,8 @@ from quantchat.kernels.wna16 import gemv as int4_gemv
 from quantchat.kernels.wna16 import pack as int4_pack
 from quantchat.kernels.wna16.tiles import MAX_ROWS
 from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp, bias_of, tensor_of
+from quantchat.ops.linear_tiles import restored_tiles, tile_linear
+from quantchat.quant.scheme import ActivationFormat
 from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, Int8ChannelWeight, StoredWeight
 
 INT4_GROUPS = (32, 64, 128)
@@ -166,10 +170,18 @@ def cuda_linear(
     bias: torch.Tensor | None,
     *,
     dtype: torch.dtype,
+    gated: bool,
+    activations: ActivationFormat,
     dependent: bool,
 ) -> LinearOp:
     """The op for a weight on a card; shapes that no kernel takes are made dense."""
     bias = None if bias is None else bias.to(dtype)
+    if sm_version(_device(weight)) >= LOWEST_SM:
+        made = tile_linear(
+            weight, bias, dtype=dtype, gated=gated, activations=activations, dependent=dependent
+        )
+        if made is not None:
+            return made
     if isinstance(weight, DenseWeight):
         return DenseLinear(weight.dequantize(dtype), bias)
     if isinstance(weight, Int4GroupWeight) and weight.group_size in INT4_GROUPS:
@@ -181,10 +193,26 @@ def cuda_linear(
     return DenseLinear(weight.dequantize(dtype), bias, owns_copy=True)
 
 
-def restored_linear(form: LinearForm, *, dependent: bool) -> LinearOp:
+def restored_linear(
+    form: LinearForm,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    gated: bool,
+    activations: ActivationFormat,
+    dependent: bool,
+) -> LinearOp:
     """The op that `packed` was asked of; ValueError where the form is unknown or does not fit."""
+    if sm_version(device) >= LOWEST_SM:
+        return restored_tiles(
+            form, dtype=dtype, gated=gated, activations=activations, dependent=dependent
+        )
     if form.form == Int4Linear.FORM:
         return Int4Linear.from_packed(form, dependent=dependent)
     if form.form == Int8Linear.FORM:
         return Int8Linear.from_packed(form, dependent=dependent)
     raise ValueError(f"unknown form {form.form!r}")
+
+
+def _device(weight: StoredWeight) -> torch.device:
+    return next(iter(weight.tensors().values())).device

@@ -39,4 +39,5 @@ def make_ops(spec: DecoderSpec, plan: ExecutionPlan) -> TorchOps:
         device=device,
         dtype=DTYPES[plan.compute_dtype],
         dependent_launch=plan.dependent_launch,
+        activations=plan.activations,
     )

@@ -14,7 +14,9 @@ from quantchat.ops.kv_codec import KvPrecision, dequantize_kv, quantize_kv
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp
 from quantchat.ops.linear_cpu import COPY_ROWS, cpu_linear
+from quantchat.ops.quantized_rows import QuantizedRows
 from quantchat.ops.rope import RopeTable
+from quantchat.ops.stream import Stream
 from quantchat.quant.scheme import ActivationFormat
 from quantchat.quant.tensor import StoredWeight
 from quantchat.spec import DecoderSpec
@@ -48,8 +50,10 @@ class TorchOps:
         if self.device.type == "cpu":
             torch._C._set_mkldnn_enabled(rows >= COPY_ROWS)
 
-    def linear(self, weight: StoredWeight, bias: torch.Tensor | None) -> LinearOp:
-        """The op that runs a stored weight here."""
+    def linear(
+        self, weight: StoredWeight, bias: torch.Tensor | None, *, gated: bool = False
+    ) -> LinearOp:
+        """The op that runs a stored weight here; `gated`: gate above up, for `gate` alone."""
         if self.device.type == "cpu":
             return cpu_linear(
                 weight,
@@ -65,7 +69,7 @@ class TorchOps:
         """Name of how linears lie in memory here; packed files of other layouts are not read."""
         return f"stored-{str(self.dtype).removeprefix('torch.')}"
 
-    def restore(self, form: LinearForm) -> LinearOp:
+    def restore(self, form: LinearForm, *, gated: bool = False) -> LinearOp:
         """The op that gave the form; ValueError where there is none of that kind here."""
         raise ValueError(f"no op here has the form {form.form!r}")
 
@@ -90,6 +94,47 @@ class TorchOps:
         else:
             scaled = F.rms_norm(x, (x.shape[-1],), None, self.spec.norm_eps)
         return scaled.to(self.dtype).mul_(weight)
+
+    def enter(self, embedding: Embedding, batch: Batch, norm: torch.Tensor) -> Stream:
+        """The stream of a batch before a layer whose first norm has the weight `norm` [C]."""
+        return Stream(residual=self.embed(embedding, batch))
+
+    def project(self, stream: Stream, norm: torch.Tensor, op: LinearOp) -> torch.Tensor:
+        """A linear of the normed stream -> [T, N]."""
+        return op(self.normed(stream, norm))
+
+    def gate(
+        self, stream: Stream, norm: torch.Tensor, op: LinearOp, then: LinearOp
+    ) -> torch.Tensor | QuantizedRows:
+        """silu(gate) * up of the normed stream, as `then` reads it [T, I]."""
+        return self.silu_mul(self.project(stream, norm, op))
+
+    def advance(
+        self,
+        stream: Stream,
+        x: torch.Tensor | QuantizedRows,
+        op: LinearOp,
+        following: torch.Tensor,
+    ) -> None:
+        """Adds a linear of x to the stream, before a norm with the weight `following` [C]."""
+        assert isinstance(x, torch.Tensor)
+        stream.pending = op(x)
+
+    def leave(self, stream: Stream, norm: torch.Tensor) -> torch.Tensor:
+        """The stream's norm after the last layer [T, C]."""
+        return self.normed(stream, norm)
+
+    def head_logits(self, stream: Stream, norm: torch.Tensor, head: LinearOp) -> torch.Tensor:
+        """The head of the normed stream [T, vocab]."""
+        return head(self.leave(stream, norm))
+
+    def normed(self, stream: Stream, norm: torch.Tensor) -> torch.Tensor:
+        """The stream's norm [T, C] in the compute dtype, what is pending added before."""
+        if stream.pending is None:
+            return self.rms_norm(stream.residual, norm)
+        x, stream.residual = self.add_rms_norm(stream.pending, stream.residual, norm)
+        stream.pending = None
+        return x
 
     def add_rms_norm(
         self, x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor

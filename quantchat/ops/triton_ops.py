@@ -13,6 +13,8 @@ from quantchat.kernels.activation.silu import silu_mul
 from quantchat.kernels.attention.attend import attend
 from quantchat.kernels.attention.splits import Splits, splits_for
 from quantchat.kernels.attention.workspace import Workspace
+from quantchat.kernels.linear.launch import LOWEST_SM, NextNorm
+from quantchat.kernels.linear.reference import PART
 from quantchat.kernels.norm.rms import add_rms_norm, rms_norm
 from quantchat.kernels.rope_append.append import rope_append
 from quantchat.ops.batch import Batch
@@ -20,12 +22,28 @@ from quantchat.ops.embedding import Embedding
 from quantchat.ops.embedding_cuda import embed_batch
 from quantchat.ops.kv_codec import KvPrecision
 from quantchat.ops.kv_pool import KvLayer, KvPool
-from quantchat.ops.linear import LinearForm, LinearOp
+from quantchat.ops.linear import LinearForm, LinearOp, StackedLinear
+from quantchat.ops.linear_8bit import (
+    add_rms_norm_quantized,
+    rms_norm_quantized,
+    silu_mul_quantized,
+)
 from quantchat.ops.linear_cuda import cuda_linear, restored_linear
+from quantchat.ops.linear_tiles import TileLinear
+from quantchat.ops.quantized_rows import QuantizedRows
 from quantchat.ops.rope import RopeTable
+from quantchat.ops.stream import Stream
 from quantchat.ops.torch_ops import TorchOps
+from quantchat.quant.scheme import ActivationFormat
 from quantchat.quant.tensor import StoredWeight
 from quantchat.spec import DecoderSpec
+
+FUSED_ROWS = 8
+"""Up to this many rows no norm runs by itself."""
+
+
+def _takes(op: LinearOp, rows: int) -> bool:
+    return isinstance(op, TileLinear) and rows <= op.few_rows
 
 
 class TritonOps(TorchOps):
@@ -38,23 +56,40 @@ class TritonOps(TorchOps):
         device: torch.device,
         dtype: torch.dtype,
         dependent_launch: bool,
+        activations: ActivationFormat = "16bit",
     ) -> None:
-        super().__init__(spec, device=device, dtype=dtype)
+        super().__init__(spec, device=device, dtype=dtype, activations=activations)
         self._dependent = dependent_launch
         self._workspaces: dict[tuple[int, int], Workspace] = {}
 
-    def linear(self, weight: StoredWeight, bias: torch.Tensor | None) -> LinearOp:
-        """The op that runs a stored weight here."""
-        return cuda_linear(weight, bias, dtype=self.dtype, dependent=self._dependent)
+    def linear(
+        self, weight: StoredWeight, bias: torch.Tensor | None, *, gated: bool = False
+    ) -> LinearOp:
+        """See TorchOps.linear."""
+        return cuda_linear(
+            weight,
+            bias,
+            dtype=self.dtype,
+            gated=gated,
+            activations=self.activations,
+            dependent=self._dependent,
+        )
 
     @property
     def layout(self) -> str:
         """See TorchOps.layout; ops differ between cards, so that no file moves to another kind."""
         return f"card-sm{sm_version(self.device)}-{str(self.dtype).removeprefix('torch.')}"
 
-    def restore(self, form: LinearForm) -> LinearOp:
+    def restore(self, form: LinearForm, *, gated: bool = False) -> LinearOp:
         """See TorchOps.restore."""
-        return restored_linear(form, dependent=self._dependent)
+        return restored_linear(
+            form,
+            device=self.device,
+            dtype=self.dtype,
+            gated=gated,
+            activations=self.activations,
+            dependent=self._dependent,
+        )
 
     @property
     def dependent_launch(self) -> bool:
@@ -64,6 +99,115 @@ class TritonOps(TorchOps):
     def embed(self, embedding: Embedding, batch: Batch) -> torch.Tensor:
         """See TorchOps.embed; in the compute dtype, and the batch's slots where it asks for them."""
         return embed_batch(embedding, batch, self.dtype, dependent=self._dependent).rows
+
+    def enter(self, embedding: Embedding, batch: Batch, norm: torch.Tensor) -> Stream:
+        """See TorchOps.enter."""
+        if not self._fuses(batch.ids.shape[0]):
+            return super().enter(embedding, batch, norm)
+        made = embed_batch(embedding, batch, self.dtype, gamma=norm, dependent=self._dependent)
+        return Stream(residual=made.rows, scaled=made.scaled, squares=made.partials)
+
+    def project(self, stream: Stream, norm: torch.Tensor, op: LinearOp) -> torch.Tensor:
+        """See TorchOps.project; without a norm where the linear divides by the mean itself."""
+        return self._project(stream, norm, op, None)
+
+    def head_logits(self, stream: Stream, norm: torch.Tensor, head: LinearOp) -> torch.Tensor:
+        """See TorchOps.head_logits; float32 where the kernel writes it."""
+        return self._project(stream, norm, head, torch.float32)
+
+    def _project(
+        self, stream: Stream, norm: torch.Tensor, op: LinearOp, out_dtype: torch.dtype | None
+    ) -> torch.Tensor:
+        rows = stream.residual.shape[0]
+        parts = op.parts if isinstance(op, StackedLinear) else [op]
+        if stream.scaled is None or not all(_takes(part, rows) for part in parts):
+            return self._many_rows(stream, norm, op)
+        width = op.out_features
+        whole = torch.empty(rows, width, dtype=out_dtype or self.dtype, device=self.device)
+        made, start = [], 0
+        for part in parts:
+            assert isinstance(part, TileLinear)
+            stop = start + part.out_features
+            out = whole[:, start:stop] if rows == 1 or len(parts) == 1 else None
+            made.append(
+                part.few(
+                    stream.scaled,
+                    squares=stream.squares,
+                    eps=self.spec.norm_eps,
+                    out=out,
+                    out_dtype=out_dtype,
+                )
+            )
+            start = stop
+        return whole if rows == 1 or len(parts) == 1 else torch.cat(made, dim=-1)
+
+    def _many_rows(self, stream: Stream, norm: torch.Tensor, op: LinearOp) -> torch.Tensor:
+        """A linear after a norm of its own, in 8 bits where the linear reads those."""
+        form = op.codes_read if isinstance(op, TileLinear) else None
+        if (
+            form is None
+            or not isinstance(op, TileLinear)
+            or stream.residual.shape[0] <= op.few_rows
+        ):
+            return op(self.normed(stream, norm))
+        stream.scaled = stream.squares = None
+        eps = self.spec.norm_eps
+        if stream.pending is None:
+            return op(rms_norm_quantized(stream.residual, norm, eps, form))
+        codes, stream.residual = add_rms_norm_quantized(
+            stream.pending, stream.residual, norm, eps, form
+        )
+        stream.pending = None
+        return op(codes)
+
+    def gate(
+        self, stream: Stream, norm: torch.Tensor, op: LinearOp, then: LinearOp
+    ) -> torch.Tensor | QuantizedRows:
+        """See TorchOps.gate; one launch for few rows, codes for many where `then` reads them."""
+        rows = stream.residual.shape[0]
+        if isinstance(op, TileLinear) and op.gated and rows <= op.few_rows:
+            if stream.scaled is not None:
+                eps = self.spec.norm_eps
+                return op.few(stream.scaled, squares=stream.squares, eps=eps, gated=True)
+            return op.few(self.normed(stream, norm), gated=True)
+        both = self.project(stream, norm, op)
+        form = then.codes_read if isinstance(then, TileLinear) else None
+        if form is None or not isinstance(then, TileLinear) or rows <= then.few_rows:
+            return self.silu_mul(both)
+        return silu_mul_quantized(both, form)
+
+    def advance(
+        self,
+        stream: Stream,
+        x: torch.Tensor | QuantizedRows,
+        op: LinearOp,
+        following: torch.Tensor,
+    ) -> None:
+        """See TorchOps.advance; few rows leave the next norm's inputs in the same launch."""
+        rows = stream.residual.shape[0]
+        stream.scaled = stream.squares = None
+        if not isinstance(op, TileLinear):
+            assert isinstance(x, torch.Tensor)
+            stream.pending = op(x)
+            return
+        if not isinstance(x, torch.Tensor) or not self._fuses(rows) or not _takes(op, rows):
+            stream.pending = op(x)
+            return
+        assert stream.pending is None
+        scaled = torch.empty_like(stream.residual)
+        parts = -(-stream.residual.shape[1] // PART)
+        squares = torch.empty(rows, parts, dtype=torch.float32, device=self.device)
+        norm = NextNorm(gamma=following, h=scaled, squares=squares)
+        op.few(x, residual=stream.residual, following=norm)
+        stream.scaled, stream.squares = scaled, squares
+
+    def normed(self, stream: Stream, norm: torch.Tensor) -> torch.Tensor:
+        """See TorchOps.normed."""
+        stream.scaled = stream.squares = None
+        return super().normed(stream, norm)
+
+    def _fuses(self, rows: int) -> bool:
+        return rows <= FUSED_ROWS and sm_version(self.device) >= LOWEST_SM
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """See TorchOps.rms_norm."""

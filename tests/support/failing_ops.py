@@ -70,9 +70,11 @@ class FailingOps(TorchOps):
         super().__init__(spec, device=device, dtype=dtype, copy_dtype=copy_dtype)
         self._before = before
 
-    def linear(self, weight: StoredWeight, bias: torch.Tensor | None) -> LinearOp:
+    def linear(
+        self, weight: StoredWeight, bias: torch.Tensor | None, *, gated: bool = False
+    ) -> LinearOp:
         self._before("load", 0)
-        return super().linear(weight, bias)
+        return super().linear(weight, bias, gated=gated)
 
     def begin(self, rows: int) -> None:
         self._before("pass", rows)

@@ -1,0 +1,45 @@
+"""Decode linears with what surrounds them, in plain torch: the truth for the kernel."""
+
+from __future__ import annotations
+
+import torch
+
+PART = 16
+"""Residual values of one partial sum of squares."""
+
+
+def squares_of(residual: torch.Tensor) -> torch.Tensor:
+    """Partial sums of squares fp32 [M, ceil(C / 16)] of a residual [M, C]."""
+    wide = residual.float()
+    wide = torch.nn.functional.pad(wide, (0, -wide.shape[1] % PART))
+    return wide.view(wide.shape[0], -1, PART).square().sum(-1)
+
+
+def scaled_by_gamma(residual: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
+    """residual [M, C] times gamma [C], within the range of its dtype: a norm yet to be divided."""
+    limit = torch.finfo(residual.dtype).max
+    return (residual.float() * gamma.float()).clamp(-limit, limit).to(residual.dtype)
+
+
+def linear(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+    squares: torch.Tensor | None = None,
+    eps: float = 0.0,
+    gated: bool = False,
+) -> torch.Tensor:
+    """x [M, K] times weight fp32 [N, K] -> fp32 [M, N], or [M, N / 2] of silu(gate) * up.
+
+    With `squares` [M, ceil(K / 16)] the product is divided by the root mean square they sum to.
+    """
+    y = x.float() @ weight.float().t()
+    if squares is not None:
+        y = y / torch.sqrt(squares.sum(-1, keepdim=True) / x.shape[1] + eps)
+    if bias is not None:
+        y = y + bias.float()
+    if gated:
+        gate, up = y.chunk(2, dim=-1)
+        y = torch.nn.functional.silu(gate) * up
+    return y

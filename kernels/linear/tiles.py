@@ -1,0 +1,97 @@
+"""How a decode linear is spread over a card; measured shapes first, else a rule."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from .tuned import TUNED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """Launch shape of one decode linear."""
+
+    warps: int
+    """Warps of a program, which share the K axis; a power of two."""
+    blocks: int
+    """Blocks along K that a warp has under way at once; a power of two."""
+    programs: int
+    """Programs a multiprocessor; each walks over the tiles of output rows."""
+    stages: int
+    """Steps in shared memory at once; a power of two."""
+    ahead: int = 0
+    """Lines of 128 bytes of the next weight that a lane asks into the second-level cache."""
+    registers: int = 0
+    """Most registers a lane; 0 leaves it to the compiler."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearShape:
+    """What a tile is chosen by."""
+
+    code: str
+    """int4, int8, fp8 or dense."""
+    group_size: int
+    outputs: int
+    """Rows of the weight; both halves where gated."""
+    columns: int
+    gated: bool
+    one_row: bool
+
+
+SHARED_BYTES = 96 * 1024
+"""What a program may take of a multiprocessor's shared memory, on cards with 164 KiB and more."""
+SMALL_SHARED_BYTES = 46 * 1024
+"""The same on consumer cards, with 100 KiB."""
+SMALL_SHARED_SMS = (86, 89, 120)
+
+
+def block_columns(code: str, group_size: int) -> int:
+    """Columns that a warp takes in one go."""
+    if code == "int4":
+        return 128 if group_size == 128 else 64
+    return 32 if code == "dense" else 64
+
+
+def stage_bytes(code: str, group_size: int, warps: int, blocks: int) -> int:
+    """Shared memory of one stage."""
+    words = 512 * (2 if code != "int4" or group_size == 128 else 1)
+    pairs = 64 * (2 if group_size == 32 else 1) if code == "int4" else 0
+    return warps * blocks * (words + pairs)
+
+
+@functools.cache
+def tile_for(shape: LinearShape, sm: int) -> Tile:
+    """The tile of a shape on a card of that SM version."""
+    known = TUNED.get((sm, shape.code, shape.group_size, shape.one_row), {})
+    measured = known.get((shape.outputs, shape.columns))
+    if measured is not None:
+        return Tile(warps=measured[0], blocks=measured[1], programs=measured[2], stages=measured[3])
+    return candidates(shape, sm)[0]
+
+
+def candidates(shape: LinearShape, sm: int) -> tuple[Tile, ...]:
+    """Tiles worth timing, likeliest first: what did well on other shapes and fits the card."""
+    blocks_of_k = -(-shape.columns // block_columns(shape.code, shape.group_size))
+    limit = SMALL_SHARED_BYTES if sm in SMALL_SHARED_SMS else SHARED_BYTES
+    found: list[Tile] = []
+    for warps, blocks, programs, stages in (
+        (4, 4, 2, 2),
+        (8, 2, 2, 2),
+        (4, 2, 2, 4),
+        (8, 1, 2, 4),
+        (4, 2, 4, 2),
+        (2, 4, 4, 2),
+    ):
+        while blocks > 1 and warps * blocks >= 2 * blocks_of_k:
+            blocks //= 2
+        while warps > 1 and warps * blocks >= 2 * blocks_of_k:
+            warps //= 2
+        size = stage_bytes(shape.code, shape.group_size, warps, blocks)
+        while stages > 2 and size * stages > limit:
+            stages //= 2
+        tile = Tile(warps=warps, blocks=blocks, programs=programs, stages=stages)
+        if size * stages <= limit and tile not in found:
+            found.append(tile)
+    return tuple(found)
