@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 
 WEIGHT_BITS = 34
-"""The likeliest token weighs 2^34: 2^18 of them stay below 2^53."""
+"""The likeliest token weighs 2^34: the sum of 2^19 of them is exact in a double."""
 DRAW_BITS = 24
 LOG2_E = 1.4426950408889634
 LOWEST_EXPONENT = -40.0

@@ -40,7 +40,7 @@ class Workspace:
     @staticmethod
     def create(rows: int, vocab: int, device: torch.device) -> Workspace:
         """Buffers for logits [rows, vocab]."""
-        assert 0 < vocab <= 1 << 18, f"sums of weights are exact up to 2^18 tokens, not {vocab}"
+        assert 0 < vocab <= 1 << 19, f"sums of weights are exact up to 2^19 tokens, not {vocab}"
         blocks = -(-vocab // BLOCK)
         tables = -(-blocks // BLOCKS_PER_TABLE)
 

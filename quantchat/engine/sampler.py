@@ -120,7 +120,7 @@ def _kept(
 
 
 def _total(w: torch.Tensor) -> int:
-    return int(w.sum(dtype=torch.float64))  # integers below 2^53
+    return int(w.sum(dtype=torch.float64))  # integers up to 2^53
 
 
 def _equal(logits: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

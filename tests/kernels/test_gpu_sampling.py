@@ -63,7 +63,7 @@ def settings(rnd: random.Random, vocab: int) -> Sampling:
         (151936, torch.bfloat16),
         (32000, torch.bfloat16),
         (50257, torch.float32),
-        (262144, torch.bfloat16),
+        (262208, torch.bfloat16),
         (1001, torch.float32),
     ],
 )
