@@ -5,7 +5,9 @@ Runs in a loader thread, beside an engine that goes on answering with the old mo
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +77,10 @@ def load_model(
     source = open_model(local.path)
     try:
         plan = plan_in(source.spec, plan_request(request, source), room)
+        if plan.device == "cuda":
+            threading.Thread(
+                target=_wake, args=(plan.gpu_index,), name="wake-card", daemon=True
+            ).start()
         try:
             return _placed(request, local, source, plan, report, cancelled, shared, started_s)
         except Exception as error:
@@ -86,6 +92,13 @@ def load_model(
         raise device_error(trouble, plan, source.spec)
     finally:
         source.close()
+
+
+def _wake(gpu_index: int) -> None:
+    """Start the card and the matmul library, beside imports and reading; trouble shows later."""
+    with contextlib.suppress(RuntimeError):
+        square = torch.zeros((16, 16), dtype=torch.float16, device=torch.device("cuda", gpu_index))
+        square @ square
 
 
 def _placed(

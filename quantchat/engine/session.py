@@ -238,6 +238,7 @@ class Session:
             try:
                 # Before the old one goes: a failure here leaves it as it is.
                 runtime = Runtime(slot, model, self._emit)
+                runtime.memory()
             except Exception as error:
                 problem = load_problem(error, job.request)
             else:
@@ -263,7 +264,13 @@ class Session:
         runtime = self._runtimes.pop(slot, None)
         if runtime is None:
             return False
-        runtime.cancel_all()
+        try:
+            runtime.cancel_all()
+        except Exception as error:
+            logger.exception("the answers in slot %s cannot be finished", slot)
+            reason = f"{type(error).__name__}: {first_line(str(error))}"
+            runtime.abandon(EngineError(f"the model stopped: {reason}"))
+            forget_frames(error)
         del runtime
         self._give_back()
         return True

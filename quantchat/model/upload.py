@@ -107,6 +107,8 @@ def _run(work: _Work, buffers: list[torch.Tensor]) -> None:
             if device.type == "cuda":
                 with torch.cuda.device(device):
                     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+                    # The target may be memory that work under way on the default stream still uses.
+                    stream.wait_stream(torch.cuda.current_stream(device))
                     _pump(work, file, buffers, stream)
             else:
                 _pump(work, file, buffers, None)

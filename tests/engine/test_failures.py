@@ -315,3 +315,21 @@ def test_a_new_model_takes_the_place_of_the_old_one(log: Log, tiny: Path) -> Non
     old = weakref.ref(log.session._runtimes["main"].model.decoder)
     log.load(model=str(tiny), scheme="fp16", context_tokens=128)
     assert old() is None
+
+
+def test_answers_that_cannot_be_finished_do_not_stop_an_unload(
+    log: Log, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.load(model=str(tiny), scheme="int8", context_tokens=128)
+
+    def stuck(self: runtime.Runtime) -> None:
+        raise RuntimeError("CUDA error: invalid argument")
+
+    monkeypatch.setattr(runtime.Runtime, "cancel_all", stuck)
+    request_id = log.session.chat(chat("go on", sampling=LONG, max_tokens=0))
+    log.until(lambda e: isinstance(e, Token))
+    log.session.unload("main")
+    log.until(lambda e: isinstance(e, Unloaded))
+    ends = [e for e in log.of(Done) + log.of(Failed) if e.request_id == request_id]  # type: ignore[attr-defined]
+    assert len(ends) == 1
+    assert log.load(model=str(tiny), context_tokens=128).info.model
