@@ -36,7 +36,7 @@ from ..rope_append.heads import (
     turned_heads,
 )
 from .splits import Splits, splits_for
-from .tiles import code_offset, load_pages, load_params, load_tile, unpack_tile
+from .tiles import code_offset, load_pages, load_params, load_tile, settled, unpack_tile
 from .workspace import Workspace
 
 _LOG2_E = 1.4426950408889634
@@ -181,10 +181,11 @@ def attend_kernel(
     heads_row = row * (HQ + 2 * HK)
     p_q = qkv_ptr + (heads_row + kv_head * GROUP + h)[:, None] * D + d[None, :]
     q_wide = tl.load(p_q, mask=m_h[:, None] & m_d[None, :], other=0.0).to(tl.float32)
-    # Row 0 is the newest token's key, row 1 its value.
-    r = tl.arange(0, 2)
+    # Row 0 is the newest token's key, row 1 its value; as many rows as q has, for the same layout.
+    ROWS: tl.constexpr = GP if GP > 1 else 2
+    r = tl.arange(0, ROWS)
     p_new = qkv_ptr + (heads_row + HQ + r * HK + kv_head)[:, None] * D + d[None, :]
-    new = tl.load(p_new, mask=m_d[None, :] & (r >= 0)[:, None], other=0.0).to(tl.float32)
+    new = tl.load(p_new, mask=m_d[None, :] & (r < 2)[:, None], other=0.0).to(tl.float32)
     slot = tl.load(slots_ptr + row)
     if HEAD_NORM:
         q_wide = normed_heads(q_wide, q_weight, eps, D, DTYPE)
@@ -208,15 +209,17 @@ def attend_kernel(
             new = tl.where(is_key, normed_heads(new, k_weight, eps, D, DTYPE), new)
         c_new = tl.where(is_key, c[None, :], 1.0)
         s_new = tl.where(is_key, s[None, :], 0.0)
-        new = turned_heads(new, c_new, s_new, 2, DP, DTYPE)
+        new = turned_heads(new, c_new, s_new, ROWS, DP, DTYPE)
         code, scale_16, minimum_16, seen = stored_heads(new, m_d, KV)
         at = slot * HK + kv_head
         m_k = (r == 0) & (at + r >= 0)
         m_v = (r == 1) & (at + r > 0)
-        put_heads(code, scale_16, minimum_16, k_ptr, k_params_ptr, at, m_k, d, m_d, 2, D, DP, KV)
-        put_heads(code, scale_16, minimum_16, v_ptr, v_params_ptr, at, m_v, d, m_d, 2, D, DP, KV)
-        newest_v = tl.sum(tl.where(is_key, 0.0, seen), 0)
-        k_seen = tl.sum(tl.where(is_key, seen, 0.0), 0)
+        put_heads(code, scale_16, minimum_16, k_ptr, k_params_ptr, at, m_k, d, m_d, ROWS, D, DP, KV)
+        put_heads(code, scale_16, minimum_16, v_ptr, v_params_ptr, at, m_v, d, m_d, ROWS, D, DP, KV)
+        k_row = tl.where(is_key, seen, 0.0)
+        v_row = tl.where((r == 1)[:, None], seen, 0.0)
+        k_seen, v_seen = tl.split(tl.sum(tl.join(k_row, v_row), 0))
+        newest_v = settled(v_seen, USE_ASM)
         newest_score = tl.sum(q_wide * k_seen[None, :], 1) * scale_log2
 
     offset = code_offset(KV, USE_ASM)
@@ -278,12 +281,9 @@ def attend_kernel(
     keep = tl.exp2(top - base)
     fresh = tl.exp2(newest_score - base)
     y = acc * (keep / V_UNIT)[:, None] + fresh[:, None] * newest_v[None, :]
+    norm = tl.sum(norms, 1) * keep + fresh
     if SHIFTED:
-        norm, shift = tl.split(tl.sum(tl.join(norms, shifts), 1))
-        y += (shift * keep)[:, None]
-    else:
-        norm = tl.sum(norms, 1)
-    norm = norm * keep + fresh
+        y += (tl.sum(shifts, 1) * keep)[:, None]
     m_y = m_h[:, None] & m_d[None, :]
     head = row * HQ + kv_head * GROUP
     if active <= 1:

@@ -19,6 +19,14 @@ def code_offset(KV: tl.constexpr, USE_ASM: tl.constexpr):
 
 
 @triton.jit
+def settled(x, USE_ASM: tl.constexpr):
+    """x, computed once: the compiler would repeat all that leads to it in a second layout."""
+    if USE_ASM:
+        x = tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [x], tl.float32, False, 1)
+    return x
+
+
+@triton.jit
 def load_pages(table_ptr, t, capacity, PAGE: tl.constexpr):
     """Page of each token t [T], wherever the table has a place for it."""
     return tl.load(table_ptr + t // PAGE, mask=t < capacity, other=0).to(tl.int64)

@@ -1,6 +1,6 @@
 """A runner led along given tokens, its logits looked at: how checks see the path that answers run.
 
-Owns a head that keeps its last logits, and the steering by the runner's own protocol: a sequence
+Owns a decoder that keeps its last logits, and the steering by the runner's own protocol: a sequence
 that leaves and comes back is seated from its tokens, whatever the runner picked.
 """
 
@@ -18,31 +18,30 @@ from quantchat.engine.runner import EagerRunner, Runner
 from quantchat.engine.sequence import Sequence
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.model.decoder import Decoder
+from quantchat.ops.batch import Batch
 from quantchat.ops.kv_pool import KvPool
-from quantchat.ops.linear import LinearForm, LinearOp
 from quantchat.requests import ChatRequest, Message, Sampling
 from quantchat.tokenizer import Tokenizer
 
 
-class LogitTap:
-    """An output head whose logits of the first row can be read after each step, captured or not."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TappedDecoder(Decoder):
+    """A decoder whose first row's logits can be read after each pass, captured or not."""
 
-    def __init__(self, head: LinearOp, device: torch.device) -> None:
-        self.out_features, self.in_features = head.out_features, head.in_features
-        self.weight_bytes, self.copy_bytes = head.weight_bytes, head.copy_bytes
-        self.kernel, self.owns_copy = head.kernel, head.owns_copy
-        self.last = torch.zeros(head.out_features, dtype=torch.float32, device=device)
-        """float32 [vocab], written by every call."""
-        self._head = head
+    tap: torch.Tensor
+    """float32 [vocab], written by every pass that ends in logits."""
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        y = self._head(x)
-        self.last.copy_(y[0])
-        return y
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """See Decoder.logits."""
+        logits = Decoder.logits(self, hidden)
+        self.tap.copy_(logits[0])
+        return logits
 
-    def packed(self) -> LinearForm | None:
-        """See LinearOp.packed."""
-        return self._head.packed()
+    def step_logits(self, batch: Batch, pool: KvPool) -> torch.Tensor:
+        """See Decoder.step_logits."""
+        logits = Decoder.step_logits(self, batch, pool)
+        self.tap.copy_(logits[0])
+        return logits
 
 
 def greedy_sequence(
@@ -77,7 +76,7 @@ def prefill(runner: Runner, sequence: Sequence, chunk_tokens: int) -> int:
 
 
 def forced_steps(
-    runner: Runner, tap: LogitTap, sequence: Sequence, tokens: Tokens[int]
+    runner: Runner, tap: torch.Tensor, sequence: Sequence, tokens: Tokens[int]
 ) -> Iterator[torch.Tensor]:
     """Put each token behind the sequence and run one decode step; its logits float32 [vocab].
 
@@ -90,13 +89,17 @@ def forced_steps(
         runner.flush()
         sequence.computed = len(sequence.tokens)
         runner.leave(sequence)
-        yield tap.last
+        yield tap
 
 
-def tapped_runner(decoder: Decoder, pool: KvPool, plan: ExecutionPlan) -> tuple[Runner, LogitTap]:
-    """The plan's kind of runner over `decoder` and `pool`, with a tap."""
-    tap = LogitTap(decoder.head, decoder.ops.device)
-    watched = dataclasses.replace(decoder, head=tap)
+def tapped_runner(
+    decoder: Decoder, pool: KvPool, plan: ExecutionPlan
+) -> tuple[Runner, torch.Tensor]:
+    """The plan's kind of runner over `decoder` and `pool`, and the tap of its logits."""
+    tap = torch.zeros(decoder.spec.vocab, dtype=torch.float32, device=decoder.ops.device)
+    # The very ops and kernels: which of them runs may depend on what the head is.
+    fields = {field.name: getattr(decoder, field.name) for field in dataclasses.fields(decoder)}
+    watched = TappedDecoder(**fields, tap=tap)
     if not plan.graph:
         return EagerRunner(watched, pool), tap
     from quantchat.engine.graph_runner import GraphRunner

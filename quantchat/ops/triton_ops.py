@@ -75,6 +75,17 @@ class TritonOps(TorchOps):
             dependent=self._dependent,
         )
 
+    def head(self, weight: StoredWeight) -> LinearOp:
+        """See TorchOps.head; its inputs stay in 16 bits."""
+        return cuda_linear(
+            weight,
+            None,
+            dtype=self.dtype,
+            gated=False,
+            activations="16bit",
+            dependent=self._dependent,
+        )
+
     @property
     def layout(self) -> str:
         """See TorchOps.layout; ops differ between cards, so that no file moves to another kind."""

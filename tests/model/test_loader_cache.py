@@ -53,12 +53,14 @@ class TransposingOps(TorchOps):
 
     layout = "transposed"
 
-    def linear(self, weight: StoredWeight, bias: torch.Tensor | None) -> LinearOp:
+    def linear(
+        self, weight: StoredWeight, bias: torch.Tensor | None, *, gated: bool = False
+    ) -> LinearOp:
         return TransposedLinear(weight.dequantize(self.dtype).t().contiguous(), bias)
 
-    def restore(self, form: LinearForm) -> LinearOp:
+    def restore(self, form: LinearForm, *, gated: bool = False) -> LinearOp:
         if form.form != "transposed-1":
-            return super().restore(form)
+            return super().restore(form, gated=gated)
         n, k = form.shape
         return TransposedLinear(tensor_of(form, "columns", (k, n), self.dtype), bias_of(form))
 
