@@ -30,16 +30,13 @@ class TableDecoder:
         self.slots: list[list[int]] = []
         self.lengths: list[list[int]] = []
 
-    def forward(self, batch: Batch, pool: object) -> torch.Tensor:
+    def step_logits(self, batch: Batch, pool: object) -> torch.Tensor:
         rows = embed_batch(Embedding(DenseWeight(self.table)), batch, torch.float16).rows
         assert batch.seq_lens is not None
         assert (batch.seq_lens == batch.positions + 1).all()
         self.slots.append(batch.slots.tolist())
         self.lengths.append(batch.seq_lens.tolist())
         return rows
-
-    def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden
 
 
 @dataclass
