@@ -267,7 +267,7 @@ def pick_drawn(
     """Tokens of logits [R, V] fp16, bf16 or fp32 as reference.draw picks them, fed back.
 
     temperature (0 is greedy), top_p, min_p, penalty: float32 [R]; top_k, seeds: int64 [R].
-    Four launches for 16-bit logits, six for fp32 or with a penalty.
+    Four launches for 16-bit logits; six for fp32 ones or with a penalty, whose order has 32 bits.
     """
     check_logits(logits, workspace)
     rows = logits.shape[0]
