@@ -327,6 +327,8 @@ class Session:
         except Exception as error:
             problem = load_problem(error, job.request)
         if isinstance(problem, DeviceLostError):
+            # Known at once, so that the next load meets it; the engine thread clears up.
+            self._device_lost = problem
             self._commands.put(Lost(problem))
         self._load_failed(job, problem)
 
