@@ -20,7 +20,7 @@ from quantchat.bench.peers import peer_named
 from quantchat.bench.record import Case, EngineResult, KernelGate, Report, Row, make_row
 from quantchat.bench.remote import RemoteEngine, remote_ceilings, remote_kernel_gate
 from quantchat.engine.loading import plan_request, read_tokenizer
-from quantchat.errors import QuantchatError
+from quantchat.errors import PlanError, QuantchatError
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hardware.facts import Facts
 from quantchat.hardware.plan import plan as make_plan
@@ -127,11 +127,18 @@ def measure(options: Options, facts: Facts, show: Say, say: Say) -> Report:
 
 
 def _first_plan(options: Options, facts: Facts, subject: Subject) -> ExecutionPlan:
-    """Names device and threads for all."""
-    first = LoadRequest(
-        model=options.model or options.shape, scheme=options.schemes[0], device=options.device
-    )
-    return make_plan(facts, subject.source.spec, plan_request(first, subject.source))
+    """Names device and threads for all: the first scheme that runs here. Raises as the last one."""
+    refused: QuantchatError | None = None
+    for scheme in options.schemes:
+        wish = LoadRequest(
+            model=options.model or options.shape, scheme=scheme, device=options.device
+        )
+        try:
+            return make_plan(facts, subject.source.spec, plan_request(wish, subject.source))
+        except PlanError as error:
+            refused = error
+    assert refused is not None
+    raise refused
 
 
 def _check_kernels(options: Options, plan: ExecutionPlan, show: Say, say: Say) -> KernelGate | None:

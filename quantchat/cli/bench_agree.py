@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from quantchat.cli.bench_words import words
+from quantchat.cli.bench_words import one_line, words
 from quantchat.errors import QuantchatError, UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def command(
     from quantchat.bench.machine import machine_record
 
     rows = [{**asdict(row), "passed": row.passed} for row in found]
-    click.echo(json.dumps({"benchmark": "agree", "machine": machine_record(probe()), "rows": rows}))
+    click.echo(one_line({"benchmark": "agree", "machine": machine_record(probe()), "rows": rows}))
     if check and not all(row.passed for row in found):
         raise QuantchatError("the steps are further from the reference than the limits allow")
 

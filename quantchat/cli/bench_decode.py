@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from quantchat.cli.bench_words import numbers, words
+from quantchat.cli.bench_words import numbers, one_line, words
 from quantchat.errors import QuantchatError, UsageError
 
 BUSY_LOAD = 1.0
@@ -136,6 +134,6 @@ def command(
         click.echo(f"answers of {tokens} tokens, {runs} runs, greedy")
         for line in report_lines(report):
             click.echo(line)
-    click.echo(json.dumps({"benchmark": "decode", "machine": machine, **report.as_record()}))
+    click.echo(one_line({"benchmark": "decode", "machine": machine, **report.as_record()}))
     if not report.gates_passed:
         raise QuantchatError("something computes wrong results and was not measured: see the gates")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
 
-from quantchat.cli.bench_words import numbers, words
+from quantchat.cli.bench_words import numbers, one_line, words
 from quantchat.errors import PlanError, QuantchatError
 
 
@@ -82,6 +81,6 @@ def command(
         with torch.inference_mode():
             timings = measure(spec, options, facts, ceilings, show)
         record["timings"] = [asdict(timing) for timing in timings]
-    click.echo(json.dumps(record))
+    click.echo(one_line(record))
     if failures:
         raise QuantchatError("kernels compute wrong results and were not timed: see the gate")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
+from quantchat.cli.bench_words import one_line
 from quantchat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def command(
     if not as_json:
         for line in lines_of(report):
             click.echo(line)
-    click.echo(json.dumps({"benchmark": "start", "machine": machine, **report.as_record()}))
+    click.echo(one_line({"benchmark": "start", "machine": machine, **report.as_record()}))
 
 
 def lines_of(report: StartReport) -> list[str]:

@@ -1,6 +1,10 @@
-"""Lists in options of the benchmarks: words and numbers between commas."""
+"""What the benchmarks' commands share: lists in options, and the object on the last line."""
 
 from __future__ import annotations
+
+import json
+import math
+from typing import Any
 
 from quantchat.errors import UsageError
 
@@ -20,3 +24,18 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
     if not found:
         raise UsageError(f"{option} names nothing", hint="separate several with commas")
     return tuple(found)
+
+
+def one_line(record: dict[str, Any]) -> str:
+    """The record as JSON; numbers that are not finite, which JSON lacks, become null."""
+    return json.dumps(_finite(record), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return value

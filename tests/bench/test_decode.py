@@ -262,3 +262,12 @@ def test_a_process_that_dies_is_an_error_with_its_last_words(
     monkeypatch.setattr(remote.subprocess, "Popen", dying)
     with pytest.raises(QuantchatError, match="out of luck"), remote.Remote({"do": "x"}) as dead:
         dead.answer()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_first_scheme_that_does_not_run_leaves_the_rest() -> None:
+    _, record, _ = run_bench("--scheme", "stored,int8", "--runs", "1")
+    stored, int8 = record["engines"]
+    assert "GGUF" in stored["problem"] and int8["rows"][0]["tok_per_s"] > 0
+    done = CliRunner().invoke(command, [*WORDS, "--scheme", "stored"])
+    assert isinstance(done.exception, QuantchatError) and "GGUF" in str(done.exception)

@@ -74,3 +74,16 @@ def test_the_peak_is_of_the_time_since_it_was_forgotten() -> None:
     assert before - after > 100 * mib
     bytearray(b"x" * (80 * mib))
     assert peak_bytes("cpu") - after > 50 * mib
+
+
+def test_the_last_line_is_json_whatever_the_numbers() -> None:
+    import json
+
+    from quantchat.cli.bench_words import one_line
+
+    record = {"a": [1.5, float("nan")], "b": {"c": float("inf")}, "d": (1, "x", True, None)}
+    assert json.loads(one_line(record)) == {
+        "a": [1.5, None],
+        "b": {"c": None},
+        "d": [1, "x", True, None],
+    }
