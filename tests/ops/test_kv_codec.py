@@ -1,0 +1,69 @@
+"""Cached vectors to codes and back: bounds of the error, flat vectors, agreement with the kernels'."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from quantchat.kernels.rope_append import reference
+from quantchat.kernels.rope_append.formats import FORMATS, PARAMS
+
+from quantchat.ops.kv_codec import (
+    KV_PARAMS,
+    KvPrecision,
+    dequantize_kv,
+    quantize_kv,
+    stored_width,
+)
+from quantchat.ops.kv_pool import KvPool
+from quantchat.shapes import SHAPES
+
+ROUNDED: tuple[KvPrecision, ...] = ("fp8", "int8", "int4")
+
+
+def vectors() -> torch.Tensor:
+    return torch.randn(5, 3, 80) * torch.tensor([1e-3, 1.0, 50.0])[None, :, None]
+
+
+@pytest.mark.parametrize("precision", ROUNDED)
+def test_codes_answer_to_stored_scales(precision: KvPrecision) -> None:
+    x = vectors()
+    stored, params = quantize_kv(x, precision)
+    assert stored.dtype == torch.uint8 and params.dtype == torch.float16
+    assert stored.shape[-1] == stored_width(80, precision)
+    back = dequantize_kv(stored, params, precision, torch.float32)
+    scale, top = params[..., :1].float(), x.abs().amax(-1, keepdim=True)
+    step = x.abs() / 16 + scale * 2**-9 if precision == "fp8" else scale * 0.51
+    assert bool(((back - x).abs() <= step + top * 1e-3).all())
+
+
+@pytest.mark.parametrize("precision", ROUNDED)
+@pytest.mark.parametrize("value", [0.75, 0.0, -2.0])
+def test_flat_vectors_stay_what_they_are(precision: KvPrecision, value: float) -> None:
+    x = torch.full((2, 1, 8), value)
+    back = dequantize_kv(*quantize_kv(x, precision), precision, torch.float32)
+    torch.testing.assert_close(back, x, atol=0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ROUNDED)
+def test_the_kernels_reference_reads_the_same(precision: KvPrecision) -> None:
+    stored, params = quantize_kv(vectors(), precision)
+    ours = dequantize_kv(stored, params, precision, torch.float32)
+    theirs = reference.dequantize_heads(stored, params, precision, torch.float32)
+    assert torch.equal(ours, theirs)
+    assert dict(PARAMS) == dict(KV_PARAMS) and set(FORMATS) == {"16bit", *ROUNDED}
+
+
+@pytest.mark.parametrize("precision", ["16bit", *ROUNDED])
+def test_a_pool_takes_the_bytes_that_the_plan_counts(precision: KvPrecision) -> None:
+    from quantchat.hardware.memory import kv_bytes_per_token
+
+    spec = SHAPES["smollm2-135m"]
+    pool = KvPool(
+        spec,
+        pages=3,
+        page_tokens=4,
+        precision=precision,
+        dtype=torch.bfloat16,
+        device=torch.device("cpu"),
+    )
+    assert pool.nbytes == 12 * kv_bytes_per_token(spec, precision)
