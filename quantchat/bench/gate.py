@@ -2,8 +2,8 @@
 
 Two checks. Logits of a prompt and of decode steps, fed the same tokens, against a reference decoder
 whose stored weights are made dense in float32: the steps run in the runner that answers run in, its
-graph included. And the runner's own greedy tokens, each of which must be (nearly) the best one by
-the logits of the text before it.
+graph included. And the runner's own greedy tokens, of one row and of as many as will be timed, each
+of which must be (nearly) the best one by the logits of the text before it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from quantchat.bench.contest import GateResult
+from quantchat.bench.contest import GateResult, row_prompts
 from quantchat.engine.forced import forced_steps, greedy_sequence, prefill, tapped_runner
 from quantchat.model.decoder import Decoder
 from quantchat.model.loader import load_decoder
@@ -55,7 +55,7 @@ def check(engine: OwnEngine, subject: Subject, ids: list[int]) -> GateResult:
     reference = reference_decoder(engine, subject, layers)
     truth = prompt_logits(reference, _pool_like(reference, len(ids)), ids)
     kl, error, same = compare(logits, truth)
-    regret = _runner_regret(engine, ids)
+    regret = max(_runner_regret(engine, ids, rows) for rows in {1, engine.rows_most})
     return GateResult(
         positions=len(ids),
         layers=layers,
@@ -154,20 +154,29 @@ def _pool_like(decoder: Decoder, tokens: int) -> KvPool:
     )
 
 
-def _runner_regret(engine: OwnEngine, ids: list[int]) -> float:
-    """Worst gap of the runner's greedy tokens, as a share of the logits' spread."""
-    sequence = engine.sequence(ids, len(ids) + RUNNER_TOKENS)
-    sequence.tokens.append(engine.prefill(sequence))
-    while sequence.answer_tokens < RUNNER_TOKENS:
-        for _, token in engine.runner.decode((sequence,)):
+def _runner_regret(engine: OwnEngine, ids: list[int], rows: int) -> float:
+    """Worst gap of the runner's greedy tokens in any of `rows` rows, as a share of the spread."""
+    length = len(ids) + RUNNER_TOKENS
+    sequences = tuple(
+        engine.sequence(prompt, length, row) for row, prompt in enumerate(row_prompts(ids, rows))
+    )
+    for sequence in sequences:
+        sequence.tokens.append(engine.prefill(sequence))
+    while any(sequence.answer_tokens < RUNNER_TOKENS for sequence in sequences):
+        for sequence, token in engine.runner.decode(sequences):
             sequence.computed = len(sequence.tokens)
             sequence.tokens.append(token)
     engine.runner.flush()
-    engine.runner.leave(sequence)
-    text = sequence.tokens[: len(ids) + RUNNER_TOKENS]
+    for sequence in sequences:
+        engine.runner.leave(sequence)
+    return max(_regret(engine, sequence.tokens[:length], len(ids)) for sequence in sequences)
+
+
+def _regret(engine: OwnEngine, text: list[int], prompt_tokens: int) -> float:
+    """Worst gap between the best logit and that of the token that came, over the answer."""
     logits = prompt_logits(engine.model.decoder, engine.model.pool, text)
     worst = 0.0
-    for place in range(len(ids), len(text)):
+    for place in range(prompt_tokens, len(text)):
         row = logits[place - 1]
         best = row.max()
         gap = float((best - row[text[place]]) / (best - row.mean()))

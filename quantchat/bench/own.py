@@ -81,6 +81,8 @@ class OwnEngine:
             held = dataclasses.replace(self.plan, context_tokens=row_tokens * job.rows)
             self.model = _loaded(subject, decoder, self.plan, build_pool(decoder, held), load_s)
             self.runner: Runner = self.model.make_runner()
+            self.rows_most = _rows_most(self.plan, job.rows)
+            """Rows that the runner writes at once, as far as they are asked for."""
             gate = check(self, subject, list(job.gate_ids)) if job.gate_ids else None
         finally:
             subject.source.close()
@@ -124,11 +126,8 @@ class OwnEngine:
         return run_times(started_s, stamps_s, tokens, sequences[0].tokens[len(prompt) :])
 
     def _check_rows(self, rows: int, length: int) -> None:
-        if self.plan.graph:
-            from quantchat.engine.graph_runner import ROW_BUCKETS
-
-            if rows > ROW_BUCKETS[-1]:
-                raise EngineError(f"{rows} rows at once: {ROW_BUCKETS[-1]} are the most")
+        if rows > self.rows_most:
+            raise EngineError(f"{rows} rows at once: {self.rows_most} are the most")
         pages = rows * -(-min(length + SPARE_TOKENS, self._room) // self.plan.page_tokens)
         assert pages < self.model.pool.pages, "the job's context and rows bound every run"
 
@@ -171,6 +170,14 @@ def _plan(job: Job, subject: Subject, room: int) -> ExecutionPlan:
     if plan.context_tokens < room:
         plan = made(room)
     return dataclasses.replace(plan, threads=job.threads) if job.threads else plan
+
+
+def _rows_most(plan: ExecutionPlan, wanted: int) -> int:
+    if not plan.graph:
+        return wanted
+    from quantchat.engine.graph_runner import ROW_BUCKETS
+
+    return min(wanted, ROW_BUCKETS[-1])
 
 
 def _decoder(subject: Subject, plan: ExecutionPlan) -> Decoder:

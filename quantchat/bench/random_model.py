@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from quantchat.checkpoints.base import Container, TensorEntry
+from quantchat.checkpoints.base import Container, Fetch, TensorEntry
 from quantchat.errors import UsageError
 from quantchat.hardware.memory import linears_of
 from quantchat.model.families import ModelSource
@@ -55,6 +55,7 @@ class RandomCheckpoint:
         name: str,
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
+        fetch: Fetch | None = None,
     ) -> torch.Tensor:
         """N(0, 0.02) for matrices and biases, around 1 for norms; made in float32."""
         entry = self.tensors[name]

@@ -58,6 +58,22 @@ def test_a_runner_that_picks_other_tokens_is_seen() -> None:
     assert not gate.passed and gate.kl_mean < 1e-3, gate
 
 
+def test_rows_that_disturb_each_other_are_seen() -> None:
+    engine = open_tiny(TINY, "fp16", rows=3)
+    subject = Subject(random_source("tiny", TINY), "tiny", True)
+    assert check(engine, subject, list(IDS)).passed
+    decode = engine.runner.decode
+
+    def crossed(sequences):  # type: ignore[no-untyped-def]
+        pairs = decode(sequences)
+        tokens = [token for _, token in pairs]
+        return [(s, tokens[i - 1]) for i, (s, _) in enumerate(pairs)]
+
+    engine.runner.decode = crossed
+    gate = check(engine, subject, list(IDS))
+    assert not gate.passed and gate.kl_mean < 1e-3, gate
+
+
 def test_nan_never_passes() -> None:
     truth = torch.randn(3, 11)
     kl, error, _ = compare(torch.full_like(truth, float("nan")), truth)
