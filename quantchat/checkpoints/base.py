@@ -5,7 +5,7 @@ Owns the tensor record and the protocol. Parsing belongs to `gguf` and `safetens
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
@@ -29,6 +29,10 @@ class TensorEntry:
     """First byte, from the start of the file."""
     nbytes: int
     file: Path
+
+
+Fetch: TypeAlias = "Callable[[TensorEntry], torch.Tensor]"
+"""Brings an entry's bytes to a device: uint8 [nbytes]."""
 
 
 class Checkpoint(Protocol):
@@ -56,10 +60,12 @@ class Checkpoint(Protocol):
         name: str,
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
+        fetch: Fetch | None = None,
     ) -> torch.Tensor:
         """The tensor's values in torch shape, dequantised and cast on the device.
 
-        The memory is the caller's own; `dtype` None means float32.
+        The memory is the caller's own; `dtype` None means float32; `fetch` is a quicker way to
+        the device than a plain copy of the mapping.
         """
 
     def identity(self) -> str:

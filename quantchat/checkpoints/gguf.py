@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from quantchat.checkpoints.base import TensorEntry
+from quantchat.checkpoints.base import Fetch, TensorEntry
 from quantchat.checkpoints.facts import Facts
 from quantchat.checkpoints.ggml.types import TYPES, TYPES_BY_ID, GgmlType
 from quantchat.checkpoints.gguf_metadata import CUT_OFF_HINT, Cursor, read_metadata
@@ -81,6 +81,7 @@ class GgufFile:
         name: str,
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
+        fetch: Fetch | None = None,
     ) -> torch.Tensor:
         """The tensor's values in torch shape, decoded on the device; None means float32."""
         import torch
@@ -88,7 +89,7 @@ class GgufFile:
         from quantchat.checkpoints.ggml.dequantize import dequantize
 
         entry = self.tensors[name]
-        raw = self.raw(name).to(device)
+        raw = self.raw(name).to(device) if fetch is None else fetch(entry)
         values = dequantize(raw, entry.dtype, dtype=torch.float32 if dtype is None else dtype)
         return values.reshape(entry.shape)
 

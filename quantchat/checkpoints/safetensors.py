@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from quantchat.checkpoints.base import TensorEntry
+from quantchat.checkpoints.base import Fetch, TensorEntry
 from quantchat.checkpoints.facts import Facts
 from quantchat.checkpoints.json_file import read_object
 from quantchat.checkpoints.mapping import FileMapping
@@ -70,13 +70,14 @@ class SafetensorsFolder:
         name: str,
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
+        fetch: Fetch | None = None,
     ) -> torch.Tensor:
         """The tensor's values in torch shape, cast on the device; None means float32."""
         import torch
 
         entry = self.tensors[name]
         raw = self.raw(name)
-        moved = raw.to(device)
+        moved = raw.to(device) if fetch is None else fetch(entry)
         wanted = torch.float32 if dtype is None else dtype
         stored = values(entry, moved)
         owned = stored.untyped_storage().data_ptr() != raw.untyped_storage().data_ptr()

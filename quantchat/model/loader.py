@@ -6,12 +6,16 @@ names are families', ops are ops'.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 import torch
 
+from quantchat.checkpoints.base import TensorEntry
+from quantchat.checkpoints.gguf import GgufFile
+from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import Cancelled, CheckpointError
 from quantchat.model.decoder import Decoder, Layer
 from quantchat.model.families import ModelSource
@@ -19,6 +23,7 @@ from quantchat.model.packed_cache import PackedCache, PackedWriter
 from quantchat.model.packed_file import PackedFile
 from quantchat.model.packed_parts import STORED, PartEntry, stored_form, stored_weight
 from quantchat.model.rope import rope_table
+from quantchat.model.upload import Uploader
 from quantchat.model.weights import (
     Matrix,
     WeightReader,
@@ -178,21 +183,22 @@ def _rounded(
     linears: dict[str, LinearOp] = {}
     head: StoredWeight | None = None
     try:
-        matrices = (
-            read_matrices(reader, step)
-            if made is None
-            else made.matrices(spec, recipe.device, step)
-        )
-        for name, matrix in matrices:
-            made_ops = _ops_of(ops, name, matrix)
-            linears[name] = _stacked(made_ops)
-            if name == "head":
-                head = matrix.parts[0]
-            if writer is not None:
-                writer.add_linear(name, _forms(made_ops, matrix))
-        assert head is not None
-        step("embed")
-        table = head if spec.tied_head else reader.weight("embed", "dense")
+        with _fetching(reader, cancelled):
+            matrices = (
+                read_matrices(reader, step)
+                if made is None
+                else made.matrices(spec, recipe.device, step)
+            )
+            for name, matrix in matrices:
+                made_ops = _ops_of(ops, name, matrix)
+                linears[name] = _stacked(made_ops)
+                if name == "head":
+                    head = matrix.parts[0]
+                if writer is not None:
+                    writer.add_linear(name, _forms(made_ops, matrix))
+            assert head is not None
+            step("embed")
+            table = head if spec.tied_head else reader.weight("embed", "dense")
         vectors = {name: reader.vector(name) for name in vector_names(spec)}
         if writer is not None:
             _write_rest(writer, table, linears["head"], head, vectors)
@@ -201,6 +207,25 @@ def _rounded(
             writer.discard()
     on_progress(phase, steps, steps)
     return _Parts(linears, Embedding(table), vectors)
+
+
+@contextlib.contextmanager
+def _fetching(reader: WeightReader, cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Large tensors of files reach a card through page-locked buffers meanwhile."""
+    device, checkpoint = reader.recipe.device, reader.source.checkpoint
+    if device.type == "cpu" or not isinstance(checkpoint, (GgufFile, SafetensorsFolder)):
+        yield
+        return
+    with Uploader(device) as uploader:
+
+        def fetch(entry: TensorEntry) -> torch.Tensor:
+            return uploader.fetch(entry.file, entry.offset, entry.nbytes, cancelled=cancelled)
+
+        reader.fetch = fetch
+        try:
+            yield
+        finally:
+            reader.fetch = None
 
 
 def _write_rest(

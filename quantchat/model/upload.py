@@ -33,6 +33,7 @@ class _Work:
     path: Path
     start: int
     target: torch.Tensor
+    piece_bytes: int
     next_byte: int = 0
     done_bytes: int = 0
     stopped: bool = False
@@ -45,7 +46,7 @@ class _Work:
             first = self.next_byte
             if self.stopped or first >= self.target.numel():
                 return None
-            self.next_byte = min(first + PIECE_BYTES, self.target.numel())
+            self.next_byte = min(first + self.piece_bytes, self.target.numel())
             return first, self.next_byte - first
 
     def finished(self, count: int) -> None:
@@ -58,27 +59,43 @@ class _Work:
             self.error = self.error or error
 
 
-def upload(
-    path: Path,
-    offset: int,
-    nbytes: int,
-    device: torch.device,
-    *,
-    on_bytes: Callable[[int], None],
-    cancelled: Callable[[], bool],
-) -> torch.Tensor:
-    """Bytes offset .. offset + nbytes of a file as uint8 [nbytes] on the device.
+class Uploader:
+    """Page-locked buffers for as long as a load takes, and what goes through them."""
 
-    `on_bytes` is told what has been read so far. Raises CheckpointError where the file ends early
-    or cannot be read, Cancelled, and what torch raises where the memory is not to be had.
-    """
-    target = torch.empty(nbytes, dtype=torch.uint8, device=device)
-    threads = max(1, min(MOST_THREADS, os.cpu_count() or 1, -(-nbytes // PIECE_BYTES)))
-    with _staging(threads, min(PIECE_BYTES, nbytes), device) as staging:
-        work = _Work(path, offset, target)
+    def __init__(self, device: torch.device, most_bytes: int = MOST_THREADS * PIECE_BYTES) -> None:
+        """`most_bytes`: of the largest range there will be; it bounds threads and buffers."""
+        self._device = device
+        pieces = max(1, -(-most_bytes // PIECE_BYTES))
+        self._threads = min(MOST_THREADS, os.cpu_count() or 1, pieces)
+        self._piece_bytes = max(1, min(PIECE_BYTES, most_bytes))
+        self._stack = contextlib.ExitStack()
+        self._staging: list[list[torch.Tensor]] = []
+
+    def __enter__(self) -> Uploader:
+        self._staging = self._stack.enter_context(
+            _staging(self._threads, self._piece_bytes, self._device)
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._staging = []
+        self._stack.close()
+
+    def fetch(
+        self,
+        path: Path,
+        offset: int,
+        nbytes: int,
+        *,
+        on_bytes: Callable[[int], None] = lambda count: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> torch.Tensor:
+        """See `upload`."""
+        target = torch.empty(nbytes, dtype=torch.uint8, device=self._device)
+        work = _Work(path, offset, target, self._piece_bytes)
         crew = [
             threading.Thread(target=_run, args=(work, buffers), name="upload", daemon=True)
-            for buffers in staging
+            for buffers in self._staging[: max(1, -(-nbytes // self._piece_bytes))]
         ]
         for thread in crew:
             thread.start()
@@ -97,7 +114,25 @@ def upload(
                 thread.join()
         if work.error is not None:
             raise work.error
-    return target
+        return target
+
+
+def upload(
+    path: Path,
+    offset: int,
+    nbytes: int,
+    device: torch.device,
+    *,
+    on_bytes: Callable[[int], None],
+    cancelled: Callable[[], bool],
+) -> torch.Tensor:
+    """Bytes offset .. offset + nbytes of a file as uint8 [nbytes] on the device.
+
+    `on_bytes` is told what has been read so far. Raises CheckpointError where the file ends early
+    or cannot be read, Cancelled, and what torch raises where the memory is not to be had.
+    """
+    with Uploader(device, nbytes) as uploader:
+        return uploader.fetch(path, offset, nbytes, on_bytes=on_bytes, cancelled=cancelled)
 
 
 def _run(work: _Work, buffers: list[torch.Tensor]) -> None:

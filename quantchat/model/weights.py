@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from quantchat.checkpoints.base import TensorEntry
+from quantchat.checkpoints.base import Fetch, TensorEntry
 from quantchat.model.families import ModelSource
 from quantchat.model.importance import ActivationProbe
 from quantchat.quant.ggml import stored_from_ggml
@@ -53,6 +53,8 @@ class WeightReader:
         self.recipe = recipe
         self.errors: dict[str, list[float]] = {}
         """Relative RMS error by file type, of tensors that had to be re-encoded."""
+        self.fetch: Fetch | None = None
+        """A quick way for large tensors to the device, while there is one."""
         self._probe: ActivationProbe | None = None
 
     def vector(self, name: str) -> torch.Tensor:
@@ -91,7 +93,7 @@ class WeightReader:
 
     def _rounded(self, entry: TensorEntry, form: str) -> StoredWeight:
         dtype = self.recipe.dtype if form == "dense" else torch.float32
-        dense = self.source.checkpoint.dense(entry.name, dtype=dtype, device=self.recipe.device)
+        dense = self._dense(entry, dtype)
         if form == "dense":
             return DenseWeight(dense)
         if form == "fp8_channel":
@@ -115,9 +117,8 @@ class WeightReader:
         weights: list[StoredWeight] = []
         for part in parts:
             name = layer + part
-            dense = self.source.checkpoint.dense(
-                self.source.names[name], dtype=torch.float32, device=self.recipe.device
-            )
+            entry = self.source.checkpoint.tensors[self.source.names[name]]
+            dense = self._dense(entry, torch.float32)
             if self._permuted(name):
                 dense = dense.index_select(0, self._pairs(name))
             probe.feed(dense)
@@ -126,15 +127,22 @@ class WeightReader:
         return weights
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
-        table = self.source.checkpoint.dense(
-            self.source.names["embed"], dtype=torch.float32, device=self.recipe.device
+        entry = self.source.checkpoint.tensors[self.source.names["embed"]]
+        return self._dense(entry, torch.float32).index_select(0, ids)
+
+    def _dense(self, entry: TensorEntry, dtype: torch.dtype) -> torch.Tensor:
+        """A whole matrix on the device."""
+        return self.source.checkpoint.dense(
+            entry.name, dtype=dtype, device=self.recipe.device, fetch=self.fetch
         )
-        return table.index_select(0, ids)
 
     def _stored(self, entry: TensorEntry, form: str) -> StoredWeight:
         if entry.dtype in PLAIN_TYPES:
             return self._rounded(entry, "dense")
-        raw = self.source.checkpoint.raw(entry.name).to(self.recipe.device)
+        if self.fetch is not None:
+            raw = self.fetch(entry)
+        else:
+            raw = self.source.checkpoint.raw(entry.name).to(self.recipe.device)
         n, k = entry.shape
         weight, error = stored_from_ggml(raw, entry.dtype, (n, k))
         if error:

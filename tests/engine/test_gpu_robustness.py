@@ -27,6 +27,7 @@ from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hardware.plan import plan as make_plan
 from quantchat.hardware.probe import probe
 from quantchat.model.loader import load_decoder
+from quantchat.model.upload import Uploader
 from quantchat.model.weights import WeightRecipe
 from quantchat.ops.select import make_ops
 from quantchat.ops.torch_ops import TorchOps
@@ -366,3 +367,16 @@ def test_loading_the_same_model_again_and_again_does_not_grow(wide: Path) -> Non
     began_s = time.monotonic()
     held = cycles(run)
     assert held[0][1] >= held[2][1] - SLACK_BYTES, (held, time.monotonic() - began_s)
+
+
+@pytest.mark.parametrize("size", [1, 1000, (8 << 20) - 1, (8 << 20) + 1, (100 << 20) + 7])
+def test_bytes_reach_the_card_whole(size: int, tmp_path: Path) -> None:
+    data = torch.randint(0, 256, (size + 13,), dtype=torch.uint8)
+    path = tmp_path / "bytes"
+    path.write_bytes(data.numpy().tobytes())
+    device = torch.device("cuda", 0)
+    with Uploader(device) as uploader:
+        for _ in range(3):
+            got = uploader.fetch(path, 13, size)
+            assert torch.equal(got.cpu(), data[13:])
+            del got

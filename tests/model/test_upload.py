@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import factory
 import pytest
 import torch
 
 from quantchat.errors import Cancelled, CheckpointError
 from quantchat.model import upload as module
-from quantchat.model.upload import upload
+from quantchat.model.families import open_model
+from quantchat.model.upload import Uploader, upload
 
 CPU = torch.device("cpu")
 
@@ -48,3 +50,28 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_cancelling_ends_it(file: Path) -> None:
     with pytest.raises(Cancelled):
         upload(file, 0, 10_007, CPU, on_bytes=lambda _: None, cancelled=lambda: True)
+
+
+def test_buffers_serve_ranges_of_all_sizes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PIECE_BYTES", 512)
+    with Uploader(CPU) as uploader:
+        for offset, count in [(0, 1), (3, 511), (3, 512), (0, 10_007), (10_006, 1), (5, 5000)]:
+            got = uploader.fetch(file, offset, count)
+            assert got.numpy().tobytes() == file.read_bytes()[offset : offset + count]
+
+
+@pytest.mark.parametrize("kind", ["hf", "gguf"])
+def test_tensors_fetched_are_those_of_the_mapping(kind: str, tmp_path: Path) -> None:
+    if kind == "hf":
+        path = factory.write_hf(tmp_path / "m", "llama", tokenizer=False, dtype="bfloat16")
+    else:
+        path = factory.write_gguf(tmp_path / "m.gguf", "llama", tensor_type="Q4_1", tokenizer=False)
+    source = open_model(path)
+    with Uploader(CPU) as uploader:
+        for name in source.names.values():
+            plain = source.checkpoint.dense(name)
+            fetched = source.checkpoint.dense(
+                name, fetch=lambda e: uploader.fetch(e.file, e.offset, e.nbytes)
+            )
+            assert torch.equal(plain, fetched), name
+    source.close()
