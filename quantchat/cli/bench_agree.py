@@ -42,6 +42,10 @@ def command(
     likeliest token. On a card a second figure says what the number format alone costs: plain torch
     in the plan's 16 bits. Limits: mean KL below 0.001, same top token above 99 %.
 
+    With a KV cache below 16 bits both sides keep rounded keys and values; one at the edge of two
+    codes may fall to either side, so the limits are for 16-bit KV and the second figure is what to
+    compare with.
+
     The last line of stdout is one JSON object.
     """
     from quantchat.evals.agreement import agree

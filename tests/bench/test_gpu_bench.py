@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import factory
 import pytest
 import torch
 from bench_subjects import job
@@ -51,6 +50,9 @@ def test_the_gate_passes_and_rows_are_timed(scheme: str, kv: str) -> None:
 
 @pytest.mark.parametrize("kv", ["16bit", "int8"])
 def test_captured_steps_agree_with_float32(kv: str, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    import factory
+
     from quantchat.evals.agreement import agree
     from quantchat.evals.prompts import PROMPTS
     from quantchat.evals.subject import open_subject
