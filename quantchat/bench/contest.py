@@ -31,7 +31,7 @@ class Job:
     """CPU threads; 0 leaves it to the plan, which also tells the peers."""
     context_tokens: int
     """Longest sequence of any run."""
-    rows: int
+    rows: int = 1
     """Most sequences that a run writes at once."""
     gate_ids: tuple[int, ...]
     """Tokens that the correctness gate reads."""
