@@ -77,7 +77,6 @@ def load_params(params_ptr, vector, m_t, KV: tl.constexpr, USE_ASM: tl.constexpr
 @triton.jit
 def _bytes_asm(words, KV: tl.constexpr, FP8_UNIT: tl.constexpr):
     """Four fp16 of each word's bytes."""
-    types: tl.constexpr = (tl.float16, tl.float16, tl.float16, tl.float16)
     MAGIC: tl.constexpr = (
         "{ .reg .b32 a, b; prmt.b32 a, $4, 0x64646464, 0x4140;"
         " prmt.b32 b, $4, 0x64646464, 0x4342;"
@@ -98,18 +97,19 @@ def _bytes_asm(words, KV: tl.constexpr, FP8_UNIT: tl.constexpr):
         " mov.b32 {$0, $1}, a; mov.b32 {$2, $3}, b; }"
     )
     CODE: tl.constexpr = MAGIC if KV == "int8" else (CONVERTED if FP8_UNIT else MOVED)
-    return tl.inline_asm_elementwise(CODE, "=h,=h,=h,=h,r", [words], types, True, 1)
+    return tl.inline_asm_elementwise(
+        CODE,
+        "=h,=h,=h,=h,r",
+        [words],
+        (tl.float16, tl.float16, tl.float16, tl.float16),
+        True,
+        1,
+    )
 
 
 @triton.jit
 def _nibbles_asm(words):
     """Eight fp16 of each word: the lower nibbles of its bytes, then the upper ones."""
-    # fmt: off
-    types: tl.constexpr = (
-        tl.float16, tl.float16, tl.float16, tl.float16,
-        tl.float16, tl.float16, tl.float16, tl.float16,
-    )
-    # fmt: on
     return tl.inline_asm_elementwise(
         "{ .reg .b32 l, h, a, b; and.b32 l, $8, 0x0f0f0f0f;"
         " shr.u32 h, $8, 4; and.b32 h, h, 0x0f0f0f0f;"
@@ -119,7 +119,16 @@ def _nibbles_asm(words):
         " mov.b32 {$4, $5}, a; mov.b32 {$6, $7}, b; }",
         "=h,=h,=h,=h,=h,=h,=h,=h,r",
         [words],
-        types,
+        (
+            tl.float16,
+            tl.float16,
+            tl.float16,
+            tl.float16,
+            tl.float16,
+            tl.float16,
+            tl.float16,
+            tl.float16,
+        ),
         True,
         1,
     )
