@@ -126,6 +126,15 @@ def _int4_program(bf16: bool, halves: int) -> str:
     return _program(lines, "a0, a1, a2, a3, v")
 
 
+def _sum_program(bf16: bool) -> str:
+    """Output: sums of x over 32 k [4]; inputs: x, sums so far."""
+    lines = [f"mov.f32 ${i}, ${8 + i};" for i in range(4)]
+    lines.append(f"mov.b32 u, {'0x3f803f80' if bf16 else '0x3c003c00'};")
+    for step in range(2):
+        lines.append(_mma(bf16, _quad(0), ("u",) * 4, (f"${4 + 2 * step}", f"${5 + 2 * step}")))
+    return _program(lines, "u")
+
+
 def _byte_program(unpack: str, bf16: bool) -> str:
     """Output: sums [4]; inputs: words of r, words of r + 8, x, x, sums so far."""
     lines = [f"mov.f32 ${i}, ${20 + i};" for i in range(4)]
@@ -148,6 +157,7 @@ def _dense_program(bf16: bool) -> str:
 
 _INT4 = gl.constexpr((_int4_program(False, 1), _int4_program(True, 1)))
 _INT4_HALVES = gl.constexpr((_int4_program(False, 2), _int4_program(True, 2)))
+_SUM = gl.constexpr((_sum_program(False), _sum_program(True)))
 _INT8 = gl.constexpr((_byte_program(_INT8_FP16, False), _byte_program(_INT8_BF16, True)))
 _FP8 = gl.constexpr((_byte_program(_FP8_FP16, False), _byte_program(_FP8_BF16, True)))
 _DENSE = gl.constexpr((_dense_program(False), _dense_program(True)))
@@ -173,6 +183,15 @@ def unit_int4_halves(words, xa, xb, BF16: gl.constexpr):
         (gl.float32, gl.float32),
         True,
         4,
+    )
+
+
+@gluon.jit
+def unit_sum(x, acc, BF16: gl.constexpr):
+    """acc plus the sums of x over 32 k, the same for both rows of a lane."""
+    ASM: gl.constexpr = _SUM[1 if BF16 else 0]
+    return gl.inline_asm_elementwise(
+        ASM, "=&f,=&f,=&f,=&f,r,r,r,r,f,f,f,f", [x, acc], gl.float32, True, 4
     )
 
 
@@ -219,11 +238,3 @@ def dependents_may_start():
 def wait_for_producers():
     """Returns when all kernels before this one in the stream have ended and are visible."""
     gl.inline_asm_elementwise("griddepcontrol.wait; // $0", "=r", [], gl.int32, False, 1)
-
-
-@gluon.jit
-def prefetch_line(address):
-    """Asks for the 128 bytes at an int64 address to be brought into the second-level cache."""
-    gl.inline_asm_elementwise(
-        "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [address], gl.int32, False, 1
-    )

@@ -28,11 +28,11 @@ from .codes import (
     copies_end_a_stage,
     copy_to_shared,
     dependents_may_start,
-    prefetch_line,
     unit_byte,
     unit_dense,
     unit_int4,
     unit_int4_halves,
+    unit_sum,
     wait_for_producers,
     wait_for_stage,
 )
@@ -212,48 +212,50 @@ def _high(pair, BF16: gl.constexpr):
 
 
 @gluon.jit
-def _sum_x(
+def _sum_row(
     sums,
     x_ptr,
-    first_row,
-    rows,
     part: gl.constexpr,
     K: gl.constexpr,
     BLOCK: gl.constexpr,
     SUB: gl.constexpr,
-    STEPS: gl.constexpr,
     STEPS_2: gl.constexpr,
-    ONE: gl.constexpr,
     BF16: gl.constexpr,
     W: gl.constexpr,
     UG: gl.constexpr,
 ):
-    """Leaves the sums of x over every block of k, or half of it, in shared memory [blocks, 8]."""
+    """Leaves one token's sums over every block of k, or half of it, in shared memory [blocks, 8]."""
     SPAN: gl.constexpr = BLOCK // SUB
     LANES: gl.constexpr = SPAN // 8
-    # One token: all blocks at once; more: a step's blocks at a time.
-    AT_ONCE: gl.constexpr = STEPS_2 if ONE else 1
-    TOKENS: gl.constexpr = 1 if ONE else 8
-    N: gl.constexpr = AT_ONCE * UG * W
+    N: gl.constexpr = STEPS_2 * UG * W
     LX: gl.constexpr = gl.BlockedLayout([1, 1, 4], [32 // LANES, 1, LANES], [W, 1, 1], [2, 1, 0])
-    LT: gl.constexpr = gl.SliceLayout(2, LX)
-    block = gl.arange(0, N)[:, None, None]
-    m = gl.arange(0, TOKENS)[None, :, None]
-    i = gl.arange(0, SPAN // 2)[None, None, :]
     PLAIN: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 0])
+    block = gl.arange(0, N)[:, None, None]
+    i = gl.arange(0, SPAN // 2)[None, None, :]
+    k = block * (BLOCK // 2) + part * (SPAN // 2) + i
+    mask = gl.set_auto_layout(k < K // 2, LX)
+    pair = gl.load(gl.set_auto_layout(x_ptr + k, LX), mask=mask, other=0)
+    total = gl.sum(_low(pair, BF16) + _high(pair, BF16), 2)
+    # All eight columns are this token.
+    total = total + gl.zeros([N, 8], gl.float32, gl.SliceLayout(2, LX))
     if REINTERPRET_IS_PUBLIC:
-        table = sums.reinterpret(gl.float32, [STEPS_2 // AT_ONCE, N, 8], PLAIN)
+        table = sums.reinterpret(gl.float32, [N, 8], PLAIN)
     else:
-        table = sums._reinterpret(gl.float32, [STEPS_2 // AT_ONCE, N, 8], PLAIN)
-    for turn in gl.static_range(STEPS_2 // AT_ONCE):
-        if turn < STEPS:
-            k = (turn * N + block) * (BLOCK // 2) + part * (SPAN // 2) + i
-            pointers = x_ptr + gl.minimum(first_row + m, rows - 1) * (K // 2) + k
-            mask = gl.set_auto_layout((k < K // 2) & (m >= 0), LX)
-            pair = gl.load(gl.set_auto_layout(pointers, LX), mask=mask, other=0)
-            total = gl.sum(_low(pair, BF16) + _high(pair, BF16), 2)
-            total = total + gl.zeros([N, 8], gl.float32, LT)
-            table.index(turn).store(total)
+        table = sums._reinterpret(gl.float32, [N, 8], PLAIN)
+    table.store(total)
+
+
+@gluon.jit
+def _sum_fragments(zero, xa, xb, xc, xd, PB: gl.constexpr, SUB: gl.constexpr, BF16: gl.constexpr):
+    """Sums of x over a block's k, or over either half, from its fragments [UG, W, 8, 4, 4]."""
+    first = unit_sum(xa, zero, BF16)
+    second = unit_sum(xb, zero, BF16)
+    if PB == 2:
+        first += unit_sum(xc, zero, BF16)
+        second += unit_sum(xd, zero, BF16)
+    if SUB == 1:
+        first += second
+    return first, second
 
 
 @gluon.jit
@@ -299,10 +301,8 @@ def linear_kernel(
     y_ptr,
     h_ptr,
     squares_out_ptr,
-    next_ptr,
     rows,
     outputs,
-    next_lines,
     eps,
     K: gl.constexpr,
     CODE: gl.constexpr,
@@ -317,7 +317,6 @@ def linear_kernel(
     W: gl.constexpr,
     UG: gl.constexpr,
     STAGES: gl.constexpr,
-    AHEAD: gl.constexpr,
 ):
     """x_ptr and w_ptr are seen as int32; `outputs` counts results, of which GATED takes two rows."""
     PB: gl.constexpr = 2 if GROUP == 128 else 1
@@ -363,7 +362,7 @@ def linear_kernel(
             pairs1 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 1, 2], STACK)
     sums0 = words0
     sums1 = words0
-    if CODE == INT4:
+    if CODE == INT4 and ONE:
         sums0 = gl.allocate_shared_memory(gl.float32, SUMS, WIDE)
         sums1 = sums0
         if SUB == 2:
@@ -427,12 +426,16 @@ def linear_kernel(
         if CHUNKS == 4:
             xc = _load_x(x_ptr, 0, 2, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
             xd = _load_x(x_ptr, 0, 3, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
+    zero = gl.zeros([UG, W, 8, 4, 4], gl.float32, LV)
+    f0 = zero
+    f1 = zero
     if CODE == INT4:
-        _sum_x(sums0, x_ptr, first_row, rows, 0, K, BLOCK, SUB, STEPS, STEPS_2, ONE, BF16, W, UG)
-        if SUB == 2:
-            _sum_x(
-                sums1, x_ptr, first_row, rows, 1, K, BLOCK, SUB, STEPS, STEPS_2, ONE, BF16, W, UG
-            )
+        if ONE:
+            _sum_row(sums0, x_ptr, 0, K, BLOCK, SUB, STEPS_2, BF16, W, UG)
+            if SUB == 2:
+                _sum_row(sums1, x_ptr, 1, K, BLOCK, SUB, STEPS_2, BF16, W, UG)
+        elif KEEP_X:
+            f0, f1 = _sum_fragments(zero, xa, xb, xc, xd, PB, SUB, BF16)
 
     BELOW: gl.constexpr = 0 if GATED else 8
     LOWER = outputs if GATED else 8
@@ -459,10 +462,15 @@ def linear_kernel(
                 xd = _load_x(x_ptr, step, 3, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
         x0 = gl.zeros([UG, W, 1, 4, 1, 2], gl.float32, LC)
         x1 = x0
-        if CODE == INT4:
+        if CODE == INT4 and ONE:
             x0 = sums0.index(step).load(LC)
             if SUB == 2:
                 x1 = sums1.index(step).load(LC)
+        if CODE == INT4 and not ONE:
+            if not KEEP_X:
+                f0, f1 = _sum_fragments(zero, xa, xb, xc, xd, PB, SUB, BF16)
+            x0 = gl.convert_layout(gl.reshape(f0, [UG, W, 8, 4, 2, 2]), LC, assert_trivial=True)
+            x1 = gl.convert_layout(gl.reshape(f1, [UG, W, 8, 4, 2, 2]), LC, assert_trivial=True)
         wait_for_stage(STAGES - 1)
         w0 = words0.index(stage).load(LV)
         w1 = w0
@@ -497,13 +505,6 @@ def linear_kernel(
             LV,
             LS,
         )
-        if AHEAD > 0 and item == items - 1:
-            LF: gl.constexpr = gl.BlockedLayout([1], [32], [W], [0])
-            thread = gl.arange(0, W * 32, layout=LF)
-            for j in gl.static_range(AHEAD):
-                line = (j * stride + pid) * (W * 32) + thread
-                line = gl.minimum(line, next_lines - 1)
-                prefetch_line(next_ptr.to(gl.int64) + line.to(gl.int64) * 128)
         if step == 0:
             n = gl.set_auto_layout(tile * TOP + r + m * 0, LE)
             p = token.to(gl.int64) * outputs + n

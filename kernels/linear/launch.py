@@ -96,7 +96,6 @@ def linear(
     out: torch.Tensor | None = None,
     out_dtype: torch.dtype | None = None,
     dependent: bool = False,
-    ahead: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """x [M, K] times a stored weight [N, K] -> [M, N], or [M, N / 2] where gated; M <= 64.
 
@@ -149,10 +148,8 @@ def linear(
         out,
         None if following is None else following.h,
         None if following is None else following.squares,
-        ahead,
         rows,
         outputs,
-        0 if ahead is None else ahead.nbytes // 128,
         eps,
         K=columns,
         CODE=code,
@@ -167,7 +164,6 @@ def linear(
         W=tile.warps,
         UG=tile.blocks,
         STAGES=tile.stages,
-        AHEAD=0 if ahead is None else tile.ahead,
         num_warps=tile.warps,
         **registers,
         **launch_options(dependent),

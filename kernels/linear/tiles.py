@@ -20,8 +20,6 @@ class Tile:
     """Programs a multiprocessor; each walks over the tiles of output rows."""
     stages: int
     """Steps in shared memory at once; a power of two."""
-    ahead: int = 0
-    """Lines of 128 bytes of the next weight that a lane asks into the second-level cache."""
     registers: int = 0
     """Most registers a lane; 0 leaves it to the compiler."""
 
