@@ -260,6 +260,7 @@ def _warm(model: LoadedModel, cancelled: Callable[[], bool]) -> None:
     """
     if cancelled():
         raise Cancelled("loading was stopped")
+    model.use_device()
     pool, device = model.pool, model.decoder.ops.device
     for count in (CARD_WARM_TOKENS,) if model.plan.graph else (WARM_TOKENS, 1):
         rows = torch.arange(min(count, pool.pages * pool.page_tokens), device=device)

@@ -86,6 +86,14 @@ def give_back(*, workspaces: bool) -> None:
         torch.cuda.empty_cache()
 
 
+def leave_capture() -> None:
+    """Put this thread back on the card's default stream, which a capture that failed may not do."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return
+    with contextlib.suppress(RuntimeError):
+        torch.cuda.set_stream(torch.cuda.default_stream())
+
+
 def device_answers(device: torch.device) -> bool:
     """Whether the device still computes; a card whose context is dead does not."""
     if device.type != "cuda":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psutil
+import torch
 
 from quantchat.engine.pages import PageAllocator
 from quantchat.engine.runner import EagerRunner, Runner
@@ -41,8 +42,14 @@ class LoadedModel:
         self.failed_runners = 0
         """Runners that were given up after a failed step."""
 
+    def use_device(self) -> None:
+        """Make the plan's card this thread's own: kernels are launched on the current one."""
+        if self.plan.device == "cuda":
+            torch.cuda.set_device(self.plan.gpu_index)
+
     def make_runner(self) -> Runner:
         """The runner that the plan asks for."""
+        self.use_device()
         self.steps_ahead = 1 if self.plan.graph else 0
         if self.plan.graph:
             from quantchat.engine.graph_runner import GraphRunner

@@ -9,7 +9,7 @@ import logging
 from dataclasses import dataclass
 
 from quantchat.engine.device_errors import Trouble, first_line, forget_frames, trouble_of
-from quantchat.engine.memory import device_answers, give_back
+from quantchat.engine.memory import device_answers, give_back, leave_capture
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.runner import Runner
 from quantchat.engine.scheduler import Step
@@ -86,6 +86,7 @@ class NoRunner:
 
 def renewed_runner(model: LoadedModel) -> Runner:
     """A runner with fresh buffers; without graphs where there is no memory for them."""
+    leave_capture()
     give_back(workspaces=False)
     model.failed_runners += 1
     if model.failed_runners >= GRAPH_TRIALS:
@@ -98,5 +99,6 @@ def renewed_runner(model: LoadedModel) -> Runner:
         if trouble is None or trouble.kind != "memory":
             raise
         logger.warning("decode goes on without graphs: %s", trouble.reason)
+    leave_capture()
     give_back(workspaces=False)
     return model.make_plain_runner()

@@ -135,6 +135,7 @@ class Runtime:
     def _try_step(self) -> Failure | None:
         step: Step | None = None
         try:
+            self.model.use_device()
             self._finish_cancelled()
             step = self._scheduler.next_step()
             if isinstance(step, PrefillStep):

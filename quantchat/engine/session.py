@@ -227,6 +227,7 @@ class Session:
 
     def _install(self, command: Install) -> None:
         from quantchat.engine.load_errors import load_problem
+        from quantchat.engine.memory import leave_capture
         from quantchat.engine.runtime import Runtime
 
         job, model = command.job, command.model.pop()
@@ -241,6 +242,7 @@ class Session:
                 runtime.memory()
             except Exception as error:
                 problem = load_problem(error, job.request)
+                leave_capture()
             else:
                 self._empty(slot)
                 self._runtimes[slot] = runtime

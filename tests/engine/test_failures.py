@@ -181,6 +181,7 @@ def test_a_lost_device_takes_its_models_and_the_app_lives(
     # No card here: the model is made to look as if it were on one.
     installed = log.session._runtimes["main"].model
     monkeypatch.setattr(installed, "plan", _on_card(installed))
+    monkeypatch.setattr(LoadedModel, "use_device", lambda self: None)
     faults.decode_after = 4
     faults.decode.append(LOST)
     request_id = log.session.chat(chat("hello", sampling=LONG))
