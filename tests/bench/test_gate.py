@@ -6,7 +6,7 @@ import pytest
 import torch
 from bench_subjects import TINY, open_tiny, variants_of
 
-from quantchat.bench.gate import check, compare
+from quantchat.bench.gate import KL_LIMIT, check, compare
 from quantchat.bench.own import Subject
 from quantchat.bench.random_model import random_source
 from quantchat.spec import DecoderSpec
@@ -23,9 +23,24 @@ def test_right_weights_pass(spec: DecoderSpec, scheme: str) -> None:
     assert gate.relative_error > 0
 
 
-def test_int8_kv_passes() -> None:
-    gate = open_tiny(TINY, "fp16", gate_ids=IDS, kv="int8").facts.gate
+@pytest.mark.parametrize("kv", list(KL_LIMIT))
+def test_every_precision_of_the_cache_passes(kv: str) -> None:
+    gate = open_tiny(TINY, "fp16", gate_ids=IDS, kv=kv).facts.gate
     assert gate is not None and gate.passed, gate
+
+
+@pytest.mark.parametrize("kv", list(KL_LIMIT))
+def test_a_cache_that_forgets_is_seen(kv: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_tiny(TINY, "fp16", kv=kv)
+    ops = engine.model.decoder.ops
+    attend = type(ops).attend
+
+    def blind(self, qkv, batch, *rest):  # type: ignore[no-untyped-def]
+        return attend(self, qkv, batch, *rest).mul_(0 if batch.decode else 1)
+
+    monkeypatch.setattr(type(ops), "attend", blind)
+    gate = check(engine, Subject(random_source("tiny", TINY), "tiny", True), list(IDS))
+    assert not gate.passed, gate
 
 
 @pytest.mark.parametrize("part", ["o", "gate_up"])
