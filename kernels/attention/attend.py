@@ -130,6 +130,9 @@ def attend_kernel(
     GROUP: tl.constexpr = HQ // HK
     QUANTIZED: tl.constexpr = KV != "16bit"
     SHIFTED: tl.constexpr = KV == "int8" or KV == "int4"
+    # Codes are finite whatever they are; other values must not meet a weight of 0 as NaN.
+    V_ZEROED: tl.constexpr = not SHIFTED
+    K_ZEROED: tl.constexpr = not SHIFTED and D != DP
     # Keeps p * scale inside fp16 for every scale that a page can hold.
     V_UNIT: tl.constexpr = 1.0 if KV == "16bit" else (4.0 if KV == "int4" else 64.0)
     DTYPE: tl.constexpr = qkv_ptr.dtype.element_ty
@@ -161,8 +164,8 @@ def attend_kernel(
     page = load_pages(p_table, t, capacity, PAGE)
     vector = (page * PAGE + t % PAGE) * HK + kv_head
     m_t = (t < old) & (t >= first)
-    k_raw = load_tile(k_ptr, vector, m_t, D, DP, KV, USE_ASM)
-    v_raw = load_tile(v_ptr, vector, m_t, D, DP, KV, USE_ASM)
+    k_raw = load_tile(k_ptr, vector, m_t, D, DP, KV, USE_ASM, K_ZEROED)
+    v_raw = load_tile(v_ptr, vector, m_t, D, DP, KV, USE_ASM, V_ZEROED)
     k_scale, k_minimum = load_params(k_params_ptr, vector, m_t, KV, USE_ASM)
     v_scale, v_minimum = load_params(v_params_ptr, vector, m_t, KV, USE_ASM)
     t_next = t + SPLITS * T
@@ -230,8 +233,8 @@ def attend_kernel(
     for _ in range(tile, end_tile, SPLITS):
         m_next = t_next < old
         vector = (page_next * PAGE + t_next % PAGE) * HK + kv_head
-        k_next = load_tile(k_ptr, vector, m_next, D, DP, KV, USE_ASM)
-        v_next = load_tile(v_ptr, vector, m_next, D, DP, KV, USE_ASM)
+        k_next = load_tile(k_ptr, vector, m_next, D, DP, KV, USE_ASM, K_ZEROED)
+        v_next = load_tile(v_ptr, vector, m_next, D, DP, KV, USE_ASM, V_ZEROED)
         k_scale_next, k_minimum_next = load_params(k_params_ptr, vector, m_next, KV, USE_ASM)
         v_scale_next, v_minimum_next = load_params(v_params_ptr, vector, m_next, KV, USE_ASM)
         t_after = t_next + SPLITS * T

@@ -41,8 +41,12 @@ def load_tile(
     DP: tl.constexpr,
     KV: tl.constexpr,
     USE_ASM: tl.constexpr,
+    ZEROED: tl.constexpr,
 ):
-    """Raw vectors [T, words or elements]; nothing is read where m_t is false."""
+    """Raw vectors [T, words or elements]; nothing is read where m_t is false.
+
+    There it is 0 if ZEROED, else whatever a register held, which saves clearing it.
+    """
     BYTES: tl.constexpr = D * 2 if KV == "16bit" else (D // 2 if KV == "int4" else D)
     PADDED: tl.constexpr = DP * 2 if KV == "16bit" else (DP // 2 if KV == "int4" else DP)
     # Bytes of a piece that is read at once, and in the pointer's own elements.
@@ -51,7 +55,9 @@ def load_tile(
     i = tl.arange(0, PADDED // PIECE)
     p_pieces = cache_ptr.to(tl.pointer_type(tl.int32)) if USE_ASM else cache_ptr
     mask = m_t[:, None] & (i < WIDTH)[None, :]
-    return tl.load(p_pieces + vector[:, None] * WIDTH + i[None, :], mask=mask, other=0)
+    pointers = p_pieces + vector[:, None] * WIDTH + i[None, :]
+    raw = tl.load(pointers, mask=mask, other=0) if ZEROED else tl.load(pointers, mask=mask)
+    return raw
 
 
 @triton.jit

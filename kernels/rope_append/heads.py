@@ -76,6 +76,13 @@ def _rounded(steps):
 
 
 @triton.jit
+def _inverse(scale):
+    """1 / scale, rounded; 0 for the scale 0 of a flat vector."""
+    one = tl.zeros_like(scale) + 1.0
+    return tl.where(scale == 0.0, 0.0, tl.div_rn(one, tl.where(scale == 0.0, 1.0, scale)))
+
+
+@triton.jit
 def _fp8_bits(x):
     """Magnitude bits of e4m3 nearest to 0 <= x <= 448, half to even."""
     # After a product with 2**-120 fp32 has e4m3's exponents, denormals included.
@@ -98,9 +105,7 @@ def stored_heads(x, m_d, KV: tl.constexpr):
         scale_16 = tl.div_rn(tl.max(tl.abs(x), 1), 448.0).to(tl.float16)
         minimum_16 = scale_16
         scale = scale_16.to(tl.float32)[:, None]
-        step = tl.where(scale == 0.0, 1.0, scale)
-        steps = tl.div_rn(tl.abs(x), tl.zeros_like(x) + step)
-        bits = _fp8_bits(tl.where(scale == 0.0, 0.0, tl.minimum(steps, 448.0)))
+        bits = _fp8_bits(tl.minimum(tl.abs(x) * _inverse(scale), 448.0))
         code = bits | tl.where(x < 0.0, 128, 0)
         magnitude = (bits << 20).to(tl.float32, bitcast=True) * 1.329227995784916e36 * scale
         seen = tl.where(x < 0.0, -magnitude, magnitude)
@@ -112,10 +117,8 @@ def stored_heads(x, m_d, KV: tl.constexpr):
         minimum_16 = low.to(tl.float16)
         scale = scale_16.to(tl.float32)[:, None]
         minimum = minimum_16.to(tl.float32)[:, None]
-        step = tl.where(scale == 0.0, 1.0, scale)
-        steps = tl.div_rn(x - minimum, tl.zeros_like(x) + step)
+        steps = (x - minimum) * _inverse(scale)
         steps = _rounded(tl.minimum(tl.maximum(steps, 0.0), LEVELS))
-        steps = tl.where(scale == 0.0, 0.0, steps)
         code = steps.to(tl.int32)
         seen = tl.where(m_d[None, :], steps * scale + minimum, 0.0)
     return code, scale_16, minimum_16, seen

@@ -18,22 +18,22 @@ def quantize_heads(x: torch.Tensor, kv: KvFormat) -> tuple[torch.Tensor, torch.T
     wide = x.float()
     if kv == "fp8":
         params = (wide.abs().amax(-1, keepdim=True) / FP8_MAX).to(torch.float16)
-        scale = params.float()
-        steps = (wide / torch.where(scale == 0, 1.0, scale)).clamp(-FP8_MAX, FP8_MAX)
-        bits = torch.where(scale == 0, 0.0, steps).to(torch.float8_e4m3fn).view(torch.uint8)
-        return bits, params
+        steps = (wide * _inverse(params.float())).clamp(-FP8_MAX, FP8_MAX)
+        return steps.to(torch.float8_e4m3fn).view(torch.uint8), params
     levels = LEVELS[kv]
     low, high = wide.amin(-1), wide.amax(-1)
     params = torch.stack(((high - low) / levels, low), dim=-1).to(torch.float16)
     scale, minimum = params.float().unbind(-1)
-    flat = scale == 0
-    steps = (wide - minimum[..., None]) / torch.where(flat, 1.0, scale)[..., None]
-    codes = torch.where(flat[..., None], 0.0, torch.round(steps).clamp(0, levels))
-    codes = codes.to(torch.uint8)
+    steps = (wide - minimum[..., None]) * _inverse(scale)[..., None]
+    codes = torch.round(steps).clamp(0, levels).to(torch.uint8)
     if kv == "int4":
         below, above = codes.chunk(2, dim=-1)
         codes = below | (above << 4)
     return codes, params
+
+
+def _inverse(scale: torch.Tensor) -> torch.Tensor:
+    return torch.where(scale == 0, 0.0, 1 / scale)
 
 
 def dequantize_heads(
