@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from quantchat.kernels.attention.attend import attend
@@ -131,3 +133,44 @@ def test_rope_append(shape: Heads, kv: KvFormat, dtype: torch.dtype) -> None:
         flat = mine.pages["v_params"].flatten(0, 1)[0, -1]
         assert flat.tolist() == [0.0, 0.5], "a flat vector has scale 0"
         assert not mine.pages["v_cache"].flatten(0, 1)[0, -1].any()
+
+
+@pytest.mark.parametrize("kv", FORMATS)
+def test_the_card_s_ops_attend_as_plain_torch_does(kv: KvFormat) -> None:
+    from quantchat.ops.batch import Batch, Span
+    from quantchat.ops.kv_pool import KvPool
+    from quantchat.ops.rope import RopeTable
+    from quantchat.ops.torch_ops import TorchOps
+    from quantchat.ops.triton_ops import TritonOps
+    from quantchat.shapes import SHAPES
+
+    spec = dataclasses.replace(
+        SHAPES["smollm2-135m"], layers=1, heads=4, kv_heads=2, head_dim=16, hidden=64
+    )
+    angles = torch.rand(32, 8) * 6
+    rope = RopeTable(angles.cos(), angles.sin())
+    norms = torch.rand(2, 16).half()
+    answers = []
+    for make in (TorchOps, TritonOps):
+        torch.manual_seed(1)
+        wish = {} if make is TorchOps else {"dependent_launch": False}
+        ops = make(spec, device=CPU, dtype=torch.float16, **wish)
+        pool = KvPool(spec, pages=6, page_tokens=4, precision=kv, dtype=torch.float16, device=CPU)
+        pages = (4, 2, 5)
+        rows = []
+        for start, end in ((0, 7), (7, 8), (8, 9)):
+            place = torch.arange(start, end)
+            one = end - start == 1
+            batch = Batch(
+                ids=torch.zeros(end - start, dtype=torch.int64),
+                positions=place.int(),
+                slots=torch.tensor([pages[p // 4] * 4 + p % 4 for p in place.tolist()]),
+                decode=one,
+                spans=(Span(0, end - start, end, pages[: -(-end // 4)]),),
+                block_table=torch.tensor([pages], dtype=torch.int32) if one else None,
+                seq_lens=torch.tensor([end], dtype=torch.int32) if one else None,
+            )
+            qkv = torch.randn(end - start, 8 * 16).half()
+            rows.append(ops.attend(qkv, batch, pool, pool.layers[0], rope, norms[0], norms[1], 5))
+        answers.append(torch.cat(rows))
+    close(answers[1], answers[0], 2e-3)
