@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._variants import POINTEE, Variant
 from ..rope_append.formats import KvFormat
-from .attend import attend_kernel
+from .attend_kernel import attend_kernel
 from .splits import splits_for
 
 

@@ -1,0 +1,38 @@
+"""How decode attention is cut: every card and shape gets a launch that fits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from quantchat.kernels.attention.splits import splits_for
+from quantchat.kernels.attention.workspace import Workspace
+
+HEADS = [(32, 8, 128), (9, 3, 64), (14, 2, 64), (32, 32, 80), (8, 4, 256), (64, 8, 128)]
+
+
+@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), HEADS)
+@pytest.mark.parametrize("rows", [1, 2, 8, 64])
+@pytest.mark.parametrize("sm", [0, 75, 90])
+def test_splits_fill_the_card_and_fit(
+    heads: int, kv_heads: int, head_dim: int, rows: int, sm: int
+) -> None:
+    splits = splits_for(rows, heads, kv_heads, head_dim, 8192, "int8", sm=sm, sms=132)
+    programs = splits.count * kv_heads * rows
+    assert splits.count == 4 or splits.count == 64 or 132 - kv_heads * rows < programs <= 132
+    assert splits.use_dot == (sm >= 80)
+    assert splits.tile_tokens >= (64 if sm >= 80 else 8)
+    workspace = Workspace.create(rows, heads, kv_heads, head_dim, splits, torch.device("cpu"))
+    workspace.check(rows, heads, kv_heads, head_dim, splits)
+    assert workspace.nbytes < 16 << 20 and not workspace.arrived.any()
+
+
+def test_a_short_longest_context_needs_few_splits() -> None:
+    assert splits_for(1, 32, 8, 128, 128, "int8", sm=90, sms=132).count == 1
+    assert splits_for(1, 32, 8, 128, 300, "int8", sm=90, sms=132).count == 3
+
+
+def test_heads_are_combined_in_powers_of_two() -> None:
+    splits = splits_for(1, 28, 4, 128, 8192, "int8", sm=90, sms=132)
+    assert splits.heads_at_once(7, 32, 128) == 2
+    assert splits.heads_at_once(7, 64, 256) == 1
+    assert splits.heads_at_once(3, 4, 64) == 4
