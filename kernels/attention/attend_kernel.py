@@ -180,16 +180,12 @@ def attend_kernel(
     shifts = tl.zeros([GP, T], tl.float32)
     acc = tl.zeros([GP, DP], tl.float32)
     for _ in range(tile, end_tile, SPLITS):
+        # The next tile is fetched into the registers that this one has just left.
         m_next = t_next < old
         vector = (page_next * PAGE + t_next % PAGE) * HK + kv_head
-        k_next = load_tile(k_ptr, vector, m_next, D, DP, KV, USE_ASM, K_ZEROED)
-        v_next = load_tile(v_ptr, vector, m_next, D, DP, KV, USE_ASM, V_ZEROED)
-        k_scale_next, k_minimum_next = load_params(k_params_ptr, vector, m_next, KV, USE_ASM)
-        v_scale_next, v_minimum_next = load_params(v_params_ptr, vector, m_next, KV, USE_ASM)
-        t_after = t_next + SPLITS * T
-        page_next = load_pages(p_table, t_after, capacity, PAGE)
-
+        page_next = load_pages(p_table, t_next + SPLITS * T, capacity, PAGE)
         k = unpack_tile(k_raw, T, DP, KV, DTYPE, USE_ASM, FP8_UNIT)
+        k_raw = load_tile(k_ptr, vector, m_next, D, DP, KV, USE_ASM, K_ZEROED)
         if USE_DOT:
             scores = tl.dot(q, tl.trans(k))
         else:
@@ -199,6 +195,7 @@ def attend_kernel(
             scores = scores * k_scale[None, :]
         if SHIFTED:
             scores += (k_minimum - offset * k_scale)[None, :] * q_sum[:, None]
+        k_scale, k_minimum = load_params(k_params_ptr, vector, m_next, KV, USE_ASM)
         scores = tl.where(m_t[None, :], scores * unit[:, None], -float("inf"))
         new_top = tl.maximum(top, tl.max(scores, 1))
         keep = tl.exp2(top - new_top)
@@ -213,20 +210,15 @@ def attend_kernel(
         if SHIFTED:
             taken = weights.to(tl.float32) * (offset / V_UNIT)
             shifts = shifts * keep[:, None] + (p * v_minimum[None, :] - taken)
+        v_scale, v_minimum = load_params(v_params_ptr, vector, m_next, KV, USE_ASM)
         v = unpack_tile(v_raw, T, DP, KV, DTYPE, USE_ASM, FP8_UNIT)
+        v_raw = load_tile(v_ptr, vector, m_next, D, DP, KV, USE_ASM, V_ZEROED)
         if USE_DOT:
             acc = tl.dot(weights, v, acc)
         else:
             acc += tl.sum(weights.to(tl.float32)[:, :, None] * v.to(tl.float32)[None, :, :], 1)
-
-        k_raw = k_next
-        v_raw = v_next
-        k_scale = k_scale_next
-        k_minimum = k_minimum_next
-        v_scale = v_scale_next
-        v_minimum = v_minimum_next
         m_t = m_next
-        t_next = t_after
+        t_next += SPLITS * T
 
     highest = tl.maximum(top, newest_score)
     base = tl.where(highest == -float("inf"), 0.0, highest)
