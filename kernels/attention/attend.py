@@ -14,6 +14,7 @@ from .._launch import (
     sm_version,
 )
 from ..rope_append.formats import KvFormat, check_pages, stored_width
+from . import direct
 from .attend_kernel import attend_kernel
 from .splits import Splits, splits_for
 from .workspace import Workspace
@@ -88,6 +89,33 @@ def attend(
     if workspace is None:
         workspace = Workspace.create(rows, heads, kv_heads, head_dim, splits, qkv.device)
     workspace.check(rows, heads, kv_heads, head_dim, splits)
+    if splits.lane_tokens:
+        assert kv == "16bit" or kv == "int8"
+        direct.launch(
+            qkv,
+            positions,
+            seq_lens,
+            slots,
+            block_table,
+            cos,
+            sin,
+            k_cache,
+            v_cache,
+            heads=heads,
+            scale_log2=scale * _LOG2_E,
+            int8=kv == "int8",
+            window=window,
+            k_params=k_params,
+            v_params=v_params,
+            q_weight=q_weight,
+            k_weight=k_weight,
+            eps=eps,
+            out=out,
+            workspace=workspace,
+            splits=splits,
+            dependent=dependent,
+        )
+        return out
     group = heads // kv_heads
     combined = power_of_2(splits.count)
     attend_kernel[(splits.count, kv_heads, rows)](

@@ -10,6 +10,13 @@ from ..rope_append.formats import KvFormat
 _MOST_SPLITS = 64
 _FEWEST_SPLITS = 4
 """However many rows there are: one of them may be far longer than the others."""
+_DIRECT_FORMATS = ("16bit", "int8")
+_DIRECT_HEADS = (64, 128, 256)
+_DIRECT_PROGRAMS = 2
+"""Programs a multiprocessor that read pages directly."""
+_DIRECT_TOKENS = 128
+"""Tokens of a context that are worth a program of them."""
+_LANE_VALUES = 256
 _COMBINED_VALUES = 8192
 """Parts that the combining program holds in registers at a time."""
 
@@ -25,6 +32,8 @@ class Splits:
     use_dot: bool
     """Tensor cores, the query heads of a KV head padded to 16 rows."""
     warps: int
+    lane_tokens: int = 0
+    """Tokens of a lane at once where pages are read directly; 0: tiles through tensor cores."""
     registers: int = 0
     """Most a thread may take, so that the kernels before and after fit beside; 0: no limit."""
 
@@ -51,7 +60,20 @@ def splits_for(
 ) -> Splits:
     """A program for each multiprocessor at the longest context, however long sequences really are."""
     padded = power_of_2(head_dim)
+    group = power_of_2(heads // kv_heads)
     use_dot = sm >= LOWEST_DOT_SM
+    if use_dot and kv in _DIRECT_FORMATS and head_dim in _DIRECT_HEADS and group <= 8:
+        wanted = max(_FEWEST_SPLITS, _DIRECT_PROGRAMS * sms // (rows * kv_heads))
+        count = max(1, min(_MOST_SPLITS, wanted, -(-max_context // _DIRECT_TOKENS)))
+        count = 1 << (count.bit_length() - 1)
+        lane_tokens = _LANE_VALUES // (head_dim // 8 * group)
+        return Splits(
+            count=count,
+            tile_tokens=_DIRECT_TOKENS,
+            use_dot=False,
+            warps=4,
+            lane_tokens=max(1, min(4, lane_tokens)),
+        )
     if use_dot:
         tile_tokens = 64 if padded > 128 else 128
     else:

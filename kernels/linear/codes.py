@@ -19,6 +19,7 @@ copy_to_shared = (
     else async_copy.async_copy_global_to_shared
 )
 REINTERPRET_IS_PUBLIC = gl.constexpr(hasattr(gl.shared_memory_descriptor, "reinterpret"))
+everyone_arrives = gl.barrier if hasattr(gl, "barrier") else gl.thread_barrier
 copies_end_a_stage = async_copy.commit_group
 wait_for_stage = async_copy.wait_group
 
