@@ -13,8 +13,14 @@ import torch
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
+from .._gluon import (
+    dependents_may_start,
+    everyone_arrives,
+    pair_high,
+    pair_low,
+    wait_for_producers,
+)
 from .._launch import launch_options, power_of_2
-from ..linear.codes import dependents_may_start, everyone_arrives, wait_for_producers
 from .splits import Splits
 from .workspace import Workspace
 
@@ -34,24 +40,6 @@ _BYTES = gl.constexpr("""
     add.f32 $2, $2, 0fCB000000;
     add.f32 $3, $3, 0fCB000000;
     }""")
-
-
-@gluon.jit
-def _low(pair, BF16: gl.constexpr):
-    if BF16:
-        x = (pair << 16).to(gl.float32, bitcast=True)
-    else:
-        x = pair.to(gl.int16).to(gl.float16, bitcast=True).to(gl.float32)
-    return x
-
-
-@gluon.jit
-def _high(pair, BF16: gl.constexpr):
-    if BF16:
-        x = (pair & -65536).to(gl.float32, bitcast=True)
-    else:
-        x = (pair >> 16).to(gl.int16).to(gl.float16, bitcast=True).to(gl.float32)
-    return x
 
 
 @gluon.jit
@@ -178,8 +166,8 @@ def _halves(
         even = gl.reshape(gl.join(e0, e2), [U, T, P])
         odd = gl.reshape(gl.join(e1, e3), [U, T, P])
     else:
-        even = _low(words, BF16)
-        odd = _high(words, BF16)
+        even = pair_low(words, BF16)
+        odd = pair_high(words, BF16)
     even = gl.convert_layout(even, LH, assert_trivial=True)
     odd = gl.convert_layout(odd, LH, assert_trivial=True)
     return gl.expand_dims(even, 2), gl.expand_dims(odd, 2)
@@ -302,14 +290,16 @@ def direct_attend_kernel(
     heads_row = row * (HQ + 2 * HK)
     p_q = qkv_ptr + (heads_row + kv_head * GROUP + g) * P + i
     q_pair = gl.load(p_q, mask=(g < GROUP) & (i >= 0), other=0)
-    q_even = _low(q_pair, BF16)
-    q_odd = _high(q_pair, BF16)
+    q_even = pair_low(q_pair, BF16)
+    q_odd = pair_high(q_pair, BF16)
     p_new = qkv_ptr + (heads_row + HQ + kv_head) * P + i
     k_new = gl.load(p_new)
     v_new = gl.load(p_new + HK * P)
     if HEAD_NORM:
         q_w = gl.load(q_weight_ptr + i)
-        q_even, q_odd = _normed(q_even, q_odd, _low(q_w, BF16), _high(q_w, BF16), eps, D, DTYPE)
+        q_even, q_odd = _normed(
+            q_even, q_odd, pair_low(q_w, BF16), pair_high(q_w, BF16), eps, D, DTYPE
+        )
     q_even, q_odd = _turned(q_even, q_odd, c, s, DTYPE)
     q_sum = gl.sum(q_even + q_odd, 3, keep_dims=True)
 
@@ -347,7 +337,7 @@ def direct_attend_kernel(
         )
         scores = gl.sum(q_even_x * k_even + q_odd_x * k_odd, 3, keep_dims=True)
         if INT8:
-            scores = scores * _low(k_now, False) + _high(k_now, False) * q_sum_x
+            scores = scores * pair_low(k_now, False) + pair_high(k_now, False) * q_sum_x
         scores = gl.where(start + offsets_x < end, scores * scale_log2, -float("inf"))
         best = gl.convert_layout(gl.max(scores, 0, keep_dims=True), LQ)
         new_top = gl.maximum(top, best)
@@ -357,24 +347,26 @@ def direct_attend_kernel(
         p = gl.exp2(scores - gl.convert_layout(base, LX))
         norm = norm * keep + gl.convert_layout(gl.sum(p, 0, keep_dims=True), LQ)
         if INT8:
-            moved = gl.sum(p * _high(v_now, False), 0, keep_dims=True)
+            moved = gl.sum(p * pair_high(v_now, False), 0, keep_dims=True)
             shift = shift * keep + gl.convert_layout(moved, LQ)
-            p = p * _low(v_now, False)
+            p = p * pair_low(v_now, False)
         sum_even = gl.sum(p * v_even, 0, keep_dims=True)
         sum_odd = gl.sum(p * v_odd, 0, keep_dims=True)
         acc_even = acc_even * keep + gl.convert_layout(sum_even, LQ)
         acc_odd = acc_odd * keep + gl.convert_layout(sum_odd, LQ)
 
     # The newest token, as stored; every program computes it, its owner alone stores and counts it.
-    k_even = _low(k_new, BF16)
-    k_odd = _high(k_new, BF16)
+    k_even = pair_low(k_new, BF16)
+    k_odd = pair_high(k_new, BF16)
     if HEAD_NORM:
         k_w = gl.load(k_weight_ptr + i)
-        k_even, k_odd = _normed(k_even, k_odd, _low(k_w, BF16), _high(k_w, BF16), eps, D, DTYPE)
+        k_even, k_odd = _normed(
+            k_even, k_odd, pair_low(k_w, BF16), pair_high(k_w, BF16), eps, D, DTYPE
+        )
     k_even, k_odd = _turned(k_even, k_odd, c, s, DTYPE)
     kc_even, kc_odd, k_scale, k_minimum, k_even, k_odd = _stored(k_even, k_odd, DTYPE, INT8)
     vc_even, vc_odd, v_scale, v_minimum, v_even, v_odd = _stored(
-        _low(v_new, BF16), _high(v_new, BF16), DTYPE, INT8
+        pair_low(v_new, BF16), pair_high(v_new, BF16), DTYPE, INT8
     )
     mine = (split == owner) & (length > 0)
     newest = gl.sum(q_even * k_even + q_odd * k_odd, 3, keep_dims=True) * scale_log2

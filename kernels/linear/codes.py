@@ -10,18 +10,6 @@ from __future__ import annotations
 
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.ampere import async_copy
-
-# Names that changed between the Triton releases that are supported.
-copy_to_shared = (
-    async_copy.async_load
-    if hasattr(async_copy, "async_load")
-    else async_copy.async_copy_global_to_shared
-)
-REINTERPRET_IS_PUBLIC = gl.constexpr(hasattr(gl.shared_memory_descriptor, "reinterpret"))
-everyone_arrives = gl.barrier if hasattr(gl, "barrier") else gl.thread_barrier
-copies_end_a_stage = async_copy.commit_group
-wait_for_stage = async_copy.wait_group
 
 INT4 = gl.constexpr(0)
 INT8 = gl.constexpr(1)
@@ -225,17 +213,3 @@ def unit_dense(top, bottom, x, acc, BF16: gl.constexpr):
         True,
         4,
     )
-
-
-@gluon.jit
-def dependents_may_start():
-    """Lets the next kernel of the stream begin where there is room; it waits before it reads."""
-    gl.inline_asm_elementwise(
-        "griddepcontrol.launch_dependents; // $0", "=r", [], gl.int32, False, 1
-    )
-
-
-@gluon.jit
-def wait_for_producers():
-    """Returns when all kernels before this one in the stream have ended and are visible."""
-    gl.inline_asm_elementwise("griddepcontrol.wait; // $0", "=r", [], gl.int32, False, 1)

@@ -16,6 +16,16 @@ from __future__ import annotations
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
+from .._gluon import (
+    REINTERPRET_IS_PUBLIC,
+    copies_end_a_stage,
+    copy_to_shared,
+    dependents_may_start,
+    pair_high,
+    pair_low,
+    wait_for_producers,
+    wait_for_stage,
+)
 from .codes import (
     DENSE,
     FP8,
@@ -24,17 +34,11 @@ from .codes import (
     INT4_BOTTOM_MAGIC_FP16,
     INT4_MAGIC_BF16,
     INT4_TOP_MAGIC_FP16,
-    REINTERPRET_IS_PUBLIC,
-    copies_end_a_stage,
-    copy_to_shared,
-    dependents_may_start,
     unit_byte,
     unit_dense,
     unit_int4,
     unit_int4_halves,
     unit_sum,
-    wait_for_producers,
-    wait_for_stage,
 )
 
 
@@ -192,26 +196,6 @@ def _load_x(
 
 
 @gluon.jit
-def _low(pair, BF16: gl.constexpr):
-    """The lower half of a 16-bit pair in fp32."""
-    if BF16:
-        x = (pair << 16).to(gl.float32, bitcast=True)
-    else:
-        x = pair.to(gl.int16).to(gl.float16, bitcast=True).to(gl.float32)
-    return x
-
-
-@gluon.jit
-def _high(pair, BF16: gl.constexpr):
-    """The upper half of a 16-bit pair in fp32."""
-    if BF16:
-        x = (pair & -65536).to(gl.float32, bitcast=True)
-    else:
-        x = (pair >> 16).to(gl.int16).to(gl.float16, bitcast=True).to(gl.float32)
-    return x
-
-
-@gluon.jit
 def _sum_row(
     sums,
     x_ptr,
@@ -235,7 +219,7 @@ def _sum_row(
     k = block * (BLOCK // 2) + part * (SPAN // 2) + i
     mask = gl.set_auto_layout(k < K // 2, LX)
     pair = gl.load(gl.set_auto_layout(x_ptr + k, LX), mask=mask, other=0)
-    total = gl.sum(_low(pair, BF16) + _high(pair, BF16), 2)
+    total = gl.sum(pair_low(pair, BF16) + pair_high(pair, BF16), 2)
     # All eight columns are this token.
     total = total + gl.zeros([N, 8], gl.float32, gl.SliceLayout(2, LX))
     if REINTERPRET_IS_PUBLIC:
@@ -264,8 +248,8 @@ def _scaled(
 ):
     """acc plus scale times the sums of codes plus offset times those of x; pair [UG, W, 8, 1, 2]."""
     pair = gl.convert_layout(gl.reshape(pair, [UG, W, 8, 1, 2, 1]), LC, assert_trivial=True)
-    scale = _low(pair, False)
-    offset = _high(pair, False)
+    scale = pair_low(pair, False)
+    offset = pair_high(pair, False)
     if BF16:
         offset -= INT4_MAGIC_BF16 * scale
     else:
