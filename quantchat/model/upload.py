@@ -135,7 +135,9 @@ def upload(
         return uploader.fetch(path, offset, nbytes, on_bytes=on_bytes, cancelled=cancelled)
 
 
+@torch.inference_mode()
 def _run(work: _Work, buffers: list[torch.Tensor]) -> None:
+    """A thread's work; inference mode is the thread's own, and the target may belong to it."""
     device = work.target.device
     try:
         with _opened(work.path) as file:
