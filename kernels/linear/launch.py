@@ -99,10 +99,11 @@ def linear(
 ) -> torch.Tensor:
     """x [M, K] times a stored weight [N, K] -> [M, N], or [M, N / 2] where gated; M <= 64.
 
-    x, residual, bias and the result are all fp16 or all bf16, or the result is `out_dtype`. `squares` fp32 [M, ceil(K / 16)]
-    divides the product by the root mean square of what x was before gamma. `residual` [M, N] is
-    added to and, where `out` is None, overwritten; then `following` is filled. `dependent` starts
-    the kernel while the one before it still runs (SM 90 and up).
+    x, residual, bias and the result are all fp16 or all bf16, or the result is `out_dtype`.
+    `squares` fp32 [M, ceil(K / 16)] divides the product by the root mean square of what x was
+    before gamma. `residual` [M, N] is added to and, where `out` is None, overwritten; then
+    `following` is filled. `dependent` starts the kernel while the one before it still runs (SM 90
+    and up).
     """
     check_activation(x)
     rows, columns = x.shape

@@ -1,0 +1,70 @@
+"""What becomes of a finished tile: bias, scale, gate, residual, and what the next norm needs.
+
+A tile is two halves [8 rows, 8 tokens]: rows r and r + 8, or gate and up of the same outputs.
+"""
+
+from __future__ import annotations
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+
+
+@gluon.jit
+def places_of(
+    tile, r, m, token, outputs, rows, TOP: gl.constexpr, GATED: gl.constexpr, LE: gl.constexpr
+):
+    """(output, its place in y, whether the upper half is inside, and the lower), [8, 8] each."""
+    BELOW: gl.constexpr = 0 if GATED else 8
+    n = gl.set_auto_layout(tile * TOP + r + m * 0, LE)
+    p = token.to(gl.int64) * outputs + n
+    upper_in = (n < outputs) & (token < rows)
+    lower_in = (n + BELOW < outputs) & (token < rows)
+    return n, p, upper_in, lower_in
+
+
+@gluon.jit
+def load_halves(pointers, below, upper_in, lower_in):
+    """Both halves in fp32, the lower one `below` elements further on."""
+    upper = gl.load(pointers, mask=upper_in, other=0.0).to(gl.float32)
+    lower = gl.load(pointers + below, mask=lower_in, other=0.0).to(gl.float32)
+    return upper, lower
+
+
+@gluon.jit
+def sum_of_warps(mine, area, LR: gl.constexpr):
+    """Halves of a tile from every warp's own part [W, 8, 4, 2, 2], through shared memory."""
+    area.store(mine)
+    # [8 rows, 4 pairs, half, 2 tokens] -> rows r and r + 8 (or gate and up), [8, 8 tokens].
+    total = gl.sum(area.load(LR), 0)
+    total = gl.permute(total, (0, 1, 3, 2))
+    return gl.split(gl.reshape(total, [8, 8, 2]))
+
+
+@gluon.jit
+def hand_on(
+    u,
+    v,
+    gamma_upper,
+    gamma_lower,
+    h_ptr,
+    squares_out_ptr,
+    p,
+    tile,
+    tiles,
+    token,
+    rows,
+    upper_in,
+    lower_in,
+):
+    """What the next norm needs: the residual times gamma, and its sum of squares in this tile."""
+    dtype: gl.constexpr = h_ptr.dtype.element_ty
+    upper = u * gamma_upper
+    lower = v * gamma_lower
+    if dtype == gl.float16:
+        upper = gl.minimum(gl.maximum(upper, -65504.0), 65504.0)
+        lower = gl.minimum(gl.maximum(lower, -65504.0), 65504.0)
+    gl.store(h_ptr + p, upper.to(dtype), mask=upper_in)
+    gl.store(h_ptr + p + 8, lower.to(dtype), mask=lower_in)
+    squares = gl.sum(gl.where(upper_in, u * u, 0.0) + gl.where(lower_in, v * v, 0.0), 0)
+    t = gl.max(token, 0)
+    gl.store(squares_out_ptr + t * tiles + tile, squares, mask=t < rows)

@@ -1,0 +1,126 @@
+"""Weights on their way to shared memory: which addresses a stage copies, one group a stage.
+
+Shapes: UG blocks of a warp, W warps, 8 rows, 4 lanes a row, 4 words a lane.
+"""
+
+from __future__ import annotations
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+
+from .._gluon import copies_end_a_stage, copy_to_shared
+from .codes import DENSE, INT4
+
+
+@gluon.jit
+def blocks_of(step, W: gl.constexpr, UG: gl.constexpr):
+    """Block along K of every warp in one step, [UG, W, 1, 1, 1]."""
+    ug = gl.arange(0, UG)[:, None, None, None, None]
+    warp = gl.arange(0, W)[None, :, None, None, None]
+    return step * (W * UG) + ug * W + warp
+
+
+@gluon.jit
+def _fetch_words(
+    shared,
+    w_ptr,
+    tile,
+    step,
+    part: gl.constexpr,
+    outputs,
+    K: gl.constexpr,
+    CODE: gl.constexpr,
+    PB: gl.constexpr,
+    KB: gl.constexpr,
+    GATED: gl.constexpr,
+    W: gl.constexpr,
+    UG: gl.constexpr,
+    LV: gl.constexpr,
+):
+    """Starts the copy of int32 [UG, W, 8, 4, 4]: unit `part` of int4, else rows r or r + 8.
+
+    What lies beyond the matrix is read from its edge: x is zero there.
+    """
+    r = gl.arange(0, 8)[None, None, :, None, None]
+    c = gl.arange(0, 4)[None, None, None, :, None]
+    i = gl.arange(0, 4)[None, None, None, None, :]
+    block = blocks_of(step, W, UG)
+    if CODE == INT4:
+        block = gl.minimum(block, KB - 1)
+        offset = (block * PB + part) * 128 + r * 16 + c * 4 + i
+        pointers = w_ptr + tile.to(gl.int64) * (KB * PB * 128) + offset
+    else:
+        WORDS: gl.constexpr = K // 2 if CODE == DENSE else K // 4
+        if GATED:
+            first = tile.to(gl.int64) * 8 + part * outputs
+            row = gl.minimum(r, outputs - 1 - tile * 8)
+        else:
+            first = tile.to(gl.int64) * 16
+            row = gl.minimum(r + 8 * part, outputs - 1 - tile * 16)
+        chunk = gl.minimum(block * 4 + c, WORDS // 4 - 1)
+        pointers = w_ptr + first * WORDS + (row * WORDS + chunk * 4 + i)
+    copy_to_shared(shared, gl.set_auto_layout(pointers, LV), eviction_policy="evict_first")
+
+
+@gluon.jit
+def _fetch_scales(
+    shared,
+    s_ptr,
+    tile,
+    step,
+    part: gl.constexpr,
+    KB: gl.constexpr,
+    SUB: gl.constexpr,
+    W: gl.constexpr,
+    UG: gl.constexpr,
+    LS: gl.constexpr,
+):
+    """Starts the copy of pairs of fp16 (scale, offset) as int32 [UG, W, 8, 1, 2]."""
+    r = gl.arange(0, 8)[None, None, :, None, None]
+    half = gl.arange(0, 2)[None, None, None, None, :]
+    block = gl.minimum(blocks_of(step, W, UG), KB - 1)
+    offset = (block * SUB + part) * 16 + r * 2 + half
+    pointers = s_ptr + tile.to(gl.int64) * (KB * SUB * 16) + offset
+    copy_to_shared(shared, gl.set_auto_layout(pointers, LS))
+
+
+@gluon.jit
+def fetch_stage(
+    words0,
+    words1,
+    pairs0,
+    pairs1,
+    item,
+    slot,
+    items,
+    w_ptr,
+    s_ptr,
+    outputs,
+    K: gl.constexpr,
+    CODE: gl.constexpr,
+    PB: gl.constexpr,
+    SUB: gl.constexpr,
+    KB: gl.constexpr,
+    STEPS: gl.constexpr,
+    GATED: gl.constexpr,
+    W: gl.constexpr,
+    UG: gl.constexpr,
+    LV: gl.constexpr,
+    LS: gl.constexpr,
+):
+    """Starts the copies of one step of one tile, as one group, empty beyond the last."""
+    if item < items:
+        tile = gl.program_id(0) + item // STEPS * gl.num_programs(0)
+        step = item % STEPS
+        _fetch_words(
+            words0.index(slot), w_ptr, tile, step, 0, outputs, K, CODE, PB, KB, GATED, W, UG, LV
+        )
+        if CODE != INT4 or PB == 2:
+            _fetch_words(
+                words1.index(slot), w_ptr, tile, step, 1, outputs, K, CODE, PB, KB, GATED, W, UG, LV
+            )
+        if CODE == INT4:
+            _fetch_scales(pairs0.index(slot), s_ptr, tile, step, 0, KB, SUB, W, UG, LS)
+            if SUB == 2:
+                _fetch_scales(pairs1.index(slot), s_ptr, tile, step, 1, KB, SUB, W, UG, LS)
+    copies_end_a_stage()
