@@ -1,11 +1,18 @@
-"""How a decode linear is spread over a card; measured shapes first, else a rule."""
+"""How a decode linear is spread over a card: measured on it, else as shipped, else by a rule."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, TypeAlias
 
-from .tuned import TUNED
+from .tuned import TUNED, Launch
+
+FORM = 1
+"""Version of what a tile means to the kernel; tiles measured under another one are not taken."""
+Origin: TypeAlias = Literal["measured", "shipped", "rule"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +45,23 @@ class LinearShape:
     one_row: bool
 
 
+TRIED_INT4: tuple[Launch, ...] = (
+    (4, 4, 2, 2),
+    (8, 2, 2, 2),
+    (4, 2, 4, 2),
+    (4, 2, 2, 4),
+    (8, 1, 2, 4),
+    (2, 4, 4, 2),
+)
+TRIED: tuple[Launch, ...] = (
+    (4, 4, 2, 2),
+    (8, 4, 2, 2),
+    (4, 4, 4, 2),
+    (8, 2, 2, 2),
+    (4, 2, 4, 2),
+    (4, 2, 2, 4),
+)
+"""Warps, blocks, programs, stages, likeliest first: 8 and 16 bits have more bytes a block."""
 SHARED_BYTES = 96 * 1024
 """What a program may take of a multiprocessor's shared memory, on cards with 164 KiB and more."""
 SMALL_SHARED_BYTES = 46 * 1024
@@ -59,14 +83,44 @@ def stage_bytes(code: str, group_size: int, warps: int, blocks: int) -> int:
     return warps * blocks * (words + pairs)
 
 
-@functools.cache
+NO_TILES: Mapping[LinearShape, Tile] = MappingProxyType({})
+_installed: dict[int, Mapping[LinearShape, Tile]] = {}
+
+
+def install(sm: int, tiles: Mapping[LinearShape, Tile]) -> None:
+    """From here on these were measured on the card of that SM version, and no others."""
+    _installed[sm] = MappingProxyType(dict(tiles))
+
+
+def installed(sm: int) -> Mapping[LinearShape, Tile]:
+    """What was last installed; with several cards of an SM version, for the last one opened."""
+    return _installed.get(sm, NO_TILES)
+
+
 def tile_for(shape: LinearShape, sm: int) -> Tile:
     """The tile of a shape on a card of that SM version."""
+    return installed(sm).get(shape) or _known_before(shape, sm)
+
+
+def origin(shape: LinearShape, sm: int) -> Origin:
+    """Where tile_for's answer comes from."""
+    if shape in installed(sm):
+        return "measured"
+    return "rule" if shipped(shape, sm) is None else "shipped"
+
+
+@functools.cache
+def _known_before(shape: LinearShape, sm: int) -> Tile:
+    return shipped(shape, sm) or candidates(shape, sm)[0]
+
+
+def shipped(shape: LinearShape, sm: int) -> Tile | None:
+    """The tile out of the package's own table."""
     known = TUNED.get((sm, shape.code, shape.group_size, shape.one_row), {})
     measured = known.get((shape.outputs, shape.columns))
-    if measured is not None:
-        return Tile(warps=measured[0], blocks=measured[1], programs=measured[2], stages=measured[3])
-    return candidates(shape, sm)[0]
+    if measured is None:
+        return None
+    return Tile(warps=measured[0], blocks=measured[1], programs=measured[2], stages=measured[3])
 
 
 def candidates(shape: LinearShape, sm: int) -> tuple[Tile, ...]:
@@ -74,14 +128,7 @@ def candidates(shape: LinearShape, sm: int) -> tuple[Tile, ...]:
     blocks_of_k = -(-shape.columns // block_columns(shape.code, shape.group_size))
     limit = SMALL_SHARED_BYTES if sm in SMALL_SHARED_SMS else SHARED_BYTES
     found: list[Tile] = []
-    for warps, blocks, programs, stages in (
-        (4, 4, 2, 2),
-        (8, 2, 2, 2),
-        (4, 2, 2, 4),
-        (8, 1, 2, 4),
-        (4, 2, 4, 2),
-        (2, 4, 4, 2),
-    ):
+    for warps, blocks, programs, stages in TRIED_INT4 if shape.code == "int4" else TRIED:
         while blocks > 1 and warps * blocks >= 2 * blocks_of_k:
             blocks //= 2
         while warps > 1 and warps * blocks >= 2 * blocks_of_k:
