@@ -61,6 +61,11 @@ def kernels_dir() -> Path:
     return _sub(cache_dir(), "kernels")
 
 
+def tiles_dir() -> Path:
+    """Launch shapes measured on this machine's cards."""
+    return _sub(cache_dir(), "tiles")
+
+
 def user_themes_dir() -> Path:
     """Theme files of the user."""
     return _sub(config_dir(), "themes")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from .tuned import TUNED, Launch
@@ -83,28 +84,43 @@ def stage_bytes(code: str, group_size: int, warps: int, blocks: int) -> int:
     return warps * blocks * (words + pairs)
 
 
-NO_TILES: Mapping[LinearShape, Tile] = MappingProxyType({})
-_installed: dict[int, Mapping[LinearShape, Tile]] = {}
+_installed: dict[tuple[int, LinearShape], Tile] = {}
+_on_trial: ContextVar[Mapping[LinearShape, Tile] | None] = ContextVar(
+    "tiles_on_trial", default=None
+)
 
 
 def install(sm: int, tiles: Mapping[LinearShape, Tile]) -> None:
-    """From here on these were measured on the card of that SM version, and no others."""
-    _installed[sm] = MappingProxyType(dict(tiles))
+    """From here on these are taken on cards of that SM version: they were measured on one."""
+    _installed.update({(sm, shape): tile for shape, tile in tiles.items()})
 
 
-def installed(sm: int) -> Mapping[LinearShape, Tile]:
-    """What was last installed; with several cards of an SM version, for the last one opened."""
-    return _installed.get(sm, NO_TILES)
+def forget_installed() -> None:
+    """As if nothing had been measured."""
+    _installed.clear()
+
+
+@contextmanager
+def on_trial(tiles: Mapping[LinearShape, Tile]) -> Iterator[None]:
+    """Launches of this thread take these tiles before all others."""
+    token = _on_trial.set(tiles)
+    try:
+        yield
+    finally:
+        _on_trial.reset(token)
 
 
 def tile_for(shape: LinearShape, sm: int) -> Tile:
     """The tile of a shape on a card of that SM version."""
-    return installed(sm).get(shape) or _known_before(shape, sm)
+    tiles = _on_trial.get()
+    if tiles is not None and shape in tiles:
+        return tiles[shape]
+    return _installed.get((sm, shape)) or _known_before(shape, sm)
 
 
 def origin(shape: LinearShape, sm: int) -> Origin:
     """Where tile_for's answer comes from."""
-    if shape in installed(sm):
+    if (sm, shape) in _installed:
         return "measured"
     return "rule" if shipped(shape, sm) is None else "shipped"
 

@@ -30,10 +30,11 @@ def make_ops(spec: DecoderSpec, plan: ExecutionPlan) -> TorchOps:
     if not plan.triton:
         return TorchOps(spec, device=device, dtype=DTYPES[plan.compute_dtype])
     from quantchat.ops.kernel_cache import use_kernel_cache
+    from quantchat.ops.tile_cache import use_stored_tiles
     from quantchat.ops.triton_ops import TritonOps
 
     use_kernel_cache()
-
+    use_stored_tiles(device)
     return TritonOps(
         spec,
         device=device,
