@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from quantchat.requests import Slot
 
 FinishReason: TypeAlias = Literal["stop", "length", "context", "cancelled"]
-LoadPhase: TypeAlias = Literal["import", "fetch", "read", "quantize", "upload", "warm"]
+LoadPhase: TypeAlias = Literal["import", "fetch", "read", "quantize", "upload", "warm", "tune"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,6 +98,7 @@ def command(
         kv=settings.kv,
         device=settings.device,
         context_tokens=settings.context_tokens,
+        tune=settings.tune == "auto",
     )
     answer = _answer(
         load, tuple(messages), settings.sampling(), settings.max_tokens, stop, echo=not as_json

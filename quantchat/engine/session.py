@@ -228,7 +228,7 @@ class Session:
     def _install(self, command: Install) -> None:
         from quantchat.engine.load_errors import load_problem
         from quantchat.engine.memory import leave_capture
-        from quantchat.engine.runtime import Runtime
+        from quantchat.engine.opening import open_model
 
         job, model = command.job, command.model.pop()
         slot = job.request.slot
@@ -238,8 +238,7 @@ class Session:
         else:
             try:
                 # Before the old one goes: a failure here leaves it as it is.
-                runtime = Runtime(slot, model, self._emit)
-                runtime.memory()
+                runtime = open_model(job, model, self._emit)
             except Exception as error:
                 problem = load_problem(error, job.request)
                 leave_capture()

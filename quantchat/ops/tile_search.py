@@ -9,7 +9,28 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from quantchat.kernels.linear.tiles import LinearShape, Tile
+from quantchat.kernels.linear.tiles import (
+    LinearShape,
+    Tile,
+    candidates,
+    install,
+    on_trial,
+    origin,
+    tile_for,
+)
+
+__all__ = [
+    "Findings",
+    "LinearShape",
+    "Tile",
+    "Trial",
+    "candidates",
+    "install",
+    "on_trial",
+    "origin",
+    "search",
+    "tile_for",
+]
 
 logger = logging.getLogger(__name__)
 

@@ -188,6 +188,16 @@ SETTINGS: tuple[SettingSpec, ...] = (
         step=1024,
     ),
     SettingSpec(
+        key="tune",
+        title="Tuning",
+        help="auto times kernels on a card that has no table of its own, once for each model shape "
+        "and at most for seconds; off takes them as they come.",
+        section="Model",
+        kind="choice",
+        choices=("auto", "off"),
+        default="auto",
+    ),
+    SettingSpec(
         key="system_prompt",
         title="System prompt",
         help="Stands before every new conversation; empty leaves it to the model's template.",

@@ -129,6 +129,7 @@ class Comparison:
                     kv=settings.kv,
                     device=settings.device,
                     context_tokens=settings.context_tokens,
+                    tune=settings.tune == "auto",
                 )
             )
         except QuantchatError as error:

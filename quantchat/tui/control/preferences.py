@@ -45,4 +45,5 @@ class Preferences:
             kv=settings.kv,
             device=settings.device,
             context_tokens=settings.context_tokens,
+            tune=settings.tune == "auto",
         )

@@ -21,6 +21,7 @@ PHASES: Mapping[LoadPhase, str] = {
     "quantize": "quantizing",
     "upload": "moving weights to the device",
     "warm": "warming up",
+    "tune": "tuning kernels for this card, once",
 }
 
 
