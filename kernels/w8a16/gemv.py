@@ -1,6 +1,6 @@
-"""W8A16 for one to eight rows: codes read once at memory speed, products and sums in fp32.
+"""W8A16 for one to eight rows without tensor cores: for SM 75 and the interpreter.
 
-A byte becomes 256 + q + 128 by one AND with a magic exponent; what that adds is taken off at the
+Codes are read once, products and sums are in fp32. A byte becomes 256 + q + 128 by one AND with a magic exponent; what that adds is taken off at the
 start of each word's sum, which costs one operation a word and no precision that 16 bits show.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from .._bits import field_as_float, pair_high, pair_low
 from .._launch import (
@@ -79,7 +78,6 @@ def w8a16_gemv_kernel(
     w_ptr,
     s_ptr,
     bias_ptr,
-    residual_ptr,
     y_ptr,
     rows,
     N,
@@ -90,8 +88,6 @@ def w8a16_gemv_kernel(
     BF16: tl.constexpr,
     USE_ASM: tl.constexpr,
     HAS_BIAS: tl.constexpr,
-    HAS_RESIDUAL: tl.constexpr,
-    PDL: tl.constexpr,
 ):
     """x_ptr is seen as int64 and w_ptr as int32: four activations, four codes."""
     WORDS: tl.constexpr = K // 4
@@ -103,11 +99,7 @@ def w8a16_gemv_kernel(
     n3 = tl.minimum(n, N - 1)[None, :, None]
     kw = tl.arange(0, KW)[None, None, :]
     acc = tl.zeros([M, BN, KW], tl.float32)
-    if PDL:
-        gdc_launch_dependents()
     w = _load_words(w_ptr, n3, kw, K, TAIL)
-    if PDL:
-        gdc_wait()
     for i in range(0, STEPS - 1):
         w_next = _load_words(w_ptr, n3, kw + (i + 1) * KW, K, TAIL)
         acc = _step(acc, x_ptr, w, row, rows, kw + i * KW, K, M, False, BF16, USE_ASM)
@@ -120,8 +112,6 @@ def w8a16_gemv_kernel(
     m = tl.arange(0, M)[:, None]
     o_y = m.to(tl.int64) * N + n[None, :]
     m_y = (m < rows) & m_n[None, :]
-    if HAS_RESIDUAL:
-        total += tl.load(residual_ptr + o_y, mask=m_y, other=0.0).to(tl.float32)
     tl.store(y_ptr + o_y, total.to(y_ptr.dtype.element_ty), mask=m_y)
 
 
@@ -131,18 +121,14 @@ def gemv(
     scale: torch.Tensor,
     *,
     bias: torch.Tensor | None = None,
-    residual: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
-    dependent: bool = False,
     tile: Tile | None = None,
     use_asm: bool | None = None,
 ) -> torch.Tensor:
-    """x [M, K] times int8 weights, plus bias [N] and residual [M, N] -> [M, N]; M <= 8, K % 16 == 0.
+    """x [M, K] times int8 weights, plus bias [N] -> [M, N]; M <= 8, K % 16 == 0.
 
-    x, residual and the result are fp16 or bf16; codes int8 [N, K]; scale fp32 [N]. `out` may be
-    `residual`. `dependent` starts it while the kernel before it in the stream still runs (SM 90
-    and up). `tile` and `use_asm` are for tuning and tests; by default they follow from the shapes
-    and the card.
+    x and the result are fp16 or bf16; codes int8 [N, K]; scale fp32 [N]. `tile` and `use_asm` are
+    for tests; by default they follow from the shapes and the card.
     """
     check_activation(x)
     rows, columns = x.shape
@@ -154,20 +140,16 @@ def gemv(
     assert scale.shape == (outputs,) and scale.dtype == torch.float32 and scale.is_contiguous()
     if bias is not None:
         assert bias.shape == (outputs,) and bias.is_contiguous()
-    if residual is not None:
-        check_out(residual, (rows, outputs), x.dtype)
     if out is None:
         out = torch.empty(rows, outputs, dtype=x.dtype, device=x.device)
     check_out(out, (rows, outputs), x.dtype)
-    sm = sm_version(x.device)
     if tile is None:
-        tile = tile_for(rows, outputs, columns, sm)
+        tile = tile_for(rows, columns)
     w8a16_gemv_kernel[(triton.cdiv(outputs, tile.outputs),)](
         x.view(torch.int64),
         codes.view(torch.int32),
         scale,
         bias,
-        residual,
         out,
         rows,
         outputs,
@@ -176,12 +158,10 @@ def gemv(
         BN=tile.outputs,
         KW=tile.words,
         BF16=x.dtype == torch.bfloat16,
-        USE_ASM=sm >= LOWEST_ASM_SM if use_asm is None else use_asm,
+        USE_ASM=sm_version(x.device) >= LOWEST_ASM_SM if use_asm is None else use_asm,
         HAS_BIAS=bias is not None,
-        HAS_RESIDUAL=residual is not None,
-        PDL=dependent,
         num_warps=tile.warps,
         num_stages=1,
-        **launch_options(dependent),
+        **launch_options(),
     )
     return out

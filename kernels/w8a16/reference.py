@@ -16,12 +16,9 @@ def gemv(
     scale: torch.Tensor,
     *,
     bias: torch.Tensor | None = None,
-    residual: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """x [M, K] times the transposed weights, plus bias [N] and residual [M, N], in fp32 -> [M, N]."""
+    """x [M, K] times the transposed weights, plus bias [N], in fp32 -> [M, N]."""
     total = (x.float() @ codes.float().t()) * scale.float()[None, :]
     if bias is not None:
         total = total + bias.float()
-    if residual is not None:
-        total = total + residual.float()
     return total.to(x.dtype)

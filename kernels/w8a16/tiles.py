@@ -1,4 +1,4 @@
-"""Which tile a W8A16 GEMV runs with, by rows, shape and card; tables come from measurements."""
+"""Which tile the plain W8A16 GEMV runs with, by rows and columns."""
 
 from __future__ import annotations
 
@@ -18,11 +18,8 @@ class Tile:
     warps: int
 
 
-def tile_for(rows: int, outputs: int, columns: int, sm: int) -> Tile:
-    """The tile for x [rows, columns] and weights [outputs, columns] on a card of that SM version.
-
-    Measured on an H100 with the linears of Llama-3.1-8B; other cards take the same until they are.
-    """
+def tile_for(rows: int, columns: int) -> Tile:
+    """The tile for x [rows, columns]; measured with the linears of Llama-3.1-8B."""
     if rows == 1:
         words, per_program, warps = 256 if columns > 8192 else 512, 1, 1
     elif rows == 2:

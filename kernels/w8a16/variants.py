@@ -8,19 +8,16 @@ from .gemv import w8a16_gemv_kernel
 from .tiles import tile_for
 
 
-def _gemv(
-    rows: int, outputs: int, columns: int, dtype: str, asm: bool, epilogue: bool, pdl: bool
-) -> Variant:
-    tile = tile_for(rows, outputs, columns, 90)
+def _gemv(rows: int, outputs: int, columns: int, dtype: str, asm: bool, biased: bool) -> Variant:
+    tile = tile_for(rows, columns)
     return Variant(
-        name=f"gemv-{rows}x{outputs}x{columns}-{dtype}-asm{asm:d}-pdl{pdl:d}",
+        name=f"gemv-{rows}x{outputs}x{columns}-{dtype}-asm{asm:d}",
         kernel=w8a16_gemv_kernel,
         signature={
             "x_ptr": "*i64",
             "w_ptr": "*i32",
             "s_ptr": "*fp32",
             "bias_ptr": POINTEE[dtype],
-            "residual_ptr": POINTEE[dtype],
             "y_ptr": POINTEE[dtype],
             "rows": "i32",
             "N": "i32",
@@ -32,12 +29,10 @@ def _gemv(
             "KW": tile.words,
             "BF16": dtype == "bf16",
             "USE_ASM": asm,
-            "HAS_BIAS": epilogue,
-            "HAS_RESIDUAL": epilogue,
-            "PDL": pdl,
+            "HAS_BIAS": biased,
         },
         warps=tile.warps,
-        lowest_sm=90 if pdl else 75,
+        highest_sm=75,
     )
 
 
@@ -59,10 +54,10 @@ def _dequantize(dtype: str) -> Variant:
 def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
-        _gemv(1, 128256, 4096, "bf16", True, False, False),
-        _gemv(1, 4096, 14336, "fp16", True, True, True),
-        _gemv(2, 49152, 576, "fp16", False, False, False),
-        _gemv(7, 1536, 8960, "bf16", True, True, False),
+        _gemv(1, 128256, 4096, "bf16", True, False),
+        _gemv(1, 4096, 14336, "fp16", True, True),
+        _gemv(2, 49152, 576, "fp16", False, False),
+        _gemv(7, 1536, 8960, "bf16", True, True),
         _dequantize("fp16"),
         _dequantize("bf16"),
     )

@@ -1,8 +1,8 @@
-"""W4A16 for one to eight rows: weights read once at memory speed, sums in fp32.
+"""W4A16 for one to eight rows without tensor cores: for SM 75 and the interpreter.
 
 y = sum_g scale * sum_k x (q - 8) + (offset + 8 scale) * sum_k x, so that what cancels is small.
-fp16 activations multiply as packed pairs (four products a lane and word in fp16, fp32 across
-words); bf16 activations, other cards and the interpreter go by fp32 throughout.
+Weights are read once. fp16 activations multiply as packed pairs (four products a lane and word in
+fp16, fp32 across words); bf16 activations and the interpreter go by fp32 throughout.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from .._bits import field_as_float, pair_high, pair_low
 from .._launch import (
@@ -22,7 +21,7 @@ from .._launch import (
     sm_version,
 )
 from .pack import GROUP_SIZES
-from .tiles import MAX_ROWS, DotTile, Tile, tile_for
+from .tiles import MAX_ROWS, Tile, tile_for
 
 # (q - 8) / 16 of every nibble by magic exponents: 64 + q / 16 below, 4 + q / 16 above.
 _UNPACK = tl.constexpr("""
@@ -215,7 +214,6 @@ def wna16_gemv_kernel(
     s_ptr,
     o_ptr,
     bias_ptr,
-    residual_ptr,
     y_ptr,
     rows,
     N,
@@ -227,8 +225,6 @@ def wna16_gemv_kernel(
     BF16: tl.constexpr,
     USE_ASM: tl.constexpr,
     HAS_BIAS: tl.constexpr,
-    HAS_RESIDUAL: tl.constexpr,
-    PDL: tl.constexpr,
 ):
     """x_ptr and w_ptr are seen as int32: pairs of activations, words of codes."""
     W: tl.constexpr = GROUP // 8
@@ -242,12 +238,8 @@ def wna16_gemv_kernel(
     g = tl.arange(0, G)[None, None, :, None]
     j = tl.arange(0, W)[None, None, None, :]
     acc = tl.zeros([M, BN, G, W], tl.float32)
-    if PDL:
-        gdc_launch_dependents()
     w, s, o = _load_weights(w_ptr, s_ptr, o_ptr, n4, g, j, NG, GROUP, TAIL)
-    if PDL:
-        gdc_wait()
-    # One row: three or four steps unrolled gain a tenth on an H100; with more, code growth loses.
+    # One row: three or four steps unrolled gain a tenth; with more, code growth loses.
     if M == 1 and STEPS >= 3 and STEPS <= 4:
         for i in tl.static_range(0, STEPS - 1):
             w_next, s_next, o_next = _load_weights(
@@ -279,8 +271,6 @@ def wna16_gemv_kernel(
     m = tl.arange(0, M)[:, None]
     o_y = m.to(tl.int64) * N + n[None, :]
     m_y = (m < rows) & m_n[None, :]
-    if HAS_RESIDUAL:
-        total += tl.load(residual_ptr + o_y, mask=m_y, other=0.0).to(tl.float32)
     tl.store(y_ptr + o_y, total.to(y_ptr.dtype.element_ty), mask=m_y)
 
 
@@ -292,18 +282,15 @@ def gemv(
     *,
     group_size: int,
     bias: torch.Tensor | None = None,
-    residual: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
-    dependent: bool = False,
-    tile: Tile | DotTile | None = None,
+    tile: Tile | None = None,
     use_asm: bool | None = None,
 ) -> torch.Tensor:
-    """x [M, K] times int4 group weights, plus bias [N] and residual [M, N] -> [M, N]; M <= 8.
+    """x [M, K] times int4 group weights, plus bias [N] -> [M, N]; M <= 8.
 
-    x, residual and the result are fp16 or bf16; words int32 [N, K // 8] from pack; scale and
-    offset fp16 [N, K // group_size]. `out` may be `residual`. `dependent` starts it while the
-    kernel before it in the stream still runs (SM 90 and up): weights are fetched, then it waits. `tile` and `use_asm` are for
-    tuning and tests; by default they follow from the shapes and the card.
+    x and the result are fp16 or bf16; words int32 [N, K // 8] from pack; scale and offset fp16
+    [N, K // group_size]. `tile` and `use_asm` are for tests; by default they follow from the
+    shapes and the card.
     """
     check_activation(x)
     rows, columns = x.shape
@@ -318,29 +305,20 @@ def gemv(
         assert parameter.dtype == torch.float16, f"scale and offset are fp16: {parameter.dtype}"
     if bias is not None:
         assert bias.shape == (outputs,) and bias.is_contiguous()
-    if residual is not None:
-        check_out(residual, (rows, outputs), x.dtype)
     if out is None:
         out = torch.empty(rows, outputs, dtype=x.dtype, device=x.device)
     check_out(out, (rows, outputs), x.dtype)
-    sm = sm_version(x.device)
     bf16 = x.dtype == torch.bfloat16
     if tile is None:
-        tile = tile_for(rows, outputs, columns, group_size, sm, bf16=bf16)
+        tile = tile_for(rows, outputs, columns, group_size, bf16=bf16)
     if use_asm is None:
-        use_asm = sm >= LOWEST_ASM_SM
-    if isinstance(tile, DotTile):
-        from .dot import launch
-
-        launch(x, words, scale, offset, group_size, bias, residual, out, tile, use_asm)
-        return out
+        use_asm = sm_version(x.device) >= LOWEST_ASM_SM
     wna16_gemv_kernel[(triton.cdiv(outputs, tile.outputs),)](
         x.view(torch.int32),
         words,
         scale,
         offset,
         bias,
-        residual,
         out,
         rows,
         outputs,
@@ -352,10 +330,8 @@ def gemv(
         BF16=bf16,
         USE_ASM=use_asm,
         HAS_BIAS=bias is not None,
-        HAS_RESIDUAL=residual is not None,
-        PDL=dependent,
         num_warps=tile.warps,
         num_stages=1,
-        **launch_options(dependent),
+        **launch_options(),
     )
     return out

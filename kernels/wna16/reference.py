@@ -32,15 +32,12 @@ def gemv(
     *,
     group_size: int,
     bias: torch.Tensor | None = None,
-    residual: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """x [M, K] times the transposed weights, plus bias [N] and residual [M, N], in fp32 -> [M, N].
+    """x [M, K] times the transposed weights, plus bias [N], in fp32 -> [M, N].
 
     Weights are not rounded to the activations' dtype; the sum is cast to it once, at the end.
     """
     total = x.float() @ dequantize(words, scale, offset, group_size, torch.float32).t()
     if bias is not None:
         total = total + bias.float()
-    if residual is not None:
-        total = total + residual.float()
     return total.to(x.dtype)

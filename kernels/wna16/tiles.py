@@ -1,10 +1,8 @@
-"""Which tile a W4A16 GEMV runs with, by rows, shape and card; tables come from measurements."""
+"""Which tile the plain W4A16 GEMV runs with, by rows and shape."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from .._launch import LOWEST_DOT_SM
 
 MAX_ROWS = 8
 
@@ -20,29 +18,12 @@ class Tile:
     warps: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DotTile:
-    """Work of one program of the tensor-core kernel and of one step of its loop."""
+def tile_for(rows: int, outputs: int, columns: int, group_size: int, *, bf16: bool) -> Tile:
+    """The tile for x [rows, columns] and weights [outputs, columns].
 
-    outputs: int
-    words: int
-    """Words along K of one step; a power of two, 16 at least."""
-    warps: int
-    stages: int
-
-
-def tile_for(
-    rows: int, outputs: int, columns: int, group_size: int, sm: int, *, bf16: bool
-) -> Tile | DotTile:
-    """The tile for x [rows, columns] and weights [outputs, columns] on a card of that SM version.
-
-    Measured on an H100 with the linears of Llama-3.1-8B; other cards take the same until they are.
+    Measured with the linears of Llama-3.1-8B.
     """
     narrow = outputs <= 8192
-    if rows > 2 and sm >= LOWEST_DOT_SM and not (narrow and rows <= 4):
-        if narrow:
-            return DotTile(outputs=16, words=64, warps=1, stages=3)
-        return DotTile(outputs=32, words=32, warps=2, stages=1)
     if rows == 1:
         per_program, warps = 1, 2 if narrow and columns > 8192 else 1
         step_words = 512 if outputs > 65536 else 256 if bf16 or columns > 4096 else 128

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from .._variants import POINTEE, Variant
 from .dequantize import wna16_dequantize_kernel
-from .dot import wna16_dot_kernel
 from .gemv import wna16_gemv_kernel
-from .tiles import Tile, tile_for
+from .tiles import tile_for
 
 _CASES = (
-    # rows, outputs, columns, group size, dtype, asm, bias and residual
+    # rows, outputs, columns, group size, dtype, asm, bias
     (1, 6144, 4096, 128, "fp16", True, False),
     (1, 4096, 14336, 128, "fp16", False, True),
     (1, 576, 1536, 64, "bf16", True, False),
@@ -25,13 +24,11 @@ def _gemv(
     group: int,
     dtype: str,
     asm: bool,
-    epilogue: bool,
-    pdl: bool,
+    biased: bool,
 ) -> Variant:
-    tile = tile_for(rows, outputs, columns, group, 75, bf16=dtype == "bf16")
-    assert isinstance(tile, Tile)
+    tile = tile_for(rows, outputs, columns, group, bf16=dtype == "bf16")
     return Variant(
-        name=f"gemv-{rows}x{outputs}x{columns}-g{group}-{dtype}-asm{asm:d}-pdl{pdl:d}",
+        name=f"gemv-{rows}x{outputs}x{columns}-g{group}-{dtype}-asm{asm:d}",
         kernel=wna16_gemv_kernel,
         signature={
             "x_ptr": "*i32",
@@ -39,7 +36,6 @@ def _gemv(
             "s_ptr": "*fp16",
             "o_ptr": "*fp16",
             "bias_ptr": POINTEE[dtype],
-            "residual_ptr": POINTEE[dtype],
             "y_ptr": POINTEE[dtype],
             "rows": "i32",
             "N": "i32",
@@ -52,13 +48,10 @@ def _gemv(
             "G": tile.groups,
             "BF16": dtype == "bf16",
             "USE_ASM": asm,
-            "HAS_BIAS": epilogue,
-            "HAS_RESIDUAL": epilogue,
-            "PDL": pdl,
+            "HAS_BIAS": biased,
         },
         warps=tile.warps,
-        lowest_sm=90 if pdl else 75,
-        highest_sm=75 if rows > 4 else 120,
+        highest_sm=75,
     )
 
 
@@ -78,44 +71,10 @@ def _dequantize(group: int, dtype: str) -> Variant:
     )
 
 
-def _dot(columns: int, group: int, dtype: str, outputs: int, warps: int) -> Variant:
-    return Variant(
-        name=f"dot-{columns}-g{group}-{dtype}-{outputs}",
-        kernel=wna16_dot_kernel,
-        signature={
-            "x_ptr": "*i32",
-            "w_ptr": "*i32",
-            "s_ptr": "*fp16",
-            "o_ptr": "*fp16",
-            "bias_ptr": POINTEE[dtype],
-            "residual_ptr": POINTEE[dtype],
-            "y_ptr": POINTEE[dtype],
-            "rows": "i32",
-            "N": "i32",
-        },
-        constexprs={
-            "K": columns,
-            "GROUP": group,
-            "MP": 16,
-            "BN": outputs,
-            "KW": 64,
-            "BF16": dtype == "bf16",
-            "USE_ASM": True,
-            "HAS_BIAS": True,
-            "HAS_RESIDUAL": True,
-        },
-        warps=warps,
-        lowest_sm=80,
-    )
-
-
 def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
-        *(_gemv(*case, pdl=False) for case in _CASES),
-        _gemv(*_CASES[0], pdl=True),
-        _dot(4096, 128, "bf16", 32, 2),
-        _dot(576, 64, "fp16", 32, 2),
+        *(_gemv(*case) for case in _CASES),
         _dequantize(32, "fp16"),
         _dequantize(128, "bf16"),
     )

@@ -76,32 +76,28 @@ def _linear_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     def inputs(rows: int, outputs: int, columns: int) -> tuple[torch.Tensor, ...]:
         x = torch.randn(rows, columns, device=device).to(dtype)
         bias = torch.randn(outputs, device=device).to(dtype)
-        residual = torch.randn(rows, outputs, device=device).to(dtype)
-        return x, bias, residual, _poisoned(rows, outputs, dtype=dtype, device=device)
+        return x, bias, _poisoned(rows, outputs, dtype=dtype, device=device)
 
     def int4(
         rows: int, outputs: int, columns: int, group: int
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         weights = int4_weights(outputs, columns, group, device)
-        x, bias, residual, out = inputs(rows, outputs, columns)
+        x, bias, out = inputs(rows, outputs, columns)
         bare = torch.full_like(out, _POISON)
         w4_gemv.gemv(x, *weights, group_size=group, out=bare)
-        w4_gemv.gemv(x, *weights, group_size=group, bias=bias, residual=residual, out=out)
+        w4_gemv.gemv(x, *weights, group_size=group, bias=bias, out=out)
         truth = w4_reference.gemv(x, *weights, group_size=group)
-        added = w4_reference.gemv(x, *weights, group_size=group, bias=bias, residual=residual)
+        added = w4_reference.gemv(x, *weights, group_size=group, bias=bias)
         return [(bare, truth), (out, added)]
 
     def int8(rows: int, outputs: int, columns: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         weights = int8_weights(outputs, columns, device)
-        x, bias, residual, out = inputs(rows, outputs, columns)
+        x, bias, out = inputs(rows, outputs, columns)
         bare = torch.full_like(out, _POISON)
         w8_gemv.gemv(x, *weights, out=bare)
-        w8_gemv.gemv(x, *weights, bias=bias, residual=residual, out=out)
+        w8_gemv.gemv(x, *weights, bias=bias, out=out)
         truth = w8_reference.gemv(x, *weights)
-        return [
-            (bare, truth),
-            (out, w8_reference.gemv(x, *weights, bias=bias, residual=residual)),
-        ]
+        return [(bare, truth), (out, w8_reference.gemv(x, *weights, bias=bias))]
 
     def dense(outputs: int, columns: int, group: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         out = _poisoned(outputs, columns, dtype=dtype, device=device)

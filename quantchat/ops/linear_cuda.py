@@ -38,7 +38,6 @@ class Int4Linear:
         bias: torch.Tensor | None,
         *,
         group_size: int,
-        dependent: bool,
     ) -> None:
         """scale, offset: float16 [N, K / group_size]."""
         self.out_features, self.in_features = words.shape[0], words.shape[1] * 8
@@ -47,16 +46,13 @@ class Int4Linear:
         self._scale = scale
         self._offset = offset
         self._bias = bias
-        self._dependent = dependent
         self.weight_bytes = words.nbytes + scale.nbytes + offset.nbytes
         self.copy_bytes = 0
         self.kernel = "triton w4a16 GEMV"
         self.owns_copy = True
 
     @classmethod
-    def from_weight(
-        cls, weight: Int4GroupWeight, bias: torch.Tensor | None, *, dependent: bool
-    ) -> Int4Linear:
+    def from_weight(cls, weight: Int4GroupWeight, bias: torch.Tensor | None) -> Int4Linear:
         """Packs a stored weight."""
         return cls(
             int4_pack.pack(weight.codes(), weight.group_size),
@@ -64,11 +60,10 @@ class Int4Linear:
             weight.offset.contiguous(),
             bias,
             group_size=weight.group_size,
-            dependent=dependent,
         )
 
     @classmethod
-    def from_packed(cls, form: LinearForm, *, dependent: bool) -> Int4Linear:
+    def from_packed(cls, form: LinearForm) -> Int4Linear:
         """From what `packed` gave; ValueError where it is not that."""
         n, k = form.shape
         if form.group_size not in INT4_GROUPS or k % form.group_size:
@@ -80,7 +75,6 @@ class Int4Linear:
             tensor_of(form, "offset", (n, groups), torch.float16),
             bias_of(form),
             group_size=form.group_size,
-            dependent=dependent,
         )
 
     def packed(self) -> LinearForm | None:
@@ -104,7 +98,6 @@ class Int4Linear:
                 self._offset,
                 group_size=self._group,
                 bias=self._bias,
-                dependent=self._dependent,
             )
             return y
         dense = int4_dense.dequantize(self._words, self._scale, self._offset, self._group, x.dtype)
@@ -121,27 +114,23 @@ class Int8Linear:
         codes: torch.Tensor,
         scale: torch.Tensor,
         bias: torch.Tensor | None,
-        *,
-        dependent: bool,
     ) -> None:
         self.out_features, self.in_features = codes.shape
         self._codes = codes
         self._scale = scale
         self._bias = bias
-        self._dependent = dependent
         self.weight_bytes = codes.nbytes + scale.nbytes
         self.copy_bytes = 0
         self.kernel = "triton w8a16 GEMV"
         self.owns_copy = False
 
     @classmethod
-    def from_packed(cls, form: LinearForm, *, dependent: bool) -> Int8Linear:
+    def from_packed(cls, form: LinearForm) -> Int8Linear:
         """From what `packed` gave; ValueError where it is not that."""
         return cls(
             tensor_of(form, "codes", form.shape, torch.int8),
             tensor_of(form, "scale", form.shape[:1], torch.float32),
             bias_of(form),
-            dependent=dependent,
         )
 
     def packed(self) -> LinearForm | None:
@@ -158,9 +147,7 @@ class Int8Linear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[0] <= MAX_ROWS:
-            y: torch.Tensor = int8_gemv.gemv(
-                x, self._codes, self._scale, bias=self._bias, dependent=self._dependent
-            )
+            y: torch.Tensor = int8_gemv.gemv(x, self._codes, self._scale, bias=self._bias)
             return y
         return F.linear(x, int8_dense.dequantize(self._codes, self._scale, x.dtype), self._bias)
 
@@ -185,11 +172,9 @@ def cuda_linear(
     if isinstance(weight, DenseWeight):
         return DenseLinear(weight.dequantize(dtype), bias)
     if isinstance(weight, Int4GroupWeight) and weight.group_size in INT4_GROUPS:
-        return Int4Linear.from_weight(weight, bias, dependent=dependent)
+        return Int4Linear.from_weight(weight, bias)
     if isinstance(weight, Int8ChannelWeight) and weight.shape[1] % INT8_COLUMNS == 0:
-        return Int8Linear(
-            weight.codes.contiguous(), weight.scale.contiguous(), bias, dependent=dependent
-        )
+        return Int8Linear(weight.codes.contiguous(), weight.scale.contiguous(), bias)
     return DenseLinear(weight.dequantize(dtype), bias, owns_copy=True)
 
 
@@ -208,9 +193,9 @@ def restored_linear(
             form, dtype=dtype, gated=gated, activations=activations, dependent=dependent
         )
     if form.form == Int4Linear.FORM:
-        return Int4Linear.from_packed(form, dependent=dependent)
+        return Int4Linear.from_packed(form)
     if form.form == Int8Linear.FORM:
-        return Int8Linear.from_packed(form, dependent=dependent)
+        return Int8Linear.from_packed(form)
     raise ValueError(f"unknown form {form.form!r}")
 
 
