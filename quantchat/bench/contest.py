@@ -33,6 +33,8 @@ class Job:
     """Longest sequence of any run."""
     rows: int = 1
     """Most sequences that a run writes at once."""
+    tune: bool = True
+    """Whether our linears are fitted to a card that has no tiles for them, as the app does."""
     gate_ids: tuple[int, ...]
     """Tokens that the correctness gate reads."""
 
@@ -81,6 +83,10 @@ class EngineFacts:
     """Cache bytes that one decode step reads for each token of context."""
     load_s: float
     kernels: tuple[str, ...] = ()
+    tiles: tuple[str, ...] = ()
+    """How the linears of single rows are launched, and how that is known; empty on the CPU."""
+    tune_s: float = 0.0
+    """Spent on finding that; 0 where it was known."""
     gate: GateResult | None = None
     """None where the engine is not ours to check."""
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from quantchat.bench.ceilings import Ceilings, ceilings_lines
-from quantchat.bench.contest import Job, RunTimes
+from quantchat.bench.contest import EngineFacts, Job, RunTimes
 from quantchat.bench.own import SPARE_TOKENS, Subject, check_context, open_subject
 from quantchat.bench.peers import peer_named
 from quantchat.bench.record import Case, EngineResult, KernelGate, Report, Row, make_row
@@ -59,6 +59,7 @@ class Options:
     peers: tuple[str, ...]
     peer_timeout_s: float
     kernel_gate: bool
+    tune: bool = True
 
     def cases(self) -> tuple[Case, ...]:
         """Short contexts first: a static cache grows and keeps its size."""
@@ -186,6 +187,8 @@ def _load(entrant: _Entrant, stack: contextlib.ExitStack, options: Options, show
     except QuantchatError as error:
         entrant.problem = str(error)
         return
+    for line in tile_lines(entrant.name, engine.facts):
+        show(line)
     gate = engine.facts.gate
     if gate is not None:
         show(
@@ -197,6 +200,14 @@ def _load(entrant: _Entrant, stack: contextlib.ExitStack, options: Options, show
         if not gate.passed:
             entrant.problem = "wrong logits, not measured: see its gate"
     entrant.engine = engine
+
+
+def tile_lines(name: str, facts: EngineFacts) -> list[str]:
+    """Which launches of the linears are timed, and how they are known."""
+    if not facts.tiles:
+        return []
+    spent = f" (tuned in {facts.tune_s:.1f} s)" if facts.tune_s else ""
+    return [f"tiles {name}{spent}:", *(f"  {tile}" for tile in facts.tiles)]
 
 
 def _run(entrant: _Entrant, case: Case, prompt: list[int], *, warm: bool) -> None:
@@ -266,6 +277,7 @@ def _entrants(
         threads=plan.threads,
         context_tokens=max(case.context_tokens + case.tokens for case in cases) + SPARE_TOKENS,
         rows=max(case.rows for case in cases),
+        tune=options.tune,
         gate_ids=gate_ids,
     )
     entrants = [

@@ -80,6 +80,7 @@ class OwnEngine:
             row_tokens = -(-self._room // self.plan.page_tokens) * self.plan.page_tokens
             held = dataclasses.replace(self.plan, context_tokens=row_tokens * job.rows)
             self.model = _loaded(subject, decoder, self.plan, build_pool(decoder, held), load_s)
+            tune_s = _tuned_s(self.model) if job.tune else 0.0
             self.runner: Runner = self.model.make_runner()
             self.rows_most = _rows_most(self.plan, job.rows)
             """Rows that the runner writes at once, as far as they are asked for."""
@@ -98,6 +99,8 @@ class OwnEngine:
             kv_bytes_per_token=kv_token_bytes(self.model.pool),
             load_s=load_s,
             kernels=tuple(dict.fromkeys((*kernels, decoder.head.kernel))),
+            tiles=_tiles(decoder) if self.plan.graph else (),
+            tune_s=tune_s,
             gate=gate,
         )
 
@@ -170,6 +173,24 @@ def _plan(job: Job, subject: Subject, room: int) -> ExecutionPlan:
     if plan.context_tokens < room:
         plan = made(room)
     return dataclasses.replace(plan, threads=job.threads) if job.threads else plan
+
+
+def _tuned_s(model: LoadedModel) -> float:
+    """Seconds spent on tiles that were not known, as the app would."""
+    if not model.plan.graph:
+        return 0.0
+    from quantchat.engine.tuning import tune_tiles
+
+    told: list[int] = []
+    started_s = time.perf_counter()
+    tune_tiles(model, report=lambda *words: told.append(words[1]), cancelled=lambda: False)
+    return time.perf_counter() - started_s if told else 0.0
+
+
+def _tiles(decoder: Decoder) -> tuple[str, ...]:
+    from quantchat.engine.tuning import tiles_in_words
+
+    return tiles_in_words(decoder)
 
 
 def _rows_most(plan: ExecutionPlan, wanted: int) -> int:

@@ -134,10 +134,13 @@ class RemoteEngine(Remote):
             self.close()
             raise
         gate = fields.pop("gate")
-        kernels = tuple(fields.pop("kernels"))
+        kernels, tiles = tuple(fields.pop("kernels")), tuple(fields.pop("tiles"))
         self.job = job
         self.facts = EngineFacts(
-            **fields, kernels=kernels, gate=None if gate is None else GateResult(**gate)
+            **fields,
+            kernels=kernels,
+            tiles=tiles,
+            gate=None if gate is None else GateResult(**gate),
         )
 
     def run(self, prompt: list[int], tokens: int, rows: int = 1) -> RunTimes:

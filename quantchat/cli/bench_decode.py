@@ -72,6 +72,12 @@ Several values are separated by commas. The last line of stdout is one JSON obje
     show_default=True,
     help="Check every kernel first; the first time this compiles them all.",
 )
+@click.option(
+    "--tune/--no-tune",
+    default=True,
+    show_default=True,
+    help="Fit linears to a card that has no tiles for them, as the app does at its first load.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON object alone.")
 def command(
     model: str,
@@ -87,6 +93,7 @@ def command(
     peers: str,
     peer_timeout: float,
     kernel_gate: bool,
+    tune: bool,
     as_json: bool,
 ) -> None:
     """Parse, measure, print."""
@@ -115,6 +122,7 @@ def command(
         peers=tuple(PEERS) if names == ("all",) else names,
         peer_timeout_s=peer_timeout,
         kernel_gate=kernel_gate,
+        tune=tune,
     )
     facts = probe()
     machine = machine_record(facts)

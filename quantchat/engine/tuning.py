@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeAlias
 
 from quantchat import paths
@@ -25,6 +26,7 @@ from quantchat.ops.linear_tiles import TileLinear
 from quantchat.ops.tile_cache import CardKey, card_key, store_tiles
 from quantchat.ops.tile_search import (
     LinearShape,
+    Origin,
     Tile,
     Trial,
     candidates,
@@ -46,6 +48,10 @@ WORTH_BYTES = 256 << 20
 """Smaller models are bound by launches, whatever the tiles."""
 SAMPLE_BYTES = 1 << 30
 """Layers timed: so many bytes that no cache holds them, or all layers."""
+
+ORIGINS: Mapping[Origin, str] = MappingProxyType(
+    {"measured": "measured here", "shipped": "shipped", "rule": "by rule"}
+)
 
 Report: TypeAlias = Callable[[LoadPhase, int, int, str], None]
 Timer: TypeAlias = Callable[[], float]
@@ -106,6 +112,21 @@ def tile_parts(op: LinearOp) -> list[TileLinear]:
     """The linears of the tensor-core kernel in an op."""
     parts = op.parts if isinstance(op, StackedLinear) else [op]
     return [part for part in parts if isinstance(part, TileLinear)]
+
+
+def tiles_in_words(decoder: Decoder) -> tuple[str, ...]:
+    """How linears of single rows are launched on the decoder's card, and how that is known."""
+    sm = card_key(decoder.ops.device).sm
+    words = []
+    for shape in shape_bytes(decoder, one_row=True):
+        tile = tile_for(shape, sm)
+        group = f" group {shape.group_size}" if shape.group_size else ""
+        words.append(
+            f"{shape.code}{group} {shape.outputs} x {shape.columns}: {tile.warps} warps, "
+            f"{tile.blocks} blocks, {tile.programs} programs, {tile.stages} stages, "
+            f"{ORIGINS[origin(shape, sm)]}"
+        )
+    return tuple(words)
 
 
 def sampled_layers(decoder: Decoder) -> tuple[int, ...]:
@@ -177,12 +198,12 @@ class Tuning:
                 tried=self._say,
             ),
         )
-        for shape, tile in found.tiles.items():
-            if shape in found.finished or tile != unknown[shape]:
-                install(sm, {shape: tile})
-                logger.info("tuned %s: %s, was %s", shape, tile, unknown[shape])
-        if found.finished:
-            store_tiles(self.key, paths.tiles_dir(), found.finished)
+        known = {shape: tile for shape, tile in found.tiles.items() if shape in found.finished}
+        for shape, tile in known.items():
+            logger.info("tuned %s: %s, was %s", shape, tile, unknown[shape])
+        install(sm, known)
+        if known:
+            store_tiles(self.key, paths.tiles_dir(), known)
 
     def _say(self, shape: LinearShape) -> None:
         """Progress: candidates or time, whichever is further."""

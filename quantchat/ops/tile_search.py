@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from quantchat.kernels.linear.tiles import (
     LinearShape,
+    Origin,
     Tile,
     candidates,
     install,
@@ -22,6 +23,7 @@ from quantchat.kernels.linear.tiles import (
 __all__ = [
     "Findings",
     "LinearShape",
+    "Origin",
     "Tile",
     "Trial",
     "candidates",
@@ -36,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 MARGIN = 0.005
 """A tile must save this share of the step: less is the noise of two timings."""
+ENOUGH = 2
+"""Candidates tried after which a shape counts as tuned, though time ran out before the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,7 @@ class Trial:
     runs_not: Callable[[Exception], bool]
     """Whether an error means no more than that the tile does not run here."""
     candidates: Callable[[LinearShape], Sequence[Tile]]
+    """Likeliest first."""
     out_of_time: Callable[[], bool]
     tried: Callable[[LinearShape], None]
     """Called before each timing of a candidate; may raise to stop it all."""
@@ -57,44 +62,50 @@ class Findings:
     """What a search has brought."""
 
     tiles: dict[LinearShape, Tile]
-    """The best known, of shapes that were not finished too."""
-    finished: dict[LinearShape, Tile] = field(default_factory=dict)
-    """Of shapes whose candidates were all tried: worth keeping."""
+    """The fastest known of every shape."""
+    finished: set[LinearShape] = field(default_factory=set)
+    """Shapes of which enough candidates were tried to keep the answer."""
 
 
 def search(start: Mapping[LinearShape, Tile], trial: Trial) -> Findings:
-    """The fastest tiles found from `start` on, whose order is that of the search."""
+    """The fastest tiles found from `start` on: every shape's likeliest candidates before any other.
+
+    `start` is in the order of what the shapes cost.
+    """
     found = Findings(tiles=dict(start))
-    for shape in start:
+    waiting = {
+        shape: [tile for tile in trial.candidates(shape) if tile != begun]
+        for shape, begun in start.items()
+    }
+    most = max((len(tiles) for tiles in waiting.values()), default=0)
+    for turn in range(most):
         if trial.out_of_time():
             break
-        if _improve(found, shape, trial):
-            found.finished[shape] = found.tiles[shape]
+        # Clocks move: what a step took in the turn before is no measure.
+        now_s = trial.step_s(found.tiles)
+        for shape, tiles in waiting.items():
+            if turn >= len(tiles):
+                continue
+            if trial.out_of_time():
+                return found
+            now_s = _try(found, shape, tiles[turn], now_s, trial)
+            if turn + 1 >= min(ENOUGH, len(tiles)):
+                found.finished.add(shape)
+    found.finished |= {shape for shape, tiles in waiting.items() if not tiles}
     return found
 
 
-def _improve(found: Findings, shape: LinearShape, trial: Trial) -> bool:
-    """Try the candidates of one shape; False where time ran out before the last."""
-    before = found.tiles[shape]
-    # Clocks move: what came before this shape is no measure for it.
-    best_s = trial.step_s(found.tiles)
-    best = before
-    whole = True
-    for tile in trial.candidates(shape):
-        if tile == before:
-            continue
-        if trial.out_of_time():
-            whole = False
-            break
-        trial.tried(shape)
-        took_s = _took_s({**found.tiles, shape: tile}, trial)
-        if took_s is not None and took_s < best_s * (1 - MARGIN):
-            best, best_s = tile, took_s
-    if best != before:
-        again_s = trial.step_s(found.tiles)
-        if trial.step_s({**found.tiles, shape: best}) < again_s * (1 - MARGIN):
-            found.tiles[shape] = best
-    return whole
+def _try(found: Findings, shape: LinearShape, tile: Tile, now_s: float, trial: Trial) -> float:
+    """Take the tile if it is faster, twice over; the time of a step with what is taken."""
+    trial.tried(shape)
+    took_s = _took_s({**found.tiles, shape: tile}, trial)
+    if took_s is None or took_s >= now_s * (1 - MARGIN):
+        return now_s
+    now_s = trial.step_s(found.tiles)
+    if took_s >= now_s * (1 - MARGIN):
+        return now_s
+    found.tiles[shape] = tile
+    return took_s
 
 
 def _took_s(tiles: Mapping[LinearShape, Tile], trial: Trial) -> float | None:
