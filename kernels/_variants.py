@@ -20,8 +20,21 @@ class Variant:
     signature: Mapping[str, str]
     """Triton type of every run-time argument; pointers are taken as 16-byte aligned."""
     constexprs: Mapping[str, object]
+    """Values at compile time; None for pointers that a launch leaves out."""
     warps: int = 4
     stages: int = 1
     lowest_sm: int = 75
     highest_sm: int = 120
+    only_sms: tuple[int, ...] = ()
+    """Where not empty, these and no others."""
+    divisible: tuple[str, ...] = ()
+    """Integers that are multiples of 16."""
+    most_stack_bytes: int | None = None
+    """What a lane may lack of registers on SM 90."""
     options: Mapping[str, object] = field(default_factory=dict)
+
+    def runs_on(self, sm: int) -> bool:
+        """Whether a card of that SM version would run it."""
+        if self.only_sms:
+            return sm in self.only_sms
+        return self.lowest_sm <= sm <= self.highest_sm

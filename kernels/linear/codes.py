@@ -147,8 +147,14 @@ def _dense_program(bf16: bool) -> str:
 _INT4 = gl.constexpr((_int4_program(False, 1), _int4_program(True, 1)))
 _INT4_HALVES = gl.constexpr((_int4_program(False, 2), _int4_program(True, 2)))
 _SUM = gl.constexpr((_sum_program(False), _sum_program(True)))
-_INT8 = gl.constexpr((_byte_program(_INT8_FP16, False), _byte_program(_INT8_BF16, True)))
-_FP8 = gl.constexpr((_byte_program(_FP8_FP16, False), _byte_program(_FP8_BF16, True)))
+_BYTE = gl.constexpr(
+    (
+        _byte_program(_INT8_FP16, False),
+        _byte_program(_INT8_BF16, True),
+        _byte_program(_FP8_FP16, False),
+        _byte_program(_FP8_BF16, True),
+    )
+)
 _DENSE = gl.constexpr((_dense_program(False), _dense_program(True)))
 
 
@@ -187,10 +193,7 @@ def unit_sum(x, acc, BF16: gl.constexpr):
 @gluon.jit
 def unit_byte(top, bottom, xa, xb, acc, CODE: gl.constexpr, BF16: gl.constexpr):
     """acc plus sums of x times int8 or fp8 codes over 64 k."""
-    if CODE == INT8:
-        ASM: gl.constexpr = _INT8[1 if BF16 else 0]
-    else:
-        ASM: gl.constexpr = _FP8[1 if BF16 else 0]
+    ASM: gl.constexpr = _BYTE[(2 if CODE == FP8 else 0) + (1 if BF16 else 0)]
     return gl.inline_asm_elementwise(
         ASM,
         "=&f,=&f,=&f,=&f,r,r,r,r,r,r,r,r,r,r,r,r,r,r,r,r,f,f,f,f",

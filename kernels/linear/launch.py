@@ -112,6 +112,7 @@ def linear(
     assert columns % 8 == 0
     code = code_of(weight)
     outputs = weight.rows // 2 if gated else weight.rows
+    scales: torch.Tensor | None
     if isinstance(weight, Int4Tiles):
         assert weight.gated == gated
         words, scales, group = weight.words, weight.pairs.view(torch.int32), weight.group_size

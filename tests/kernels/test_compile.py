@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("triton")
 
 OPS = (
+    "linear",
     "wna16",
     "w8a16",
     "norm",

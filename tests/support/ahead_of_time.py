@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import subprocess
 import tempfile
+from pathlib import Path
+
+SHARED_KIB = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
+"""What one program may have of shared memory, by SM version."""
 
 
 def compile_op(op: str, sm: int) -> list[str]:
@@ -16,8 +22,7 @@ def compile_op(op: str, sm: int) -> list[str]:
         return [
             f"{op} {variant.name} sm_{sm}: {failure}"
             for variant in module.variants()
-            if variant.lowest_sm <= sm <= variant.highest_sm
-            and (failure := _failure(variant, sm)) is not None
+            if variant.runs_on(sm) and (failure := _failure(variant, sm)) is not None
         ]
 
 
@@ -26,6 +31,7 @@ def _failure(variant: object, sm: int) -> str | None:
     from triton import compile as triton_compile
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
+    from triton.experimental.gluon._runtime import GluonASTSource
 
     assert isinstance(variant, Variant)
     names = variant.kernel.arg_names
@@ -33,26 +39,38 @@ def _failure(variant: object, sm: int) -> str | None:
     aligned = {
         (i,): [["tt.divisibility", 16]]
         for i, name in enumerate(names)
-        if signature[name].startswith("*")
+        if signature[name].startswith("*") or name in variant.divisible
     }
-    options = {
-        "num_warps": variant.warps,
-        "num_stages": variant.stages,
-        "enable_fp_fusion": True,
-        **variant.options,
-    }
+    constexprs = {(names.index(name),): value for name, value in variant.constexprs.items()}
+    gluon = variant.kernel.is_gluon()
+    options = {"num_warps": variant.warps, "enable_fp_fusion": True, **variant.options}
+    if not gluon:
+        options["num_stages"] = variant.stages
     try:
-        source = ASTSource(variant.kernel, signature, dict(variant.constexprs), aligned)
+        made = GluonASTSource if gluon else ASTSource
+        source = made(variant.kernel, signature, constexprs, aligned)
         built = triton_compile(source, target=GPUTarget("cuda", sm, 32), options=options)
     except Exception as error:  # whatever the compiler raises is the finding
         return f"{type(error).__name__}: {error}"
     if not built.asm["cubin"]:
         return "empty"
-    return _over_the_limit(built.metadata.shared, sm)
-
-
-def _over_the_limit(shared_bytes: int, sm: int) -> str | None:
-    limits = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
-    if shared_bytes > limits[sm] * 1024:
-        return f"{shared_bytes} bytes of shared memory, {limits[sm]} KiB are there"
+    if built.metadata.shared > SHARED_KIB[sm] * 1024:
+        return f"{built.metadata.shared} bytes of shared memory, {SHARED_KIB[sm]} KiB are there"
+    limit = variant.most_stack_bytes
+    if limit is not None and sm == 90 and (spilled := _stack_bytes(built.asm["cubin"])) > limit:
+        return f"{spilled} bytes a lane do not fit in registers"
     return None
+
+
+def _stack_bytes(cubin: bytes) -> int:
+    """Stack of a lane: what the assembler found no registers for."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        said = subprocess.run(
+            [tool, "-res-usage", file.name], capture_output=True, text=True, check=True
+        ).stdout
+    return max(int(size) for size in re.findall(r"STACK:(\d+)", said))

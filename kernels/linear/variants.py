@@ -1,0 +1,179 @@
+"""Decode linears in the configurations that models run them in, to compile ahead of time."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from .._variants import POINTEE, SM_VERSIONS, Variant
+from .codes import DENSE, FP8, INT4, INT8
+from .dequantize import linear_dequantize_kernel
+from .gemv import linear_kernel
+from .launch import LOWEST_SM
+from .tiles import LinearShape, Tile, tile_for
+from .tuned import TUNED
+
+_CODES = {"int4": INT4, "int8": INT8, "fp8": FP8, "dense": DENSE}
+_FORMS = (("int4", 128), ("int4", 64), ("int4", 32), ("int8", 0), ("fp8", 0), ("dense", 0))
+_LOWEST_PDL_SM = 90
+_STACK_BYTES = 16
+"""Several rows: tiles that spill a register or two were measured to be the fastest all the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A linear of a layer, or the head: its matrix and what is folded into it."""
+
+    outputs: int
+    columns: int
+    normed: bool = False
+    biased: bool = False
+    gated: bool = False
+    residual: bool = False
+    wide: bool = False
+    """Results in fp32."""
+
+
+_TUNED_PARTS = (
+    _Part(outputs=6144, columns=4096, normed=True),
+    _Part(outputs=4096, columns=4096, residual=True),
+    _Part(outputs=28672, columns=4096, normed=True, gated=True),
+    _Part(outputs=4096, columns=14336, residual=True),
+    _Part(outputs=128256, columns=4096, normed=True, wide=True),
+)
+_AWKWARD_PARTS = (
+    _Part(outputs=1152, columns=896, normed=True, biased=True),
+    _Part(outputs=3072, columns=640, normed=True, gated=True),
+    _Part(outputs=576, columns=1536, residual=True),
+    _Part(outputs=49152, columns=3072, normed=True, wide=True),
+)
+
+
+def _linear(
+    form: tuple[str, int], part: _Part, dtype: str, *, one: bool, tile: Tile, sms: tuple[int, ...]
+) -> Variant:
+    code, group = form
+    pdl = min(sms) >= _LOWEST_PDL_SM
+    value = POINTEE[dtype]
+    pointers = {
+        "x_ptr": "*i32",
+        "w_ptr": "*i32",
+        "s_ptr": None if code == "dense" else "*i32" if code == "int4" else "*fp32",
+        "bias_ptr": value if part.biased else None,
+        "squares_ptr": "*fp32" if part.normed else None,
+        "residual_ptr": value if part.residual else None,
+        "gamma_ptr": value if part.residual else None,
+        "y_ptr": "*fp32" if part.wide else value,
+        "h_ptr": value if part.residual else None,
+        "squares_out_ptr": "*fp32" if part.residual else None,
+    }
+    signature = {name: kind for name, kind in pointers.items() if kind is not None}
+    signature |= {"outputs": "i32", "eps": "fp32"} | ({} if one else {"rows": "i32"})
+    left_out: dict[str, object] = {name: None for name, kind in pointers.items() if kind is None}
+    epilogue = "-".join(
+        name for name in ("normed", "biased", "gated", "residual", "wide") if getattr(part, name)
+    )
+    return Variant(
+        name=(
+            f"{code}-g{group}-{part.outputs}x{part.columns}-{dtype}-{epilogue}-one{one:d}"
+            f"-{tile.warps}x{tile.blocks}x{tile.stages}"
+        ),
+        kernel=linear_kernel,
+        signature=signature,
+        constexprs=left_out
+        | ({"rows": 1} if one else {})
+        | {
+            "K": part.columns,
+            "CODE": _CODES[code].value,
+            "GROUP": group,
+            "BF16": dtype == "bf16",
+            "ONE": one,
+            "NORMED": part.normed,
+            "HAS_BIAS": part.biased,
+            "GATED": part.gated,
+            "RESIDUAL": part.residual,
+            "PDL": pdl,
+            "W": tile.warps,
+            "UG": tile.blocks,
+            "STAGES": tile.stages,
+        },
+        warps=tile.warps,
+        only_sms=sms,
+        divisible=("outputs",),
+        most_stack_bytes=0 if one else _STACK_BYTES,
+        options={"launch_pdl": True} if pdl else {},
+    )
+
+
+def _shape(form: tuple[str, int], part: _Part, *, one: bool) -> LinearShape:
+    code, group = form
+    return LinearShape(
+        code=code,
+        group_size=group,
+        outputs=part.outputs,
+        columns=part.columns,
+        gated=part.gated,
+        one_row=one,
+    )
+
+
+def _fits(form: tuple[str, int], part: _Part) -> bool:
+    return form[1] == 0 or part.columns % form[1] == 0
+
+
+def _tuned() -> list[Variant]:
+    """Every tile that is in the table of a card."""
+    found = []
+    for sm, code, group, one in TUNED:
+        for part, dtype in zip(_TUNED_PARTS, itertools.cycle(POINTEE), strict=False):
+            tile = tile_for(_shape((code, group), part, one=one), sm)
+            found.append(_linear((code, group), part, dtype, one=one, tile=tile, sms=(sm,)))
+    return found
+
+
+def _ruled() -> list[Variant]:
+    """Tiles by the rule: every form in both dtypes for one row and several, epilogues in turn."""
+    found = []
+    for number, form in enumerate(_FORMS):
+        for turn, (dtype, one) in enumerate(itertools.product(POINTEE, (True, False))):
+            part = next(
+                part
+                for part in itertools.islice(
+                    itertools.cycle(_AWKWARD_PARTS), number + turn, number + turn + 4
+                )
+                if _fits(form, part)
+            )
+            shape = _shape(form, part, one=one)
+            by_tile: dict[tuple[Tile, bool], list[int]] = {}
+            for sm in SM_VERSIONS:
+                # The widest range of instructions is that of SM 90; others take every second one.
+                if sm < LOWEST_SM or (sm != _LOWEST_PDL_SM and (number + turn) % 2):
+                    continue
+                key = (tile_for(shape, sm), sm >= _LOWEST_PDL_SM)
+                by_tile.setdefault(key, []).append(sm)
+            found += [
+                _linear(form, part, dtype, one=one, tile=tile, sms=tuple(sms))
+                for (tile, _), sms in by_tile.items()
+            ]
+    return found
+
+
+def _dequantize(columns: int, group: int, dtype: str, gated: bool) -> Variant:
+    return Variant(
+        name=f"dequantize-{columns}-g{group}-{dtype}-gated{gated:d}",
+        kernel=linear_dequantize_kernel,
+        signature={"w_ptr": "*i32", "s_ptr": "*i32", "y_ptr": POINTEE[dtype], "outputs": "i32"},
+        constexprs={"K": columns, "GROUP": group, "GATED": gated, "UNITS": 4},
+    )
+
+
+def variants() -> tuple[Variant, ...]:
+    """Every configuration that must compile."""
+    return (
+        *_tuned(),
+        *_ruled(),
+        _dequantize(14336, 128, "fp16", False),
+        _dequantize(4096, 128, "bf16", True),
+        _dequantize(576, 64, "bf16", False),
+        _dequantize(608, 32, "fp16", True),
+    )
