@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from quantchat.kernels.linear.dequantize import dequantize as dense_from_tiles
-from quantchat.kernels.linear.launch import Ahead, NextNorm, RowWeight, Weight, linear, shape_of
+from quantchat.kernels.linear.launch import NextNorm, RowWeight, Weight, linear, shape_of
 from quantchat.kernels.linear.pack import GROUP_SIZES as INT4_GROUPS
 from quantchat.kernels.linear.pack import TILE_ROWS, UNIT_COLUMNS, Int4Tiles, pack
 from quantchat.kernels.linear.tiles import LinearShape
@@ -64,8 +64,6 @@ class TileLinear:
         self.kernel = f"tensor-core {self.code} kernel"
         self.owns_copy = isinstance(weight, Int4Tiles)
         self.few_rows = FEW_ROWS[self.code]
-        self.ahead: Ahead | None = None
-        """What one row's product asks for on behalf of a later one."""
         self._weight = weight
         self._bias = bias
         self._many = many
@@ -118,15 +116,8 @@ class TileLinear:
             out=out,
             out_dtype=out_dtype,
             dependent=self._dependent,
-            ahead=self.ahead if x.shape[0] == 1 else None,
         )
         return y
-
-    @property
-    def stream(self) -> torch.Tensor:
-        """The memory that holds the weight's codes."""
-        weight = self._weight
-        return weight.words if isinstance(weight, Int4Tiles) else weight.codes
 
     def _dense(self, dtype: torch.dtype) -> torch.Tensor:
         weight = self._weight
