@@ -14,7 +14,7 @@ from .._launch import (
     sm_version,
 )
 from ..rope_append.formats import KvFormat, check_pages, stored_width
-from . import direct
+from . import fragment_launch
 from .attend_kernel import attend_kernel
 from .splits import Splits, splits_for
 from .workspace import Workspace
@@ -89,9 +89,8 @@ def attend(
     if workspace is None:
         workspace = Workspace.create(rows, heads, kv_heads, head_dim, splits, qkv.device)
     workspace.check(rows, heads, kv_heads, head_dim, splits)
-    if splits.lane_tokens:
-        assert kv == "16bit" or kv == "int8"
-        direct.launch(
+    if splits.alone:
+        fragment_launch.launch(
             qkv,
             positions,
             seq_lens,
@@ -103,7 +102,7 @@ def attend(
             v_cache,
             heads=heads,
             scale_log2=scale * _LOG2_E,
-            int8=kv == "int8",
+            kv=kv,
             window=window,
             k_params=k_params,
             v_params=v_params,
@@ -113,6 +112,7 @@ def attend(
             out=out,
             workspace=workspace,
             splits=splits,
+            sm=sm,
             dependent=dependent,
         )
         return out

@@ -10,13 +10,10 @@ from ..rope_append.formats import KvFormat
 _MOST_SPLITS = 64
 _FEWEST_SPLITS = 4
 """However many rows there are: one of them may be far longer than the others."""
-_DIRECT_FORMATS = ("16bit", "int8")
-_DIRECT_HEADS = (64, 128, 256)
-_DIRECT_PROGRAMS = 2
-"""Programs a multiprocessor that read pages directly."""
-_DIRECT_TOKENS = 128
-"""Tokens of a context that are worth a program of them."""
-_LANE_VALUES = 256
+_LANE_BYTES = 192
+"""Bytes of K that a lane holds at once at most, twice that with V."""
+_ALONE_TOKENS = 256
+"""Tokens of a context that one program takes rather than put parts together."""
 _COMBINED_VALUES = 8192
 """Parts that the combining program holds in registers at a time."""
 
@@ -32,8 +29,8 @@ class Splits:
     use_dot: bool
     """Tensor cores, the query heads of a KV head padded to 16 rows."""
     warps: int
-    lane_tokens: int = 0
-    """Tokens of a lane at once where pages are read directly; 0: tiles through tensor cores."""
+    alone: int = 0
+    """Tiles of a context that a single program takes, where a warp has tokens of its own; else 0."""
     registers: int = 0
     """Most a thread may take, so that the kernels before and after fit beside; 0: no limit."""
 
@@ -62,18 +59,8 @@ def splits_for(
     padded = power_of_2(head_dim)
     group = power_of_2(heads // kv_heads)
     use_dot = sm >= LOWEST_DOT_SM
-    if use_dot and kv in _DIRECT_FORMATS and head_dim in _DIRECT_HEADS and group <= 8:
-        wanted = max(_FEWEST_SPLITS, _DIRECT_PROGRAMS * sms // (rows * kv_heads))
-        count = max(1, min(_MOST_SPLITS, wanted, -(-max_context // _DIRECT_TOKENS)))
-        count = 1 << (count.bit_length() - 1)
-        lane_tokens = _LANE_VALUES // (head_dim // 8 * group)
-        return Splits(
-            count=count,
-            tile_tokens=_DIRECT_TOKENS,
-            use_dot=False,
-            warps=4,
-            lane_tokens=max(1, min(4, lane_tokens)),
-        )
+    if use_dot and group <= 16:
+        return _by_warps(rows, kv_heads, group, max(64, padded), max_context, kv, sms)
     if use_dot:
         tile_tokens = 64 if padded > 128 else 128
     else:
@@ -82,3 +69,22 @@ def splits_for(
     wanted = max(_FEWEST_SPLITS, sms // (rows * kv_heads))
     count = max(1, min(_MOST_SPLITS, wanted, -(-max_context // tile_tokens)))
     return Splits(count=count, tile_tokens=tile_tokens, use_dot=use_dot, warps=8 if use_dot else 4)
+
+
+def _by_warps(
+    rows: int, kv_heads: int, group: int, padded: int, max_context: int, kv: KvFormat, sms: int
+) -> Splits:
+    """Each warp takes 16 or 32 tokens at once, as its registers hold them."""
+    warps = 4 if padded > 128 or group > 8 else 8
+    token_bytes = padded * 2 if kv == "16bit" else (padded // 2 if kv == "int4" else padded)
+    warp_tokens = 32 if token_bytes <= _LANE_BYTES else 16
+    tile_tokens = warps * warp_tokens
+    wanted = max(_FEWEST_SPLITS, sms // (rows * kv_heads))
+    count = max(1, min(_MOST_SPLITS, wanted, -(-max_context // tile_tokens)))
+    return Splits(
+        count=count,
+        tile_tokens=tile_tokens,
+        use_dot=True,
+        warps=warps,
+        alone=max(1, _ALONE_TOKENS // tile_tokens),
+    )

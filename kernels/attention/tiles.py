@@ -1,8 +1,9 @@
 """Tiles of cached vectors: how they are read, and how codes become halves for the tensor cores.
 
 On a card a vector is read as 32-bit words, so that a tile that is fetched ahead costs as many
-registers as it has bytes; a word then yields its values by PRMT under the exponent of 1024, which
-the caller takes off again. Interpreted, elements are read one by one and nothing is to be taken off.
+registers as it has bytes; a word then yields its values by PRMT under the exponent of 1024. Codes
+are centred on zero: tensor cores truncate their sums, and a common offset would turn that into a
+drift along the context. Interpreted, elements are read one by one, as they are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import triton.language as tl
 @triton.jit
 def code_offset(KV: tl.constexpr, USE_ASM: tl.constexpr):
     """What unpacked codes are too large by."""
-    OFFSET: tl.constexpr = 1024.0 if USE_ASM and (KV == "int8" or KV == "int4") else 0.0
+    CENTRE: tl.constexpr = 128.0 if KV == "int8" else (8.0 if KV == "int4" else 0.0)
+    OFFSET: tl.constexpr = -CENTRE if USE_ASM else 0.0
     return OFFSET
 
 
@@ -84,8 +86,9 @@ def load_params(params_ptr, vector, m_t, KV: tl.constexpr, USE_ASM: tl.constexpr
 def _bytes_asm(words, KV: tl.constexpr, FP8_UNIT: tl.constexpr):
     """Four fp16 of each word's bytes."""
     MAGIC: tl.constexpr = (
-        "{ .reg .b32 a, b; prmt.b32 a, $4, 0x64646464, 0x4140;"
+        "{ .reg .b32 a, b, u; mov.b32 u, 0x64806480; prmt.b32 a, $4, 0x64646464, 0x4140;"
         " prmt.b32 b, $4, 0x64646464, 0x4342;"
+        " sub.rn.f16x2 a, a, u; sub.rn.f16x2 b, b, u;"
         " mov.b32 {$0, $1}, a; mov.b32 {$2, $3}, b; }"
     )
     CONVERTED: tl.constexpr = (
@@ -117,11 +120,13 @@ def _bytes_asm(words, KV: tl.constexpr, FP8_UNIT: tl.constexpr):
 def _nibbles_asm(words):
     """Eight fp16 of each word: the lower nibbles of its bytes, then the upper ones."""
     return tl.inline_asm_elementwise(
-        "{ .reg .b32 l, h, a, b; and.b32 l, $8, 0x0f0f0f0f;"
+        "{ .reg .b32 l, h, a, b, u; mov.b32 u, 0x64086408; and.b32 l, $8, 0x0f0f0f0f;"
         " shr.u32 h, $8, 4; and.b32 h, h, 0x0f0f0f0f;"
         " prmt.b32 a, l, 0x64646464, 0x4140; prmt.b32 b, l, 0x64646464, 0x4342;"
+        " sub.rn.f16x2 a, a, u; sub.rn.f16x2 b, b, u;"
         " mov.b32 {$0, $1}, a; mov.b32 {$2, $3}, b;"
         " prmt.b32 a, h, 0x64646464, 0x4140; prmt.b32 b, h, 0x64646464, 0x4342;"
+        " sub.rn.f16x2 a, a, u; sub.rn.f16x2 b, b, u;"
         " mov.b32 {$4, $5}, a; mov.b32 {$6, $7}, b; }",
         "=h,=h,=h,=h,=h,=h,=h,=h,r",
         [words],

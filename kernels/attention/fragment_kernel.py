@@ -1,0 +1,501 @@
+"""Decode attention whose products read pages straight into the tensor cores' own registers.
+
+For SM 80 and up; what it computes and who writes what is as in attend.py. A warp walks over its own
+tokens with a running softmax of its own; nothing is exchanged before the end, when the parts of
+warps meet in shared memory and, in long contexts, those of programs in memory.
+Shapes: W warps, T tokens of a warp at once, R = 16 rows of query heads, DP columns.
+"""
+
+from __future__ import annotations
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+
+from .._gluon import dependents_may_start, everyone_arrives, wait_for_producers
+from .fragments import (
+    DENSE,
+    FP8,
+    INT4,
+    INT8,
+    columns_layout,
+    halves_of,
+    in_order,
+    out_of_order,
+    pages_of,
+    piece_of,
+    read,
+    rows_layout,
+    unpack,
+    words_of,
+)
+from .newest import inverse_of, normed, page_params, put, stored, turned, wide_halves
+
+
+@gluon.jit
+def _sixteen(x, W: gl.constexpr, N: gl.constexpr):
+    """[W, 8, N] with as many rows of zeros below."""
+    both = gl.permute(gl.join(x, gl.zeros_like(x)), (0, 3, 1, 2))
+    return gl.reshape(both, [W, 16, N])
+
+
+@gluon.jit
+def _rows(x, W: gl.constexpr, ROWS: gl.constexpr):
+    """The first rows of [W, 16]."""
+    if ROWS == 8:
+        x, _ = gl.split(gl.permute(gl.reshape(x, [W, 2, 8]), (0, 2, 1)))
+    return x
+
+
+@gluon.jit
+def _one_warp(shared, w: gl.constexpr, GP: gl.constexpr, L: gl.constexpr, LG: gl.constexpr):
+    """What warp w has stored for the first GP rows."""
+    one = shared.slice(w, 1, dim=0).slice(0, GP, dim=1).load(gl.SliceLayout(2, L))
+    return gl.convert_layout(gl.sum(one, 0), LG, assert_trivial=True)
+
+
+@gluon.jit
+def _own_tokens(W: gl.constexpr, T: gl.constexpr, L: gl.constexpr):
+    """Place of every token [W, T] in a tile."""
+    return gl.set_auto_layout(gl.arange(0, W)[:, None] * T + gl.arange(0, T)[None, :], L)
+
+
+@gluon.jit
+def _pair_params(pair):
+    scale = pair.to(gl.int16).to(gl.float16, bitcast=True).to(gl.float32)
+    minimum = (pair >> 16).to(gl.int16).to(gl.float16, bitcast=True).to(gl.float32)
+    return scale, minimum
+
+
+@gluon.jit
+def _params(params_ptr, vector, inside, KV: gl.constexpr):
+    """Raw fp16 scale, or int32 pair of scale and minimum, of each vector."""
+    if KV == DENSE:
+        raw = vector * 0
+    elif KV == FP8:
+        raw = gl.load(params_ptr + vector, mask=inside, other=0.0)
+    else:
+        raw = gl.load(params_ptr + vector, mask=inside, other=0)
+    return raw
+
+
+@gluon.jit
+def _head_column(column, D: gl.constexpr, DP: gl.constexpr, KV: gl.constexpr):
+    """Value of a head that a column stands for, and whether there is one."""
+    if KV == INT4 and D != DP:
+        within = column % (DP // 2)
+        d = column // (DP // 2) * (D // 2) + within
+        real = within < D // 2
+    else:
+        d = column
+        real = column < D
+    return d, real
+
+
+@gluon.jit
+def fragment_attend_kernel(
+    qkv_ptr,
+    positions_ptr,
+    lengths_ptr,
+    slots_ptr,
+    table_ptr,
+    cos_ptr,
+    sin_ptr,
+    q_weight_ptr,
+    k_weight_ptr,
+    k_ptr,
+    v_ptr,
+    k_params_ptr,
+    v_params_ptr,
+    k_store_ptr,
+    v_store_ptr,
+    new_ptr,
+    out_ptr,
+    partial_ptr,
+    stats_ptr,
+    arrived_ptr,
+    eps,
+    scale_log2,
+    window,
+    table_stride,
+    capacity,
+    HQ: gl.constexpr,
+    HK: gl.constexpr,
+    D: gl.constexpr,
+    DP: gl.constexpr,
+    GP: gl.constexpr,
+    ROTARY_HALF: gl.constexpr,
+    PAGE: gl.constexpr,
+    SPLITS: gl.constexpr,
+    SP: gl.constexpr,
+    ALONE: gl.constexpr,
+    KV: gl.constexpr,
+    BF16: gl.constexpr,
+    HEAD_NORM: gl.constexpr,
+    WINDOWED: gl.constexpr,
+    FP8_UNIT: gl.constexpr,
+    PDL: gl.constexpr,
+    W: gl.constexpr,
+    T: gl.constexpr,
+):
+    """qkv, weights and pages are read as int32 words; bytes of pages are written by *_store_ptr.
+
+    new_ptr is qkv_ptr in its own type.
+    """
+    GROUP: gl.constexpr = HQ // HK
+    ROWS: gl.constexpr = 8 if GROUP <= 8 else 16
+    TILE: gl.constexpr = W * T
+    HALF: gl.constexpr = DP // 2
+    MIDDLE: gl.constexpr = 128.0 if KV == INT8 else (8.0 if KV == INT4 else 0.0)
+    # Keeps p * scale inside fp16 for every scale that a page can hold.
+    V_UNIT: gl.constexpr = 1.0 if KV == DENSE else (4.0 if KV == INT4 else 64.0)
+    DTYPE: gl.constexpr = gl.bfloat16 if BF16 else gl.float16
+    INNER: gl.constexpr = DTYPE if KV == DENSE else gl.float16
+    WORDS: gl.constexpr = words_of(KV, DP)
+    PIECE: gl.constexpr = piece_of(KV, DP)
+    LQ: gl.constexpr = rows_layout(W, ROWS, HALF, 4)
+    LK: gl.constexpr = rows_layout(W, T, WORDS, 4 if KV == DENSE else 2)
+    LV: gl.constexpr = columns_layout(W, T, WORDS, 4 if KV == DENSE else PIECE // 4)
+    LM: gl.constexpr = gl.NVMMADistributedLayout([2, 0], [W, 1, 1], [1, 16, 8])
+    LA: gl.constexpr = gl.DotOperandLayout(0, LM, 8)
+    LB: gl.constexpr = gl.DotOperandLayout(1, LM, 8)
+    LP: gl.constexpr = gl.DotOperandLayout(0, LM, 2)
+    LU: gl.constexpr = gl.DotOperandLayout(1, LM, 2)
+    LR: gl.constexpr = gl.SliceLayout(2, LM)
+    LT: gl.constexpr = gl.SliceLayout(1, LM)
+    LKT: gl.constexpr = gl.SliceLayout(2, LK)
+    LVT: gl.constexpr = gl.SliceLayout(2, LV)
+    WC: gl.constexpr = W if W < DP // 64 else DP // 64
+    LF: gl.constexpr = gl.BlockedLayout([W, 1, 2], [1, 1, 32], [1, W // WC, WC], [2, 1, 0])
+    LF1: gl.constexpr = gl.BlockedLayout([1, 1, 2], [1, 1, 32], [1, W // WC, WC], [2, 1, 0])
+    LY: gl.constexpr = gl.SliceLayout(0, LF)
+    LG: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(2, LF))
+    LYG: gl.constexpr = gl.SliceLayout(1, LY)
+    if PDL:
+        dependents_may_start()
+    split = gl.program_id(0)
+    kv_head = gl.program_id(1)
+    row = gl.program_id(2)
+    # Lengths, positions, pages and older tokens are complete since the last full boundary of the
+    # stream; see attend.py. Past L1, which may hold the step before.
+    length = gl.load(lengths_ptr + row, cache_modifier=".cg")
+    position = gl.load(positions_ptr + row, cache_modifier=".cg")
+    p_table = table_ptr + row * table_stride
+    own_k = _own_tokens(W, T, LKT)
+    own_v = _own_tokens(W, T, LVT)
+    first = 0
+    if WINDOWED:
+        first = gl.maximum(length - window, 0)
+    old = gl.maximum(length - 1, first)
+    first_tile = first // TILE
+    t_k = (first_tile + split) * TILE + own_k
+    t_v = (first_tile + split) * TILE + own_v
+    page_k = pages_of(p_table, t_k, capacity, PAGE)
+    page_v = pages_of(p_table, t_v, capacity, PAGE)
+    end_tile = gl.where(old > first, (old + TILE - 1) // TILE, first_tile)
+    tiles = end_tile - first_tile
+    active = gl.where(tiles <= ALONE, 1, gl.minimum(tiles, SPLITS))
+    if split >= active:
+        return
+    mine = (split == active - 1) & (length > 0)
+
+    m_k = (t_k < old) & (t_k >= first)
+    m_v = (t_v < old) & (t_v >= first)
+    vector_k = (page_k * PAGE + t_k % PAGE) * HK + kv_head
+    vector_v = (page_v * PAGE + t_v % PAGE) * HK + kv_head
+    k_raw = read(k_ptr, vector_k, m_k, D, DP, KV, LK)
+    v_raw = read(v_ptr, vector_v, m_v, D, DP, KV, LV)
+    k_pair = _params(k_params_ptr, vector_v, m_v, KV)
+    v_pair = _params(v_params_ptr, vector_v, m_v, KV)
+    t_k += active * TILE
+    t_v += active * TILE
+    page_k = pages_of(p_table, t_k, capacity, PAGE)
+    page_v = pages_of(p_table, t_v, capacity, PAGE)
+
+    i = gl.set_auto_layout(gl.arange(0, HALF)[None, None, :], LQ)
+    r = gl.set_auto_layout(gl.arange(0, ROWS)[None, :, None], LQ)
+    w = gl.set_auto_layout(gl.arange(0, W)[:, None, None], LQ)
+    d, real = _head_column(i * 2, D, DP, KV)
+    pair_of_d = d // 2
+    turning = real & (pair_of_d < ROTARY_HALF)
+    at_turn = gl.maximum(position, 0) * ROTARY_HALF + pair_of_d
+    c = gl.load(cos_ptr + at_turn, mask=turning, other=1.0)
+    s = gl.load(sin_ptr + at_turn, mask=turning, other=0.0)
+    if PDL:
+        wait_for_producers()
+
+    heads_row = row * (HQ + 2 * HK)
+    here = real & (w >= 0)
+    p_q = qkv_ptr + (heads_row + kv_head * GROUP + r) * (D // 2) + pair_of_d
+    q_even, q_odd = wide_halves(gl.load(p_q + w * 0, mask=here & (r < GROUP), other=0), BF16)
+    if HEAD_NORM:
+        w_even, w_odd = wide_halves(gl.load(q_weight_ptr + pair_of_d, mask=real, other=0), BF16)
+        q_even, q_odd = normed(q_even, q_odd, w_even, w_odd, eps, D, DTYPE)
+    q_even, q_odd = turned(q_even, q_odd, c, s, DTYPE)
+
+    smem_row: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 0])
+    s_newest = gl.allocate_shared_memory(gl.float32, [W, ROWS], smem_row)
+    s_scale = gl.allocate_shared_memory(gl.float32, [W, ROWS], smem_row)
+    s_minimum = gl.allocate_shared_memory(gl.float32, [W, ROWS], smem_row)
+    if mine:
+        # Warps of even number have the newest token's key, the others its value.
+        value = w % 2
+        p_new = qkv_ptr + (heads_row + HQ + value * HK + kv_head) * (D // 2) + pair_of_d
+        raw = gl.load(p_new + r * 0, mask=here & (r >= 0), other=0)
+        even, odd = wide_halves(raw, BF16)
+        is_key = value == 0
+        if HEAD_NORM:
+            w_even, w_odd = wide_halves(gl.load(k_weight_ptr + pair_of_d, mask=real, other=0), BF16)
+            n_even, n_odd = normed(even, odd, w_even, w_odd, eps, D, DTYPE)
+            even = gl.where(is_key, n_even, even)
+            odd = gl.where(is_key, n_odd, odd)
+        k_c = gl.where(is_key, c, 1.0)
+        k_s = gl.where(is_key, s, 0.0)
+        even, odd = turned(even, odd, k_c, k_s, DTYPE)
+        scale_16, minimum_16 = page_params(even, odd, real, KV)
+        scale = scale_16.to(gl.float32)
+        minimum = minimum_16.to(gl.float32)
+        inverse = inverse_of(scale)[:, :, None]
+        code_even, even = stored(even, scale[:, :, None], minimum[:, :, None], inverse, KV)
+        code_odd, odd = stored(odd, scale[:, :, None], minimum[:, :, None], inverse, KV)
+        score = gl.sum(gl.where(real, q_even * even + q_odd * odd, 0.0), 2) * scale_log2
+        s_newest.store(score)
+        s_scale.store(scale)
+        s_minimum.store(minimum)
+        slot = gl.load(slots_ptr + row)
+        if slot >= 0:
+            if KV == DENSE:
+                low = even.to(DTYPE).to(gl.int16, bitcast=True).to(gl.int32) & 65535
+                raw = low | (odd.to(DTYPE).to(gl.int16, bitcast=True).to(gl.int32) << 16)
+            vector = slot * HK + kv_head
+            LQR: gl.constexpr = gl.SliceLayout(2, LQ)
+            w2 = gl.set_auto_layout(gl.arange(0, W)[:, None], LQR)
+            first_row = gl.set_auto_layout(gl.arange(0, ROWS)[None, :], LQR) == 0
+            put(
+                k_ptr,
+                k_store_ptr,
+                k_params_ptr,
+                raw,
+                code_even,
+                code_odd,
+                scale_16,
+                minimum_16,
+                vector,
+                first_row & (w2 == 0),
+                W,
+                ROWS,
+                D,
+                DP,
+                KV,
+                LQ,
+            )
+            put(
+                v_ptr,
+                v_store_ptr,
+                v_params_ptr,
+                raw,
+                code_even,
+                code_odd,
+                scale_16,
+                minimum_16,
+                vector,
+                first_row & (w2 == 1),
+                W,
+                ROWS,
+                D,
+                DP,
+                KV,
+                LQ,
+            )
+
+    unit = gl.full([W, 16], 1.0, gl.float32, LR) * scale_log2
+    if KV != DENSE and BF16:
+        # A power of two brings q into fp16's range.
+        largest = gl.max(gl.maximum(gl.abs(q_even), gl.abs(q_odd)), 2)
+        exponent = largest.to(gl.int32, bitcast=True) & 0x7F800000
+        shrink = ((254 << 23) - exponent).to(gl.float32, bitcast=True)[:, :, None]
+        q_even = q_even * shrink
+        q_odd = q_odd * shrink
+        grow = gl.where(exponent > 0, exponent.to(gl.float32, bitcast=True), 0.0)
+        if ROWS == 8:
+            grow = gl.permute(gl.join(grow, gl.zeros_like(grow)), (0, 2, 1))
+            grow = gl.reshape(grow, [W, 16])
+        unit = unit * gl.convert_layout(grow, LR, assert_trivial=True)
+    q = gl.reshape(gl.join(q_even.to(INNER), q_odd.to(INNER)), [W, ROWS, DP])
+    if KV == INT8 or KV == INT4:
+        q_sum = gl.sum(q.to(gl.float32), 2)
+        if ROWS == 8:
+            q_sum = gl.permute(gl.join(q_sum, gl.zeros_like(q_sum)), (0, 2, 1))
+            q_sum = gl.reshape(q_sum, [W, 16])
+        q_sum = gl.convert_layout(q_sum, LR, assert_trivial=True)
+    if ROWS == 8:
+        q = _sixteen(q, W, DP)
+    q = gl.convert_layout(q, LA, assert_trivial=True)
+
+    top = gl.full([W, 16], -float("inf"), gl.float32, LR)
+    norm = gl.zeros([W, 16], gl.float32, LR)
+    shift = gl.zeros([W, 16], gl.float32, LR)
+    acc = gl.zeros([W, 16, DP], gl.float32, LM)
+    blank = gl.zeros([W, 16, T], gl.float32, LM)
+    for _ in range(first_tile + split, end_tile, active):
+        m_now = gl.convert_layout(m_v, LT, assert_trivial=True)
+        k_now = gl.convert_layout(k_pair, LT, assert_trivial=True)
+        v_now = gl.convert_layout(v_pair, LT, assert_trivial=True)
+        m_k = t_k < old
+        m_v = t_v < old
+        vector_k = (page_k * PAGE + t_k % PAGE) * HK + kv_head
+        vector_v = (page_v * PAGE + t_v % PAGE) * HK + kv_head
+        t_k += active * TILE
+        t_v += active * TILE
+        k = gl.permute(unpack(k_raw, W, T, DP, KV, DTYPE, FP8_UNIT), (0, 2, 1))
+        k = gl.convert_layout(k, LB, assert_trivial=True)
+        scores = gl.nvidia.ampere.mma_v2(q, k, blank)
+        k_raw = read(k_ptr, vector_k, m_k, D, DP, KV, LK)
+        k_pair = _params(k_params_ptr, vector_v, m_v, KV)
+        page_k = pages_of(p_table, t_k, capacity, PAGE)
+        if KV == FP8:
+            scores = scores * k_now.to(gl.float32)[:, None, :]
+        elif KV != DENSE:
+            k_scale, k_minimum = _pair_params(k_now)
+            lift = k_minimum + MIDDLE * k_scale
+            scores = scores * k_scale[:, None, :] + lift[:, None, :] * q_sum[:, :, None]
+        scores = gl.where(m_now[:, None, :], scores * unit[:, :, None], -float("inf"))
+        new_top = gl.maximum(top, gl.max(scores, 2))
+        base = gl.where(new_top == -float("inf"), 0.0, new_top)
+        keep = gl.exp2(top - base)
+        top = new_top
+        p = gl.exp2(scores - base[:, :, None])
+        norm = norm * keep + gl.sum(p, 2)
+        if KV == FP8:
+            p = p * (v_now.to(gl.float32) * V_UNIT)[:, None, :]
+        elif KV != DENSE:
+            v_scale, v_minimum = _pair_params(v_now)
+            lift = v_minimum + MIDDLE * v_scale
+            shift = shift * keep + gl.sum(p * lift[:, None, :], 2)
+            p = p * (v_scale * V_UNIT)[:, None, :]
+        weights = gl.convert_layout(p.to(INNER), LP, assert_trivial=True)
+        v = unpack(v_raw, W, T, DP, KV, DTYPE, FP8_UNIT)
+        v = gl.convert_layout(out_of_order(v, W, T, DP, PIECE), LU, assert_trivial=True)
+        acc = gl.nvidia.ampere.mma_v2(weights, v, acc * keep[:, :, None])
+        v_raw = read(v_ptr, vector_v, m_v, D, DP, KV, LV)
+        v_pair = _params(v_params_ptr, vector_v, m_v, KV)
+        page_v = pages_of(p_table, t_v, capacity, PAGE)
+
+    # All warps' parts into one, then the newest token.
+    s_top = gl.allocate_shared_memory(gl.float32, [W, ROWS], smem_row)
+    s_norm = gl.allocate_shared_memory(gl.float32, [W, ROWS], smem_row)
+    s_shift = gl.allocate_shared_memory(gl.float32, [W, ROWS], smem_row)
+    PADDED: gl.constexpr = gl.PaddedSharedLayout.with_identity_for(
+        [[DP, 4]], [W, ROWS, DP], [2, 1, 0]
+    )
+    s_acc = gl.allocate_shared_memory(gl.float32, [W, ROWS, DP], PADDED)
+    s_top.store(_rows(top, W, ROWS))
+    s_norm.store(_rows(norm, W, ROWS))
+    if KV == INT8 or KV == INT4:
+        s_shift.store(_rows(shift, W, ROWS))
+    y16 = in_order(acc, W, 16, DP, PIECE)
+    if ROWS == 8:
+        y16, _ = gl.split(gl.permute(gl.reshape(y16, [W, 2, 8, DP]), (0, 2, 3, 1)))
+    s_acc.store(y16)
+    LFW: gl.constexpr = gl.SliceLayout(2, LF)
+    part_top = s_top.slice(0, GP, dim=1).load(LFW)
+    part_norm = s_norm.slice(0, GP, dim=1).load(LFW)
+    part_acc = s_acc.slice(0, GP, dim=1).load(LF)
+    newest = _one_warp(s_newest, 0, GP, LF1, LG)
+    newest = gl.where(mine, newest, -float("inf"))
+    highest = gl.maximum(gl.max(part_top, 0), newest)
+    base = gl.where(highest == -float("inf"), 0.0, highest)
+    keep = gl.exp2(part_top - base[None, :])
+    fresh = gl.exp2(newest - base)
+    total = gl.sum(part_norm * keep, 0) + fresh
+    y = gl.sum(part_acc * keep[:, :, None], 0) * (1.0 / V_UNIT)
+    if KV == INT8 or KV == INT4:
+        part_shift = s_shift.slice(0, GP, dim=1).load(LFW)
+        moved = gl.convert_layout(gl.sum(part_shift * keep, 0), LYG, assert_trivial=True)
+        y += moved[:, None]
+    g = gl.set_auto_layout(gl.arange(0, GP)[:, None], LY)
+    column = gl.set_auto_layout(gl.arange(0, DP)[None, :], LY)
+    d, real = _head_column(column, D, DP, KV)
+    if mine:
+        p_new = new_ptr + (heads_row + HQ + HK + kv_head) * D + d
+        v_new = gl.load(p_new, mask=real, other=0.0).to(gl.float32)
+        scale = _one_warp(s_scale, 1, GP, LF1, LYG)[:, None]
+        minimum = _one_warp(s_minimum, 1, GP, LF1, LYG)[:, None]
+        v_code, v_seen = stored(v_new, scale, minimum, inverse_of(scale), KV)
+        y += gl.convert_layout(fresh, LYG, assert_trivial=True)[:, None] * v_seen
+    m_y = (g < GROUP) & real
+    head = row * HQ + kv_head * GROUP
+    out_type: gl.constexpr = out_ptr.dtype.element_ty
+    if active <= 1:
+        sums = gl.convert_layout(total, LYG, assert_trivial=True)
+        y = y / gl.where(sums > 0.0, sums, 1.0)[:, None]
+        gl.store(out_ptr + (head + g) * D + d, y.to(out_type), mask=m_y)
+    else:
+        first_slot = (row * HK + kv_head) * (SPLITS * GROUP)
+        at_part = first_slot + split * GROUP
+        gl.store(partial_ptr + (at_part + g) * D + d, y, mask=m_y)
+        g1 = gl.set_auto_layout(gl.arange(0, GP), LG)
+        gl.store(stats_ptr + (at_part + g1) * 2, base, mask=g1 < GROUP)
+        gl.store(stats_ptr + (at_part + g1) * 2 + 1, total, mask=g1 < GROUP)
+        everyone_arrives()
+        p_arrived = arrived_ptr + row * HK + kv_head
+        if gl.atomic_add(p_arrived, 1, sem="acq_rel") == active - 1:
+            LC: gl.constexpr = gl.BlockedLayout([SP, 1, 2], [1, 1, 32], [1, W // WC, WC], [2, 1, 0])
+            _combine(
+                partial_ptr,
+                stats_ptr,
+                out_ptr + head * D,
+                first_slot,
+                active,
+                GROUP,
+                D,
+                DP,
+                GP,
+                SP,
+                KV,
+                LC,
+            )
+            gl.store(p_arrived, 0)
+
+
+@gluon.jit
+def _combine(
+    partial_ptr,
+    stats_ptr,
+    out_ptr,
+    first_slot,
+    active,
+    GROUP: gl.constexpr,
+    D: gl.constexpr,
+    DP: gl.constexpr,
+    GP: gl.constexpr,
+    SP: gl.constexpr,
+    KV: gl.constexpr,
+    L: gl.constexpr,
+):
+    """out [GROUP, D] from the parts of `active` splits, always in the same order."""
+    split = gl.set_auto_layout(gl.arange(0, SP)[:, None, None], L)
+    g = gl.set_auto_layout(gl.arange(0, GP)[None, :, None], L)
+    column = gl.set_auto_layout(gl.arange(0, DP)[None, None, :], L)
+    d, real = _head_column(column, D, DP, KV)
+    m = (split < active) & (g < GROUP) & real
+    # Past L1: other multiprocessors have written these.
+    p_part = partial_ptr + (first_slot + split * GROUP + g) * D + d
+    part = gl.load(p_part, mask=m, other=0.0, cache_modifier=".cg")
+    LS: gl.constexpr = gl.SliceLayout(2, L)
+    split2 = gl.set_auto_layout(gl.arange(0, SP)[:, None], LS)
+    g2 = gl.set_auto_layout(gl.arange(0, GP)[None, :], LS)
+    m2 = (split2 < active) & (g2 < GROUP)
+    p_stats = stats_ptr + (first_slot + split2 * GROUP + g2) * 2
+    top = gl.load(p_stats, mask=m2, other=-float("inf"), cache_modifier=".cg")
+    norm = gl.load(p_stats + 1, mask=m2, other=0.0, cache_modifier=".cg")
+    highest = gl.max(top, 0)
+    share = gl.exp2(top - gl.where(highest == -float("inf"), 0.0, highest)[None, :])
+    total = gl.sum(norm * share, 0)
+    share = share / gl.where(total > 0.0, total, 1.0)[None, :]
+    y = gl.sum(part * share[:, :, None], 0)
+    LY: gl.constexpr = gl.SliceLayout(0, L)
+    g_out = gl.set_auto_layout(gl.arange(0, GP)[:, None], LY)
+    column = gl.set_auto_layout(gl.arange(0, DP)[None, :], LY)
+    d, real = _head_column(column, D, DP, KV)
+    mask = (g_out < GROUP) & real
+    gl.store(out_ptr + g_out * D + d, y.to(out_ptr.dtype.element_ty), mask=mask)

@@ -1,0 +1,137 @@
+"""A token's own heads inside the fragment kernel: norm, rotation, and what a page keeps of them.
+
+Values are fp32, held as even and odd halves of their pairs so that turns stay within a lane; the
+last axis is a head. Rounding is that of rope_append/reference.py.
+"""
+
+from __future__ import annotations
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+
+from .fragments import DENSE, FP8, INT4, INT8
+
+
+@gluon.jit
+def wide_halves(pair, BF16: gl.constexpr):
+    """Both 16-bit values of each word in fp32."""
+    if BF16:
+        low = (pair << 16).to(gl.float32, bitcast=True)
+        high = (pair & -65536).to(gl.float32, bitcast=True)
+    else:
+        low = pair.to(gl.int16).to(gl.float16, bitcast=True).to(gl.float32)
+        high = (pair >> 16).to(gl.int16).to(gl.float16, bitcast=True).to(gl.float32)
+    return low, high
+
+
+@gluon.jit
+def normed(even, odd, w_even, w_odd, eps, D: gl.constexpr, DTYPE: gl.constexpr):
+    """Heads over their root mean square, times a weight."""
+    squares = gl.sum(even * even + odd * odd, 2)
+    inverse = (1.0 / gl.sqrt_rn(squares / D + eps))[:, :, None]
+    even = (even * inverse).to(DTYPE).to(gl.float32)
+    odd = (odd * inverse).to(DTYPE).to(gl.float32)
+    even = (even * w_even).to(DTYPE).to(gl.float32)
+    odd = (odd * w_odd).to(DTYPE).to(gl.float32)
+    return even, odd
+
+
+@gluon.jit
+def turned(even, odd, c, s, DTYPE: gl.constexpr):
+    """Rotated pairs, rounded once."""
+    turned_even = (even * c - odd * s).to(DTYPE).to(gl.float32)
+    turned_odd = (even * s + odd * c).to(DTYPE).to(gl.float32)
+    return turned_even, turned_odd
+
+
+@gluon.jit
+def page_params(even, odd, real, KV: gl.constexpr):
+    """Scale and minimum in fp16 of each head [W, R], of its columns that are real."""
+    if KV == DENSE:
+        scale_16 = gl.max(even, 2).to(gl.float16)
+        minimum_16 = scale_16
+    elif KV == FP8:
+        largest = gl.max(gl.maximum(gl.abs(even), gl.abs(odd)), 2)
+        scale_16 = gl.div_rn(largest, gl.full_like(largest, 448.0)).to(gl.float16)
+        minimum_16 = scale_16
+    else:
+        LEVELS: gl.constexpr = 255.0 if KV == INT8 else 15.0
+        low = gl.min(gl.where(real, gl.minimum(even, odd), float("inf")), 2)
+        high = gl.max(gl.where(real, gl.maximum(even, odd), -float("inf")), 2)
+        scale_16 = gl.div_rn(high - low, gl.full_like(low, LEVELS)).to(gl.float16)
+        minimum_16 = low.to(gl.float16)
+    return scale_16, minimum_16
+
+
+@gluon.jit
+def inverse_of(scale):
+    """1 / scale, rounded; 0 for the scale 0 of a flat vector."""
+    step = gl.where(scale == 0.0, 1.0, scale)
+    return gl.where(scale == 0.0, 0.0, gl.div_rn(gl.full_like(step, 1.0), step))
+
+
+@gluon.jit
+def stored(x, scale, minimum, inverse, KV: gl.constexpr):
+    """Codes int32 of x under the params of its page, and x as a reader will see it."""
+    if KV == DENSE:
+        code = x.to(gl.int32)
+        seen = x
+    elif KV == FP8:
+        # After a product with 2**-120 fp32 has e4m3's exponents, denormals included.
+        magnitude = gl.minimum(gl.abs(x) * inverse, 448.0) * 7.52316384526264e-37
+        bits = magnitude.to(gl.int32, bitcast=True)
+        bits = (bits + 0x7FFFF + ((bits >> 20) & 1)) >> 20
+        code = bits | gl.where(x < 0.0, 128, 0)
+        seen = (bits << 20).to(gl.float32, bitcast=True) * 1.329227995784916e36 * scale
+        seen = gl.where(x < 0.0, -seen, seen)
+    else:
+        LEVELS: gl.constexpr = 255.0 if KV == INT8 else 15.0
+        steps = gl.minimum(gl.maximum((x - minimum) * inverse, 0.0), LEVELS)
+        steps = (steps + 12582912.0) - 12582912.0  # 1.5 * 2**23: half to even
+        code = steps.to(gl.int32)
+        seen = steps * scale + minimum
+    return code, seen
+
+
+@gluon.jit
+def put(
+    words_ptr,
+    store_ptr,
+    params_ptr,
+    raw,
+    code_even,
+    code_odd,
+    scale_16,
+    minimum_16,
+    vector,
+    writes,
+    W: gl.constexpr,
+    ROWS: gl.constexpr,
+    D: gl.constexpr,
+    DP: gl.constexpr,
+    KV: gl.constexpr,
+    L: gl.constexpr,
+):
+    """Writes a vector of the pages from those (warp, row) that `writes` [W, ROWS] names."""
+    if KV == DENSE:
+        i = gl.set_auto_layout(gl.arange(0, DP // 2)[None, None, :], L)
+        mask = writes[:, :, None] & (i < D // 2)
+        gl.store(words_ptr + vector * (D // 2) + i + raw * 0, raw, mask=mask)
+    else:
+        code = gl.reshape(gl.join(code_even, code_odd), [W, ROWS, DP])
+        BYTES: gl.constexpr = D // 2 if KV == INT4 else D
+        WIDTH: gl.constexpr = DP // 2 if KV == INT4 else DP
+        if KV == INT4:
+            below, above = gl.split(gl.permute(gl.reshape(code, [W, ROWS, 2, WIDTH]), (0, 1, 3, 2)))
+            code = below | (above << 4)
+        LC: gl.constexpr = code.type.layout
+        i = gl.set_auto_layout(gl.arange(0, WIDTH)[None, None, :], LC)
+        w = gl.convert_layout(writes, gl.SliceLayout(2, LC), assert_trivial=True)
+        mask = w[:, :, None] & (i < BYTES)
+        gl.store(store_ptr + vector * BYTES + i + code * 0, code.to(gl.uint8), mask=mask)
+        if KV == FP8:
+            gl.store(params_ptr + vector + scale_16.to(gl.int32) * 0, scale_16, mask=writes)
+        else:
+            low = scale_16.to(gl.int16, bitcast=True).to(gl.int32) & 65535
+            pair = low | (minimum_16.to(gl.int16, bitcast=True).to(gl.int32) << 16)
+            gl.store(params_ptr + vector + pair * 0, pair, mask=writes)
