@@ -15,6 +15,7 @@ from quantchat.hardware.facts import Facts, GpuFacts
 from quantchat.hardware.memory import GIB, MIB, MemoryFit, decode_read_bytes
 from quantchat.hardware.plan import ExecutionPlan
 from quantchat.hardware.specs import specs_of
+from quantchat.quant.registry import SCHEMES
 
 if TYPE_CHECKING:
     from quantchat.cli.probe import Subject
@@ -116,8 +117,9 @@ def _floor(facts: Facts, subject: Subject, made: ExecutionPlan) -> str:
     known = specs_of(next(gpu for gpu in facts.gpus if gpu.index == made.gpu_index))
     if known is None:
         return ""
+    held = made.scheme if made.triton else SCHEMES["fp16"]
     read = decode_read_bytes(
-        subject.spec, made.scheme, made.group_size, stored_bytes=subject.request.stored_bytes
+        subject.spec, held, made.group_size, stored_bytes=subject.request.stored_bytes
     )
     rate = known.gb_per_s * 1e9 / read
     return f"{rate:.0f} tok/s: {size(read)} of weights per token at {known.gb_per_s:.0f} GB/s"

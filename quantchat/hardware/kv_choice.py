@@ -44,7 +44,7 @@ def choose_kv(
     if gpu is None:
         return "16bit", ("KV 16bit: on the CPU packing the cache saves no time",)
     if gpu.sm < 80:
-        return "int8", (f"KV int8: cards of SM {gpu.sm} are short of memory",)
+        return "int8", (f"KV int8: half the bytes, cards of SM {gpu.sm} have little memory",)
     wide = fit("16bit").longest_context_tokens
     if wide < min(wanted_tokens, fit("int8").longest_context_tokens):
         why = f"KV int8: in 16 bits {wide} tokens fit, {wanted_tokens} are wanted"

@@ -48,6 +48,7 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
                 weights="fp8_channel",
                 head="same",
                 bits=8,
+                lowest_sm=80,
                 activations="fp8",
                 rounding="absmax",
                 source="E4M3FN, per-channel weights, dynamic per-token activations (FP8_DYNAMIC)",
