@@ -14,17 +14,28 @@ from quantchat.hardware.memory import KvFormat
 from quantchat.hardware.target import ComputeDtype
 from quantchat.quant.scheme import ActivationFormat, WeightFormat
 
+FEW_ROWS: Mapping[str, int] = MappingProxyType({"int4": 64, "int8": 64, "fp8": 64, "dense": 8})
+"""From SM 80 on: most rows that weights are read for as stored; above, the library is faster."""
+FUSED_ROWS = 8
+"""From SM 80 on: up to this many rows no norm runs by itself."""
+LOWEST_TENSOR_SM = 80
+"""First card of the tensor-core kernel of few rows."""
 GEMV_ROWS = 8
-"""On a card: up to this many rows the weights are read packed, above they are dequantized."""
+"""Below SM 80: up to this many rows the weights are read packed, above they are dequantized."""
 CPU_COPY_ROWS = 8
 """On a processor: from this many rows on a dense copy, where one is kept, beats packed codes."""
 
 CARD_ROWS = 64
 """On a card: from one row more on, 8-bit weights are multiplied with 8-bit inputs."""
 PRODUCTS: Mapping[ActivationFormat, str] = MappingProxyType(
-    {"fp8": "quantize + torch fp8 product", "int8": "quantize + torch int8 product, triton scaling"}
+    {"fp8": "quantize + fp8 product", "int8": "quantize + int8 product"}
 )
 PRODUCT_REASON = "twice the rate of 16 bits; one scale a token, mostly made by the op before"
+
+_CODES: Mapping[WeightFormat, str] = MappingProxyType(
+    {"int4_group": "int4", "int8_channel": "int8", "fp8_channel": "fp8", "dense": "dense"}
+)
+"""Stored formats as FEW_ROWS names them."""
 
 StoredRoute: TypeAlias = Literal["int4", "int8", "dense"]
 
@@ -137,18 +148,31 @@ def _gpu_ops(target: OpTarget) -> tuple[OpChoice, ...]:
 
 def _gpu_row_ops(target: OpTarget) -> tuple[OpChoice, ...]:
     ours = target.triton and target.sm >= 75
-    ops = ("norm with residual", "rope with cache write", "gated activation")
+    rows = {"norm with residual": "any", "rope with cache write": "any", "gated activation": "any"}
+    if ours:
+        rows["rope with cache write"] = ">1"
+        if target.sm >= LOWEST_TENSOR_SM:
+            rows["norm with residual"] = f">{FUSED_ROWS}"
+            rows["gated activation"] = f">{min(FEW_ROWS[code] for code in _codes(target))}"
     return tuple(
         OpChoice(
             op=op,
-            rows=">1" if ours and op == "rope with cache write" else "any",
+            rows=count,
             kernel="triton, one launch" if ours else "torch, several launches",
             reason="nothing between reads and writes goes through memory"
+            + ("" if count == "any" else "; fewer rows: part of the kernel beside it")
             if ours
             else "the kernels do not run here",
         )
-        for op in ops
+        for op, count in rows.items()
     )
+
+
+def _codes(target: OpTarget) -> set[str]:
+    """Stored forms of the decoder's linears, as FEW_ROWS names them."""
+    if target.weights == "stored":
+        return {stored_type(name).route for name in target.stored_types - {"F32"}} or {"dense"}
+    return {_CODES[target.weights]}
 
 
 def _gpu_linears(target: OpTarget) -> tuple[OpChoice, ...]:
@@ -170,37 +194,61 @@ def _gpu_linears(target: OpTarget) -> tuple[OpChoice, ...]:
 def _gpu_linear(
     op: str, weights: WeightFormat, target: OpTarget, activations: ActivationFormat
 ) -> tuple[OpChoice, ...]:
+    if target.triton and target.sm >= LOWEST_TENSOR_SM:
+        few = FEW_ROWS[_CODES[weights]]
+        return (
+            OpChoice(
+                op=op,
+                rows=f"1-{few}",
+                kernel="tensor-core kernel, weights as stored",
+                reason=(
+                    f"few rows are bound by weight bytes; up to {FUSED_ROWS} with the norm in the "
+                    "same launch"
+                    + ("" if op == "head" else ", gate and residual too: five launches a layer")
+                ),
+            ),
+            _many_rows(op, few, weights, activations),
+        )
     if weights == "dense":
         return (
             OpChoice(
                 op=op, rows="any", kernel="cuBLAS", reason="16-bit weights: nothing to unpack"
             ),
         )
-    name = {"int4_group": "w4a16", "int8_channel": "w8a16", "fp8_channel": "fp8 w8a16"}[weights]
     if not target.triton or target.sm < 75:
         why = "triton is not installed" if target.sm >= 75 else "no Triton kernels below SM 75"
         return (
             OpChoice(op=op, rows="any", kernel="torch dequantize + cuBLAS", reason=f"{why}: slow"),
         )
+    assert weights != "fp8_channel", "fp8 is planned from SM 80 on"
     return (
         OpChoice(
             op=op,
             rows=f"1-{GEMV_ROWS}",
-            kernel=f"triton {name} GEMV",
+            kernel="triton w4a16 GEMV" if weights == "int4_group" else "triton w8a16 GEMV",
             reason="few rows are bound by weight bytes, so the codes are read packed",
         ),
-        OpChoice(op=op, rows=f">{CARD_ROWS}", kernel=PRODUCTS[activations], reason=PRODUCT_REASON)
-        if activations != "16bit"
-        else OpChoice(
+        OpChoice(
             op=op,
             rows=f">{GEMV_ROWS}",
             kernel="dequantize + cuBLAS",
-            reason=(
-                "many rows are bound by arithmetic, where the library's product wins"
-                if target.sm >= 80
-                else "tl.dot has no tensor cores on SM 75, the library's fp16 product has"
-            ),
+            reason="tl.dot has no tensor cores on SM 75, the library's fp16 product has",
         ),
+    )
+
+
+def _many_rows(op: str, few: int, weights: WeightFormat, activations: ActivationFormat) -> OpChoice:
+    rows = f">{few}"
+    if weights == "dense":
+        why = "many rows are bound by arithmetic: the library's product"
+        return OpChoice(op=op, rows=rows, kernel="cuBLAS", reason=why)
+    if activations != "16bit":
+        return OpChoice(op=op, rows=rows, kernel=PRODUCTS[activations], reason=PRODUCT_REASON)
+    return OpChoice(
+        op=op,
+        rows=rows,
+        kernel="dequantize + cuBLAS",
+        reason="many rows are bound by arithmetic, where the library's product wins",
     )
 
 

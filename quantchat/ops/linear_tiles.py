@@ -6,13 +6,12 @@ above the library's product, on 8-bit codes or on weights made dense on the way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
+from quantchat.hardware.op_table import FEW_ROWS
 from quantchat.kernels.linear.dequantize import dequantize as dense_from_tiles
 from quantchat.kernels.linear.launch import NextNorm, RowWeight, Weight, linear, shape_of
 from quantchat.kernels.linear.pack import GROUP_SIZES as INT4_GROUPS
@@ -31,8 +30,6 @@ from quantchat.quant.tensor import (
     StoredWeight,
 )
 
-FEW_ROWS: Mapping[str, int] = MappingProxyType({"int4": 64, "int8": 64, "fp8": 64, "dense": 8})
-"""Most rows of the tensor-core kernel by stored format: above it, the library is faster."""
 ROW_COLUMNS = 16
 """8-bit rows are read this many columns at a time."""
 DENSE_COLUMNS = 8

@@ -6,8 +6,12 @@ import pytest
 from machines import ZEN3, ZEN5, machine
 
 from quantchat.hardware.op_table import (
+    CARD_ROWS,
     CPU_COPY_ROWS,
+    FEW_ROWS,
+    FUSED_ROWS,
     GEMV_ROWS,
+    LOWEST_TENSOR_SM,
     STORED_TYPES,
     runs_as_stored,
     stored_growth,
@@ -17,19 +21,26 @@ from quantchat.shapes import SHAPES
 
 
 def test_row_limits_are_those_of_the_ops() -> None:
+    from quantchat.kernels.linear.launch import CODE_NAMES, MAX_ROWS
     from quantchat.kernels.w8a16 import tiles as int8_tiles
     from quantchat.kernels.wna16 import tiles as int4_tiles
 
+    from quantchat.ops import triton_ops
     from quantchat.ops.linear_cpu import COPY_ROWS
 
     assert CPU_COPY_ROWS == COPY_ROWS
     assert GEMV_ROWS == int4_tiles.MAX_ROWS == int8_tiles.MAX_ROWS
+    assert set(FEW_ROWS) == set(CODE_NAMES) and max(FEW_ROWS.values()) <= MAX_ROWS
+    assert FEW_ROWS["int8"] == FEW_ROWS["fp8"] == CARD_ROWS
+    assert triton_ops.FUSED_ROWS == FUSED_ROWS <= min(FEW_ROWS.values())
 
 
 def test_lowest_sm_is_that_of_the_kernels() -> None:
     from quantchat.kernels._launch import LOWEST_ASM_SM, LOWEST_DOT_SM
+    from quantchat.kernels.linear.launch import LOWEST_SM
 
     assert (LOWEST_ASM_SM, LOWEST_DOT_SM) == (75, 80)
+    assert LOWEST_TENSOR_SM == LOWEST_SM
 
 
 @pytest.mark.parametrize("name", sorted(STORED_TYPES))
@@ -99,6 +110,53 @@ def test_cpu_kernels_are_those_that_the_cpu_linear_picks(scheme: str, isa: froze
     )
     products = [choice for choice in rows if "copy" in choice.kernel or "of codes" in choice.kernel]
     assert (len(products) == 1) == (op.copy_bytes > 0)
+
+
+@pytest.mark.parametrize("name", ["T4", "A100", "4060Ti", "H100", "5090"])
+@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4", "fp8", "w8a8"])
+def test_card_kernels_are_those_that_the_card_linear_picks(
+    name: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from quantchat.ops import linear_8bit, linear_cuda
+    from quantchat.ops.linear_tiles import TileLinear
+    from quantchat.quant.rounding import fp8_channel, int4_group, int8_channel
+    from quantchat.quant.tensor import DenseWeight
+
+    card = machine(name)
+    sm = card.gpus[0].sm
+    if scheme == "fp8" and sm < LOWEST_TENSOR_SM:
+        pytest.skip("not planned there")
+    monkeypatch.setattr(linear_cuda, "sm_version", lambda device: sm)
+    monkeypatch.setattr(linear_8bit, "sm_version", lambda device: sm)
+    made = plan(card, SHAPES["smollm2-135m"], PlanRequest(scheme=scheme))
+    values = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
+    weight = {
+        "fp16": lambda: DenseWeight(values.bfloat16()),
+        "int8": lambda: int8_channel(values),
+        "w8a8": lambda: int8_channel(values),
+        "fp8": lambda: fp8_channel(values),
+        "int4": lambda: int4_group(values, 64),
+    }[scheme]()
+    op = linear_cuda.cuda_linear(
+        weight,
+        None,
+        dtype={"float16": torch.float16, "bfloat16": torch.bfloat16}[made.compute_dtype],
+        gated=False,
+        activations=made.activations,
+        dependent=made.dependent_launch,
+    )
+    rows = {choice.rows: choice.kernel for choice in made.ops if choice.op == "linear"}
+    few, *many = rows.values()
+    assert isinstance(op, TileLinear) == few.startswith("tensor-core")
+    if isinstance(op, TileLinear):
+        assert list(rows) == [f"1-{op.few_rows}", f">{op.few_rows}"]
+        products = {None: ("cuBLAS", "dequantize + cuBLAS")}
+        products |= {form: (f"quantize + {form} product",) for form in ("int8", "fp8")}
+        assert many[0] in products[op.codes_read]
+    else:
+        assert few == ("cuBLAS" if op.kernel.startswith("dense") else op.kernel)
 
 
 def test_what_is_worth_running_as_stored() -> None:
