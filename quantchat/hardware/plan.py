@@ -273,12 +273,12 @@ class _Planner:
             )
             return
         words.take(
-            "linears on tensor cores: weights as stored, norm, gate and residual in the same "
-            "launch, five launches a layer"
+            f"linears on tensor cores: SM {LOWEST_TENSOR_SM} and newer, weights are unpacked in "
+            "registers"
         )
         words.take(
-            "launch shapes of the linears: measured on cards of this kind, or at a model's first "
-            "load here, within seconds"
+            "launch shapes of the linears: measured on this kind of card, or here at a model's "
+            "first load, within seconds"
         )
         if sm >= LOWEST_DEPENDENT_SM:
             words.take("dependent launch: a kernel fetches weights while the one ahead still runs")
