@@ -19,6 +19,7 @@ def open_model(job: LoadJob, model: LoadedModel, emit: Callable[[Event], None]) 
         from quantchat.engine.tuning import tune_tiles
 
         tune_tiles(model, report=job.report, cancelled=job.cancelled.is_set)
+        job.report("warm", 0, 1, "")
     runtime = Runtime(job.request.slot, model, emit)
     runtime.memory()
     return runtime
