@@ -68,6 +68,11 @@ SHARED_BYTES = 96 * 1024
 SMALL_SHARED_BYTES = 46 * 1024
 """The same on consumer cards, with 100 KiB."""
 SMALL_SHARED_SMS = (86, 89, 120)
+MOST_SHARED_BYTES = 163 * 1024
+"""What one program can have at all; more on newer data-centre cards."""
+SMALL_MOST_SHARED_BYTES = 99 * 1024
+SCRATCH_BYTES = 32
+"""What the compiler adds for its own reductions."""
 
 
 def block_columns(code: str, group_size: int) -> int:
@@ -82,6 +87,17 @@ def stage_bytes(code: str, group_size: int, warps: int, blocks: int) -> int:
     words = 512 * (2 if code != "int4" or group_size == 128 else 1)
     pairs = 64 * (2 if group_size == 32 else 1) if code == "int4" else 0
     return warps * blocks * (words + pairs)
+
+
+def program_bytes(shape: LinearShape, tile: Tile) -> int:
+    """Shared memory of a program: stages, sums of one token's blocks, two finished tiles."""
+    stages = tile.stages * stage_bytes(shape.code, shape.group_size, tile.warps, tile.blocks)
+    sums = 0
+    if shape.code == "int4" and shape.one_row:
+        step = tile.warps * tile.blocks
+        steps = -(-shape.columns // (block_columns(shape.code, shape.group_size) * step))
+        sums = (1 << (steps - 1).bit_length()) * step * 32 * (2 if shape.group_size == 32 else 1)
+    return stages + sums + 1024 * tile.warps + SCRATCH_BYTES
 
 
 _installed: dict[tuple[int, LinearShape], Tile] = {}
@@ -142,7 +158,9 @@ def shipped(shape: LinearShape, sm: int) -> Tile | None:
 def candidates(shape: LinearShape, sm: int) -> tuple[Tile, ...]:
     """Tiles worth timing, likeliest first: what did well on other shapes and fits the card."""
     blocks_of_k = -(-shape.columns // block_columns(shape.code, shape.group_size))
-    limit = SMALL_SHARED_BYTES if sm in SMALL_SHARED_SMS else SHARED_BYTES
+    small = sm in SMALL_SHARED_SMS
+    limit = SMALL_SHARED_BYTES if small else SHARED_BYTES
+    most = SMALL_MOST_SHARED_BYTES if small else MOST_SHARED_BYTES
     found: list[Tile] = []
     for warps, blocks, programs, stages in TRIED_INT4 if shape.code == "int4" else TRIED:
         while blocks > 1 and warps * blocks >= 2 * blocks_of_k:
@@ -153,6 +171,7 @@ def candidates(shape: LinearShape, sm: int) -> tuple[Tile, ...]:
         while stages > 2 and size * stages > limit:
             stages //= 2
         tile = Tile(warps=warps, blocks=blocks, programs=programs, stages=stages)
-        if size * stages <= limit and tile not in found:
+        fits = size * stages <= limit and program_bytes(shape, tile) <= most
+        if fits and tile not in found:
             found.append(tile)
     return tuple(found)
