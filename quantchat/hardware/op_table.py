@@ -217,9 +217,8 @@ def _gpu_linear(
         )
     if not target.triton or target.sm < 75:
         why = "triton is not installed" if target.sm >= 75 else "no Triton kernels below SM 75"
-        return (
-            OpChoice(op=op, rows="any", kernel="torch dequantize + cuBLAS", reason=f"{why}: slow"),
-        )
+        held = f"{why}: the values are held in 16 bits"
+        return (OpChoice(op=op, rows="any", kernel="cuBLAS", reason=held),)
     assert weights != "fp8_channel", "fp8 is planned from SM 80 on"
     return (
         OpChoice(

@@ -18,7 +18,13 @@ from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts
 from quantchat.hardware.kv_choice import asked_kv, choose_kv
 from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, fit, group_size_of
-from quantchat.hardware.op_table import OpChoice, OpTarget, choose_ops, stored_growth
+from quantchat.hardware.op_table import (
+    LOWEST_TENSOR_SM,
+    OpChoice,
+    OpTarget,
+    choose_ops,
+    stored_growth,
+)
 from quantchat.hardware.reasons import Reasons
 from quantchat.hardware.scheme_choice import CONTEXT_LOWEST, SchemeCase, choose_scheme
 from quantchat.hardware.target import DTYPE_BYTES, ComputeDtype, Target, choose_target, cpu_target
@@ -32,8 +38,6 @@ CONTEXT_DEFAULT_GPU = 16384
 CONTEXT_DEFAULT_CPU = 8192
 LOWEST_TRITON_SM = 75
 """First card that our kernels and graphs run on."""
-LOWEST_TENSOR_SM = 80
-"""First card of the linears on tensor cores: asynchronous copies, 16-bit products of both types."""
 LOWEST_DEPENDENT_SM = 90
 """First card that starts a kernel before the one ahead has ended."""
 PAGE_TOKENS = 16
