@@ -79,8 +79,6 @@ def tune_tiles(model: LoadedModel, *, report: Report, cancelled: Callable[[], bo
 
     try:
         Tuning(model.decoder, key, make_timer, report, cancelled).run()
-        # Graphs of other models may be alive: workspaces stay.
-        give_back(workspaces=False)
     except Exception as error:
         trouble = trouble_of(error)
         if isinstance(error, Cancelled) or (trouble is not None and trouble.kind == "lost"):
@@ -88,6 +86,8 @@ def tune_tiles(model: LoadedModel, *, report: Report, cancelled: Callable[[], bo
         logger.warning("tiles are not tuned: %s", error, exc_info=trouble is None)
         forget_frames(error)
         leave_capture()
+    # Graphs of other models may be alive: workspaces stay.
+    give_back(workspaces=False)
 
 
 def worth_tuning(decoder: Decoder, sm: int) -> bool:

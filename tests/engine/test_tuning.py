@@ -208,3 +208,22 @@ def test_shapes_come_by_their_bytes_and_parts_of_a_stack_count() -> None:
         (32, 64, False),
     ]
     assert sizes[next(iter(sizes))] == 2 * (192 * 64 + 192 * 4)
+
+
+def test_a_shortened_model_runs_on_the_same_memory(tmp_path: Path) -> None:
+    import factory
+    from decoders import batch_of, float32_decoder, make_pool
+
+    from quantchat.engine.step_timer import shortened
+
+    whole = float32_decoder(factory.write_hf(tmp_path / "m", "llama"), context_tokens=64)
+    pool = make_pool(whole, pages=8, page_tokens=16)
+    last = len(whole.layers) - 1
+    short, short_pool = shortened(whole, pool, (last,))
+    assert short.layers == (whole.layers[last],) and short.head is whole.head
+    assert short_pool.layers[0].k.data_ptr() == pool.layers[last].k.data_ptr()
+    assert len(pool.layers) == len(whole.layers) > 1
+    batch = batch_of(short_pool, [([3, 4, 5], 0, 3, [1])])
+    assert short.forward(batch, short_pool).isfinite().all()
+    assert pool.layers[last].k[1, :3].isfinite().all()
+    assert not pool.layers[0].k[1, :3].isfinite().any()
