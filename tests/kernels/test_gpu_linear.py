@@ -1,0 +1,121 @@
+"""Tensor-core linears on a real card against their reference, on real and awkward shapes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+import pytest
+
+pytest.importorskip("triton")
+
+import torch
+from linear_cases import FORMS, Chain, LinearCase, compile_job, linear_cases, run, stored
+from quantchat.kernels.linear import reference
+from quantchat.kernels.linear.dequantize import dequantize
+from quantchat.kernels.linear.launch import LOWEST_SM, NextNorm, RowWeight, linear
+from quantchat.kernels.linear.pack import Int4Tiles
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
+
+CASES = linear_cases()
+CHAIN_ROWS = (1, 5)
+CHAINS = tuple((*form, rows) for form in FORMS for rows in CHAIN_ROWS)
+TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 6e-3}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """All binaries at once, from as many processes as there are processors."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    major, minor = torch.cuda.get_device_capability()
+    if 10 * major + minor < LOWEST_SM:
+        pytest.skip(f"tensor-core linears begin at SM {LOWEST_SM}")
+    workers = min(14, os.cpu_count() or 1)
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        failures = [said for said in pool.map(compile_job, (*CHAINS, *CASES), chunksize=2) if said]
+    assert not failures, "\n".join(failures[:5])
+
+
+def relative(result: torch.Tensor, truth: torch.Tensor) -> float:
+    return float((result.double() - truth.double()).norm() / truth.double().norm())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_linear(case: LinearCase) -> None:
+    outcome = run(case)
+    assert outcome.made.dtype == (torch.float32 if case.wide else case.dtype)
+    assert relative(outcome.made, outcome.truth) < TOLERANCE[case.dtype]
+    if outcome.following is not None:
+        gamma, h = outcome.following.gamma, outcome.following.h
+        torch.testing.assert_close(
+            h, reference.scaled_by_gamma(outcome.made, gamma), rtol=1e-6, atol=0
+        )
+        squares = reference.squares_of(outcome.made)
+        torch.testing.assert_close(outcome.following.squares, squares, rtol=1e-5, atol=1e-6)
+
+
+def test_a_residual_out_of_range_is_cut_for_the_next_norm() -> None:
+    weight, _ = stored("dense", 0, 64, 128, torch.float16, gated=False)
+    card = torch.device("cuda")
+    residual = torch.full((2, 64), 60000.0, device=card).half()
+    following = NextNorm(
+        gamma=torch.full((64,), 4.0, device=card).half(),
+        h=torch.empty(2, 64, dtype=torch.float16, device=card),
+        squares=torch.empty(2, 4, device=card),
+    )
+    x = torch.zeros(2, 128, dtype=torch.float16, device=card)
+    linear(x, weight, residual=residual, following=following)
+    assert (following.h == torch.finfo(torch.float16).max).all()
+    torch.testing.assert_close(following.squares, reference.squares_of(residual))
+
+
+@pytest.mark.parametrize(("code", "group"), FORMS)
+@pytest.mark.parametrize("rows", CHAIN_ROWS)
+def test_a_captured_chain_is_the_same_under_dependent_launch(
+    code: str, group: int, rows: int
+) -> None:
+    if torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip("no dependent launch on this card")
+    chain = Chain(code, group, rows)
+    truth = chain.run(chain.start.clone(), dependent=False)
+    residual = chain.start.clone()
+    chain.run(residual, dependent=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        made = chain.run(residual, dependent=True)
+    for _ in range(20):
+        residual.copy_(chain.start)
+        made.fill_(float("nan"))
+        graph.replay()
+        assert torch.equal(made, truth)
+
+
+def test_a_matrix_beyond_32_bits_of_words() -> None:
+    columns = 8192
+    outputs = 2**32 // columns + 1000
+    if torch.cuda.mem_get_info()[0] < 12 * 2**30:
+        pytest.skip("9 GB of weights do not fit")
+    card, last = torch.device("cuda"), 40
+    codes = torch.zeros(outputs, columns, dtype=torch.bfloat16, device=card)
+    codes[-last:] = torch.randn(last, columns, device=card) * 0.03
+    for rows in (1, 3):
+        x = torch.randn(rows, columns, device=card).bfloat16()
+        y = linear(x, RowWeight(codes=codes, scale=None))
+        truth = reference.linear(x, codes[-last:])
+        assert relative(y[:, -last:], truth) < TOLERANCE[torch.bfloat16]
+        assert not y[:, :-last].any()
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize(
+    ("outputs", "columns", "group"), [(200, 608, 32), (50, 896, 64), (6144, 4096, 128)]
+)
+def test_tiles_become_dense(outputs: int, columns: int, group: int, gated: bool) -> None:
+    for dtype in (torch.float16, torch.bfloat16):
+        weight, truth = stored("int4", group, outputs, columns, dtype, gated=gated)
+        assert isinstance(weight, Int4Tiles)
+        out = torch.full((outputs, columns), float("nan"), dtype=dtype, device="cuda")
+        made = dequantize(weight, dtype, out=out)
+        assert relative(made, truth) < TOLERANCE[dtype] / 4
