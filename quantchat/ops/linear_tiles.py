@@ -1,6 +1,6 @@
 """Linears on cards with asynchronous copies (SM 80 and up): one kernel for few rows, any format.
 
-Owns which kernel sees how many rows: up to FEW_ROWS the tensor-core kernel on weights as stored,
+Owns which kernel sees how many rows: up to `few_rows` the tensor-core kernel on weights as stored,
 above the library's product, on 8-bit codes or on weights made dense on the way.
 """
 
@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from quantchat.hardware.op_table import FEW_ROWS
+from quantchat.hardware.op_table import few_rows
 from quantchat.kernels.linear.dequantize import dequantize as dense_from_tiles
 from quantchat.kernels.linear.launch import NextNorm, RowWeight, Weight, linear, shape_of
 from quantchat.kernels.linear.pack import GROUP_SIZES as INT4_GROUPS
@@ -52,7 +52,7 @@ class TileLinear:
         many: ManyRows | None,
         dependent: bool,
     ) -> None:
-        """`gated`: gate above up, [2 I, K]. `many` takes more than FEW_ROWS rows; None: dense."""
+        """`gated`: gate above up, [2 I, K]. `many` takes more rows than those; None: dense."""
         self.out_features, self.in_features = weight.rows, weight.columns
         self.gated = gated
         self.weight_bytes = weight.nbytes
@@ -60,7 +60,8 @@ class TileLinear:
         self.code = _code(weight)
         self.kernel = f"tensor-core {self.code} kernel"
         self.owns_copy = isinstance(weight, Int4Tiles)
-        self.few_rows = FEW_ROWS[self.code]
+        form = None if many is None else many.form
+        self.few_rows = few_rows(self.code, "16bit" if form is None else form)
         self._weight = weight
         self._bias = bias
         self._many = many

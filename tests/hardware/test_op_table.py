@@ -26,12 +26,13 @@ def test_row_limits_are_those_of_the_ops() -> None:
     from quantchat.kernels.wna16 import tiles as int4_tiles
 
     from quantchat.ops import triton_ops
+    from quantchat.ops.linear_8bit import INT8_LOWEST_ROWS
     from quantchat.ops.linear_cpu import COPY_ROWS
 
     assert CPU_COPY_ROWS == COPY_ROWS
     assert GEMV_ROWS == int4_tiles.MAX_ROWS == int8_tiles.MAX_ROWS
     assert set(FEW_ROWS) == set(CODE_NAMES) and max(FEW_ROWS.values()) <= MAX_ROWS
-    assert FEW_ROWS["int8"] == FEW_ROWS["fp8"] == CARD_ROWS
+    assert INT8_LOWEST_ROWS <= CARD_ROWS + 1
     assert triton_ops.FUSED_ROWS == FUSED_ROWS <= min(FEW_ROWS.values())
 
 

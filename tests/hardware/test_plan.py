@@ -143,7 +143,7 @@ def test_kernels_of_int4_on_cards(name: str) -> None:
         "1-64": "tensor-core kernel, weights as stored",
         ">64": "dequantize + cuBLAS",
     }
-    assert kernels(made, "head")["1-64"] == "tensor-core kernel, weights as stored"
+    assert kernels(made, "head")["1-48"] == "tensor-core kernel, weights as stored"
     assert kernels(made, "attention, decode") == {"1": "triton split-KV paged"}
     assert kernels(made, "attention, prefill") == {">1": "torch SDPA"}
 
@@ -340,10 +340,10 @@ def test_stored_is_refused_where_nothing_reads_it() -> None:
 def test_stored_blocks_run_on_a_card() -> None:
     made = plan(machine("H100"), SHAPES["smollm2-135m"], STARTER)
     assert made.scheme.name == "stored"
-    for name in ("linear Q4_1", "linear Q8_0"):
+    for name, few in (("linear Q4_1", 64), ("linear Q8_0", 48)):
         assert kernels(made, name) == {
-            "1-64": "tensor-core kernel, weights as stored",
-            ">64": "dequantize + cuBLAS",
+            f"1-{few}": "tensor-core kernel, weights as stored",
+            f">{few}": "dequantize + cuBLAS",
         }
 
 
