@@ -1,11 +1,17 @@
-"""Launches decode attention: checks, shapes and host facts; attend_kernel.py says how it works."""
+"""Launches decode attention: checks, shapes and host facts, and which kernel runs.
+
+From SM 80 on fragment_kernel.py, whose products are tensor cores'; attend_kernel.py elsewhere. Both
+turn raw qkv rows into attended heads in one launch. A program serves one KV head of one row over
+its tiles of the context and norms and turns its query heads itself; the one whose tiles end with
+the newest token also stores that token's K and V and attends to them as stored, so no program reads
+what another writes. The last program to arrive puts the parts together, in the order of splits.
+"""
 
 from __future__ import annotations
 
 import torch
 
 from .._launch import (
-    LOWEST_ASM_SM,
     check_activation,
     check_out,
     launch_options,
@@ -20,7 +26,6 @@ from .splits import Splits, splits_for
 from .workspace import Workspace
 
 _LOG2_E = 1.4426950408889634
-_LOWEST_FP8_SM = 89
 
 
 def attend(
@@ -47,7 +52,6 @@ def attend(
     workspace: Workspace | None = None,
     splits: Splits | None = None,
     dependent: bool = False,
-    early: bool = True,
 ) -> torch.Tensor:
     """Appends each row's token and attends to the newest `window` (0: all) tokens: [M, heads * D].
 
@@ -56,7 +60,10 @@ def attend(
     block_table int32 [M, max_pages]; cos, sin fp32 [context, R] turn the first 2 R values of a head
     in adjacent pairs; pages and params as rope_append/formats.py has them. q_weight, k_weight [D]
     norm the heads first (both or none). A workspace whose splits fit is reused between launches of
-    one stream; without one a fresh one is made. `early`: see attend_kernel.py; only with `dependent`.
+    one stream; without one a fresh one is made. A `dependent` launch reads positions, lengths, page
+    table and older tokens before the kernel ahead of it has ended: they must be complete since the
+    last full boundary of the stream (a graph launch, a copy, a kernel launched plainly), as within
+    a decode step. The plain path waits all the same.
     """
     check_activation(qkv, "qkv")
     rows = qkv.shape[0]
@@ -145,7 +152,7 @@ def attend(
         HK=kv_heads,
         D=head_dim,
         DP=power_of_2(head_dim),
-        GP=max(16, power_of_2(group)) if splits.use_dot else power_of_2(group),
+        GP=power_of_2(group),
         ROTARY_HALF=cos.shape[1],
         T=splits.tile_tokens,
         PAGE=page_tokens,
@@ -155,12 +162,8 @@ def attend(
         KV=kv,
         HEAD_NORM=q_weight is not None,
         WINDOWED=window > 0,
-        USE_DOT=splits.use_dot,
-        USE_ASM=sm >= LOWEST_ASM_SM,
-        FP8_UNIT=sm >= _LOWEST_FP8_SM,
-        EARLY=early,
-        PDL=dependent,
-        **splits.options(),
-        **launch_options(dependent),
+        num_warps=splits.warps,
+        num_stages=1,
+        **launch_options(),
     )
     return out

@@ -12,23 +12,26 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
 from .._gluon import dependents_may_start, everyone_arrives, wait_for_producers
+from .fragment_combine import combine
 from .fragments import (
     DENSE,
     FP8,
     INT4,
     INT8,
     columns_layout,
-    halves_of,
+    head_column,
     in_order,
     out_of_order,
     pages_of,
+    pair_params,
     piece_of,
     read,
+    read_params,
     rows_layout,
     unpack,
     words_of,
 )
-from .newest import inverse_of, normed, page_params, put, stored, turned, wide_halves
+from .newest import inverse_of, normed, page_params, put, stored, turned, wide_halves, words_from
 
 
 @gluon.jit
@@ -57,38 +60,6 @@ def _one_warp(shared, w: gl.constexpr, GP: gl.constexpr, L: gl.constexpr, LG: gl
 def _own_tokens(W: gl.constexpr, T: gl.constexpr, L: gl.constexpr):
     """Place of every token [W, T] in a tile."""
     return gl.set_auto_layout(gl.arange(0, W)[:, None] * T + gl.arange(0, T)[None, :], L)
-
-
-@gluon.jit
-def _pair_params(pair):
-    scale = pair.to(gl.int16).to(gl.float16, bitcast=True).to(gl.float32)
-    minimum = (pair >> 16).to(gl.int16).to(gl.float16, bitcast=True).to(gl.float32)
-    return scale, minimum
-
-
-@gluon.jit
-def _params(params_ptr, vector, inside, KV: gl.constexpr):
-    """Raw fp16 scale, or int32 pair of scale and minimum, of each vector."""
-    if KV == DENSE:
-        raw = vector * 0
-    elif KV == FP8:
-        raw = gl.load(params_ptr + vector, mask=inside, other=0.0)
-    else:
-        raw = gl.load(params_ptr + vector, mask=inside, other=0)
-    return raw
-
-
-@gluon.jit
-def _head_column(column, D: gl.constexpr, DP: gl.constexpr, KV: gl.constexpr):
-    """Value of a head that a column stands for, and whether there is one."""
-    if KV == INT4 and D != DP:
-        within = column % (DP // 2)
-        d = column // (DP // 2) * (D // 2) + within
-        real = within < D // 2
-    else:
-        d = column
-        real = column < D
-    return d, real
 
 
 @gluon.jit
@@ -145,6 +116,7 @@ def fragment_attend_kernel(
     ROWS: gl.constexpr = 8 if GROUP <= 8 else 16
     TILE: gl.constexpr = W * T
     HALF: gl.constexpr = DP // 2
+    SHIFTED: gl.constexpr = KV != DENSE and KV != FP8
     MIDDLE: gl.constexpr = 128.0 if KV == INT8 else (8.0 if KV == INT4 else 0.0)
     # Keeps p * scale inside fp16 for every scale that a page can hold.
     V_UNIT: gl.constexpr = 1.0 if KV == DENSE else (4.0 if KV == INT4 else 64.0)
@@ -204,8 +176,8 @@ def fragment_attend_kernel(
     vector_v = (page_v * PAGE + t_v % PAGE) * HK + kv_head
     k_raw = read(k_ptr, vector_k, m_k, D, DP, KV, LK)
     v_raw = read(v_ptr, vector_v, m_v, D, DP, KV, LV)
-    k_pair = _params(k_params_ptr, vector_v, m_v, KV)
-    v_pair = _params(v_params_ptr, vector_v, m_v, KV)
+    k_pair = read_params(k_params_ptr, vector_v, m_v, KV)
+    v_pair = read_params(v_params_ptr, vector_v, m_v, KV)
     t_k += active * TILE
     t_v += active * TILE
     page_k = pages_of(p_table, t_k, capacity, PAGE)
@@ -214,7 +186,7 @@ def fragment_attend_kernel(
     i = gl.set_auto_layout(gl.arange(0, HALF)[None, None, :], LQ)
     r = gl.set_auto_layout(gl.arange(0, ROWS)[None, :, None], LQ)
     w = gl.set_auto_layout(gl.arange(0, W)[:, None, None], LQ)
-    d, real = _head_column(i * 2, D, DP, KV)
+    d, real = head_column(i * 2, D, DP, KV)
     pair_of_d = d // 2
     turning = real & (pair_of_d < ROTARY_HALF)
     at_turn = gl.maximum(position, 0) * ROTARY_HALF + pair_of_d
@@ -264,48 +236,16 @@ def fragment_attend_kernel(
         slot = gl.load(slots_ptr + row)
         if slot >= 0:
             if KV == DENSE:
-                low = even.to(DTYPE).to(gl.int16, bitcast=True).to(gl.int32) & 65535
-                raw = low | (odd.to(DTYPE).to(gl.int16, bitcast=True).to(gl.int32) << 16)
+                raw = words_from(even.to(DTYPE), odd.to(DTYPE))
             vector = slot * HK + kv_head
             LQR: gl.constexpr = gl.SliceLayout(2, LQ)
             w2 = gl.set_auto_layout(gl.arange(0, W)[:, None], LQR)
             first_row = gl.set_auto_layout(gl.arange(0, ROWS)[None, :], LQR) == 0
-            put(
-                k_ptr,
-                k_store_ptr,
-                k_params_ptr,
-                raw,
-                code_even,
-                code_odd,
-                scale_16,
-                minimum_16,
-                vector,
-                first_row & (w2 == 0),
-                W,
-                ROWS,
-                D,
-                DP,
-                KV,
-                LQ,
-            )
-            put(
-                v_ptr,
-                v_store_ptr,
-                v_params_ptr,
-                raw,
-                code_even,
-                code_odd,
-                scale_16,
-                minimum_16,
-                vector,
-                first_row & (w2 == 1),
-                W,
-                ROWS,
-                D,
-                DP,
-                KV,
-                LQ,
-            )
+            halves = (raw, code_even, code_odd, scale_16, minimum_16)
+            to_k = (k_ptr, k_store_ptr, k_params_ptr)
+            to_v = (v_ptr, v_store_ptr, v_params_ptr)
+            put(to_k, halves, vector, first_row & (w2 == 0), W, ROWS, D, DP, KV, LQ)
+            put(to_v, halves, vector, first_row & (w2 == 1), W, ROWS, D, DP, KV, LQ)
 
     unit = gl.full([W, 16], 1.0, gl.float32, LR) * scale_log2
     if KV != DENSE and BF16:
@@ -321,7 +261,7 @@ def fragment_attend_kernel(
             grow = gl.reshape(grow, [W, 16])
         unit = unit * gl.convert_layout(grow, LR, assert_trivial=True)
     q = gl.reshape(gl.join(q_even.to(INNER), q_odd.to(INNER)), [W, ROWS, DP])
-    if KV == INT8 or KV == INT4:
+    if SHIFTED:
         q_sum = gl.sum(q.to(gl.float32), 2)
         if ROWS == 8:
             q_sum = gl.permute(gl.join(q_sum, gl.zeros_like(q_sum)), (0, 2, 1))
@@ -350,12 +290,12 @@ def fragment_attend_kernel(
         k = gl.convert_layout(k, LB, assert_trivial=True)
         scores = gl.nvidia.ampere.mma_v2(q, k, blank)
         k_raw = read(k_ptr, vector_k, m_k, D, DP, KV, LK)
-        k_pair = _params(k_params_ptr, vector_v, m_v, KV)
+        k_pair = read_params(k_params_ptr, vector_v, m_v, KV)
         page_k = pages_of(p_table, t_k, capacity, PAGE)
         if KV == FP8:
             scores = scores * k_now.to(gl.float32)[:, None, :]
         elif KV != DENSE:
-            k_scale, k_minimum = _pair_params(k_now)
+            k_scale, k_minimum = pair_params(k_now)
             lift = k_minimum + MIDDLE * k_scale
             scores = scores * k_scale[:, None, :] + lift[:, None, :] * q_sum[:, :, None]
         scores = gl.where(m_now[:, None, :], scores * unit[:, :, None], -float("inf"))
@@ -368,7 +308,7 @@ def fragment_attend_kernel(
         if KV == FP8:
             p = p * (v_now.to(gl.float32) * V_UNIT)[:, None, :]
         elif KV != DENSE:
-            v_scale, v_minimum = _pair_params(v_now)
+            v_scale, v_minimum = pair_params(v_now)
             lift = v_minimum + MIDDLE * v_scale
             shift = shift * keep + gl.sum(p * lift[:, None, :], 2)
             p = p * (v_scale * V_UNIT)[:, None, :]
@@ -377,7 +317,7 @@ def fragment_attend_kernel(
         v = gl.convert_layout(out_of_order(v, W, T, DP, PIECE), LU, assert_trivial=True)
         acc = gl.nvidia.ampere.mma_v2(weights, v, acc * keep[:, :, None])
         v_raw = read(v_ptr, vector_v, m_v, D, DP, KV, LV)
-        v_pair = _params(v_params_ptr, vector_v, m_v, KV)
+        v_pair = read_params(v_params_ptr, vector_v, m_v, KV)
         page_v = pages_of(p_table, t_v, capacity, PAGE)
 
     # All warps' parts into one, then the newest token.
@@ -390,7 +330,7 @@ def fragment_attend_kernel(
     s_acc = gl.allocate_shared_memory(gl.float32, [W, ROWS, DP], PADDED)
     s_top.store(_rows(top, W, ROWS))
     s_norm.store(_rows(norm, W, ROWS))
-    if KV == INT8 or KV == INT4:
+    if SHIFTED:
         s_shift.store(_rows(shift, W, ROWS))
     y16 = in_order(acc, W, 16, DP, PIECE)
     if ROWS == 8:
@@ -408,19 +348,19 @@ def fragment_attend_kernel(
     fresh = gl.exp2(newest - base)
     total = gl.sum(part_norm * keep, 0) + fresh
     y = gl.sum(part_acc * keep[:, :, None], 0) * (1.0 / V_UNIT)
-    if KV == INT8 or KV == INT4:
+    if SHIFTED:
         part_shift = s_shift.slice(0, GP, dim=1).load(LFW)
         moved = gl.convert_layout(gl.sum(part_shift * keep, 0), LYG, assert_trivial=True)
         y += moved[:, None]
     g = gl.set_auto_layout(gl.arange(0, GP)[:, None], LY)
     column = gl.set_auto_layout(gl.arange(0, DP)[None, :], LY)
-    d, real = _head_column(column, D, DP, KV)
+    d, real = head_column(column, D, DP, KV)
     if mine:
         p_new = new_ptr + (heads_row + HQ + HK + kv_head) * D + d
         v_new = gl.load(p_new, mask=real, other=0.0).to(gl.float32)
         scale = _one_warp(s_scale, 1, GP, LF1, LYG)[:, None]
         minimum = _one_warp(s_minimum, 1, GP, LF1, LYG)[:, None]
-        v_code, v_seen = stored(v_new, scale, minimum, inverse_of(scale), KV)
+        _v_code, v_seen = stored(v_new, scale, minimum, inverse_of(scale), KV)
         y += gl.convert_layout(fresh, LYG, assert_trivial=True)[:, None] * v_seen
     m_y = (g < GROUP) & real
     head = row * HQ + kv_head * GROUP
@@ -439,63 +379,6 @@ def fragment_attend_kernel(
         everyone_arrives()
         p_arrived = arrived_ptr + row * HK + kv_head
         if gl.atomic_add(p_arrived, 1, sem="acq_rel") == active - 1:
-            LC: gl.constexpr = gl.BlockedLayout([SP, 1, 2], [1, 1, 32], [1, W // WC, WC], [2, 1, 0])
-            _combine(
-                partial_ptr,
-                stats_ptr,
-                out_ptr + head * D,
-                first_slot,
-                active,
-                GROUP,
-                D,
-                DP,
-                GP,
-                SP,
-                KV,
-                LC,
-            )
+            p_out = out_ptr + head * D
+            combine(partial_ptr, stats_ptr, p_out, first_slot, active, GROUP, D, DP, GP, SP, KV, W)
             gl.store(p_arrived, 0)
-
-
-@gluon.jit
-def _combine(
-    partial_ptr,
-    stats_ptr,
-    out_ptr,
-    first_slot,
-    active,
-    GROUP: gl.constexpr,
-    D: gl.constexpr,
-    DP: gl.constexpr,
-    GP: gl.constexpr,
-    SP: gl.constexpr,
-    KV: gl.constexpr,
-    L: gl.constexpr,
-):
-    """out [GROUP, D] from the parts of `active` splits, always in the same order."""
-    split = gl.set_auto_layout(gl.arange(0, SP)[:, None, None], L)
-    g = gl.set_auto_layout(gl.arange(0, GP)[None, :, None], L)
-    column = gl.set_auto_layout(gl.arange(0, DP)[None, None, :], L)
-    d, real = _head_column(column, D, DP, KV)
-    m = (split < active) & (g < GROUP) & real
-    # Past L1: other multiprocessors have written these.
-    p_part = partial_ptr + (first_slot + split * GROUP + g) * D + d
-    part = gl.load(p_part, mask=m, other=0.0, cache_modifier=".cg")
-    LS: gl.constexpr = gl.SliceLayout(2, L)
-    split2 = gl.set_auto_layout(gl.arange(0, SP)[:, None], LS)
-    g2 = gl.set_auto_layout(gl.arange(0, GP)[None, :], LS)
-    m2 = (split2 < active) & (g2 < GROUP)
-    p_stats = stats_ptr + (first_slot + split2 * GROUP + g2) * 2
-    top = gl.load(p_stats, mask=m2, other=-float("inf"), cache_modifier=".cg")
-    norm = gl.load(p_stats + 1, mask=m2, other=0.0, cache_modifier=".cg")
-    highest = gl.max(top, 0)
-    share = gl.exp2(top - gl.where(highest == -float("inf"), 0.0, highest)[None, :])
-    total = gl.sum(norm * share, 0)
-    share = share / gl.where(total > 0.0, total, 1.0)[None, :]
-    y = gl.sum(part * share[:, :, None], 0)
-    LY: gl.constexpr = gl.SliceLayout(0, L)
-    g_out = gl.set_auto_layout(gl.arange(0, GP)[:, None], LY)
-    column = gl.set_auto_layout(gl.arange(0, DP)[None, :], LY)
-    d, real = _head_column(column, D, DP, KV)
-    mask = (g_out < GROUP) & real
-    gl.store(out_ptr + g_out * D + d, y.to(out_ptr.dtype.element_ty), mask=mask)

@@ -93,7 +93,39 @@ def read(
     return gl.load(pointers, mask=mask, other=0)
 
 
-_FOUR = gl.constexpr("=r,=r,r")
+@gluon.jit
+def read_params(params_ptr, vector, inside, KV: gl.constexpr):
+    """Raw fp16 scale, or int32 pair of scale and minimum, of each vector."""
+    if KV == DENSE:
+        raw = vector * 0
+    elif KV == FP8:
+        raw = gl.load(params_ptr + vector, mask=inside, other=0.0)
+    else:
+        raw = gl.load(params_ptr + vector, mask=inside, other=0)
+    return raw
+
+
+@gluon.jit
+def pair_params(pair):
+    """Scale and minimum in fp32 of each pair."""
+    scale = pair.to(gl.int16).to(gl.float16, bitcast=True).to(gl.float32)
+    minimum = (pair >> 16).to(gl.int16).to(gl.float16, bitcast=True).to(gl.float32)
+    return scale, minimum
+
+
+@gluon.jit
+def head_column(column, D: gl.constexpr, DP: gl.constexpr, KV: gl.constexpr):
+    """Value of a head that a column stands for, and whether there is one."""
+    if KV == INT4 and D != DP:
+        within = column % (DP // 2)
+        d = column // (DP // 2) * (D // 2) + within
+        real = within < D // 2
+    else:
+        d = column
+        real = column < D
+    return d, real
+
+
 _MAGIC = gl.constexpr("""
     {
     .reg .b32 u;

@@ -25,6 +25,13 @@ def wide_halves(pair, BF16: gl.constexpr):
 
 
 @gluon.jit
+def words_from(low, high):
+    """Words of two 16-bit values each."""
+    bits = low.to(gl.int16, bitcast=True).to(gl.int32) & 65535
+    return bits | (high.to(gl.int16, bitcast=True).to(gl.int32) << 16)
+
+
+@gluon.jit
 def normed(even, odd, w_even, w_odd, eps, D: gl.constexpr, DTYPE: gl.constexpr):
     """Heads over their root mean square, times a weight."""
     squares = gl.sum(even * even + odd * odd, 2)
@@ -95,14 +102,8 @@ def stored(x, scale, minimum, inverse, KV: gl.constexpr):
 
 @gluon.jit
 def put(
-    words_ptr,
-    store_ptr,
-    params_ptr,
-    raw,
-    code_even,
-    code_odd,
-    scale_16,
-    minimum_16,
+    pages,
+    halves,
     vector,
     writes,
     W: gl.constexpr,
@@ -112,7 +113,13 @@ def put(
     KV: gl.constexpr,
     L: gl.constexpr,
 ):
-    """Writes a vector of the pages from those (warp, row) that `writes` [W, ROWS] names."""
+    """Writes a vector of the pages from those (warp, row) that `writes` [W, ROWS] names.
+
+    pages: where its words, bytes and params are; halves: words of 16-bit values, codes of even and
+    of odd values, scale and minimum.
+    """
+    words_ptr, store_ptr, params_ptr = pages
+    raw, code_even, code_odd, scale_16, minimum_16 = halves
     if KV == DENSE:
         i = gl.set_auto_layout(gl.arange(0, DP // 2)[None, None, :], L)
         mask = writes[:, :, None] & (i < D // 2)
@@ -132,6 +139,5 @@ def put(
         if KV == FP8:
             gl.store(params_ptr + vector + scale_16.to(gl.int32) * 0, scale_16, mask=writes)
         else:
-            low = scale_16.to(gl.int16, bitcast=True).to(gl.int32) & 65535
-            pair = low | (minimum_16.to(gl.int16, bitcast=True).to(gl.int32) << 16)
+            pair = words_from(scale_16, minimum_16)
             gl.store(params_ptr + vector + pair * 0, pair, mask=writes)

@@ -2,66 +2,138 @@
 
 from __future__ import annotations
 
+from .._launch import power_of_2
 from .._variants import POINTEE, Variant
 from ..rope_append.formats import KvFormat
+from . import fragment_launch
 from .attend_kernel import attend_kernel
+from .fragment_kernel import fragment_attend_kernel
 from .splits import splits_for
 
+_LOWEST_PDL_SM = 90
+_WORD_PARAMS: dict[KvFormat, str] = {"16bit": "", "fp8": "*fp16", "int8": "*i32", "int4": "*i32"}
+_BOTH = {
+    "positions_ptr": "*i32",
+    "lengths_ptr": "*i32",
+    "slots_ptr": "*i64",
+    "table_ptr": "*i32",
+    "cos_ptr": "*fp32",
+    "sin_ptr": "*fp32",
+    "partial_ptr": "*fp32",
+    "stats_ptr": "*fp32",
+    "arrived_ptr": "*i32",
+    "eps": "fp32",
+    "scale_log2": "fp32",
+    "window": "i32",
+    "table_stride": "i32",
+    "capacity": "i32",
+}
 
-def _attend(
+
+def _with_optional(
+    given: dict[str, str], optional: dict[str, str], *, norm: bool, params: bool
+) -> tuple[dict[str, str], dict[str, object]]:
+    """Signature, and None for the pointers that a launch leaves out."""
+    left_out: dict[str, object] = {}
+    for name, kind in optional.items():
+        if norm if "weight" in name else params:
+            given[name] = kind
+        else:
+            left_out[name] = None
+    return given, left_out
+
+
+def _fragments(
     heads: int,
     kv_heads: int,
     head_dim: int,
     dtype: str,
     kv: KvFormat,
-    *,
+    *sms: int,
     rows: int = 1,
     norm: bool = False,
     windowed: bool = False,
-    lowest_sm: int = 80,
-    highest_sm: int = 120,
+    most_stack_bytes: int | None = None,
 ) -> Variant:
-    pointer = POINTEE[dtype]
-    cache = pointer if kv == "16bit" else "*u8"
-    splits = splits_for(rows, heads, kv_heads, head_dim, 8192, kv, sm=lowest_sm, sms=132)
-    group = heads // kv_heads
-    padded = 1 << (head_dim - 1).bit_length()
-    combined = 1 << (splits.count - 1).bit_length()
-    rows_of_q = 1 << (group - 1).bit_length()
-    dependent = lowest_sm >= 90
+    """On tensor cores, as cards of those SM versions run it."""
+    pdl = min(sms) >= _LOWEST_PDL_SM
+    splits = splits_for(rows, heads, kv_heads, head_dim, 8192, kv, sm=min(sms), sms=132)
+    assert splits.alone, "this shape takes the plain path"
+    value = POINTEE[dtype]
+    cache = value if kv == "16bit" else "*u8"
+    signature = _BOTH | {
+        "qkv_ptr": "*i32",
+        "k_ptr": "*i32",
+        "v_ptr": "*i32",
+        "k_store_ptr": cache,
+        "v_store_ptr": cache,
+        "new_ptr": value,
+        "out_ptr": value,
+    }
+    optional = dict.fromkeys(("q_weight_ptr", "k_weight_ptr"), "*i32")
+    optional |= dict.fromkeys(("k_params_ptr", "v_params_ptr"), _WORD_PARAMS[kv])
+    signature, left_out = _with_optional(signature, optional, norm=norm, params=kv != "16bit")
     return Variant(
-        name=f"attend-{heads}x{kv_heads}x{head_dim}-{dtype}-{kv}-rows{rows}-sm{lowest_sm}",
+        name=(
+            f"fragments-{heads}x{kv_heads}x{head_dim}-{dtype}-{kv}-rows{rows}"
+            f"-norm{norm:d}-window{windowed:d}"
+        ),
+        kernel=fragment_attend_kernel,
+        signature=signature,
+        constexprs=left_out
+        | fragment_launch.constants(
+            heads,
+            kv_heads,
+            head_dim,
+            head_dim // 2,
+            16,
+            kv,
+            splits,
+            bf16=dtype == "bf16",
+            norm=norm,
+            windowed=windowed,
+            sm=min(sms),
+            dependent=pdl,
+        ),
+        warps=splits.warps,
+        only_sms=sms,
+        most_stack_bytes=most_stack_bytes,
+        options={"launch_pdl": True} if pdl else {},
+    )
+
+
+def _plain(
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    dtype: str,
+    kv: KvFormat,
+    *sms: int,
+    norm: bool = False,
+    windowed: bool = False,
+) -> Variant:
+    """In sums, for cards and shapes that the tensor cores' kernel does not take."""
+    splits = splits_for(1, heads, kv_heads, head_dim, 8192, kv, sm=min(sms), sms=132)
+    assert not splits.alone, "this shape goes to tensor cores"
+    value = POINTEE[dtype]
+    cache = value if kv == "16bit" else "*u8"
+    signature = _BOTH | {"qkv_ptr": value, "k_ptr": cache, "v_ptr": cache, "out_ptr": value}
+    optional = dict.fromkeys(("q_weight_ptr", "k_weight_ptr"), value)
+    optional |= dict.fromkeys(("k_params_ptr", "v_params_ptr"), "*fp16")
+    signature, left_out = _with_optional(signature, optional, norm=norm, params=kv != "16bit")
+    group, padded = heads // kv_heads, power_of_2(head_dim)
+    combined = power_of_2(splits.count)
+    return Variant(
+        name=f"plain-{heads}x{kv_heads}x{head_dim}-{dtype}-{kv}-norm{norm:d}-window{windowed:d}",
         kernel=attend_kernel,
-        signature={
-            "qkv_ptr": pointer,
-            "positions_ptr": "*i32",
-            "lengths_ptr": "*i32",
-            "slots_ptr": "*i64",
-            "table_ptr": "*i32",
-            "cos_ptr": "*fp32",
-            "sin_ptr": "*fp32",
-            "q_weight_ptr": pointer,
-            "k_weight_ptr": pointer,
-            "k_ptr": cache,
-            "v_ptr": cache,
-            "k_params_ptr": "*fp16",
-            "v_params_ptr": "*fp16",
-            "out_ptr": pointer,
-            "partial_ptr": "*fp32",
-            "stats_ptr": "*fp32",
-            "arrived_ptr": "*i32",
-            "eps": "fp32",
-            "scale_log2": "fp32",
-            "window": "i32",
-            "table_stride": "i32",
-            "capacity": "i32",
-        },
-        constexprs={
+        signature=signature,
+        constexprs=left_out
+        | {
             "HQ": heads,
             "HK": kv_heads,
             "D": head_dim,
             "DP": padded,
-            "GP": max(16, rows_of_q) if splits.use_dot else rows_of_q,
+            "GP": power_of_2(group),
             "ROTARY_HALF": head_dim // 2,
             "T": splits.tile_tokens,
             "PAGE": 16,
@@ -71,33 +143,37 @@ def _attend(
             "KV": kv,
             "HEAD_NORM": norm,
             "WINDOWED": windowed,
-            "USE_DOT": splits.use_dot,
-            "USE_ASM": True,
-            "FP8_UNIT": lowest_sm >= 89,
-            "EARLY": dependent,
-            "PDL": dependent,
         },
         warps=splits.warps,
-        lowest_sm=lowest_sm,
-        highest_sm=highest_sm,
-        options=splits.options() | ({"launch_pdl": True} if dependent else {}),
+        only_sms=sms,
     )
 
 
 def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
-        _attend(32, 8, 128, "bf16", "16bit", lowest_sm=90),
-        _attend(32, 8, 128, "fp16", "int8", lowest_sm=90),
-        _attend(32, 8, 128, "bf16", "fp8", lowest_sm=90, norm=True),
-        _attend(32, 8, 128, "fp16", "int4", lowest_sm=90, windowed=True),
-        _attend(28, 4, 128, "bf16", "int8", rows=8, norm=True, windowed=True),
-        _attend(8, 4, 256, "bf16", "int8", norm=True),
-        _attend(32, 32, 80, "fp16", "int4"),
-        _attend(12, 12, 96, "bf16", "16bit", windowed=True),
-        _attend(9, 3, 64, "fp16", "fp8", highest_sm=86),
-        _attend(9, 3, 64, "fp16", "16bit", lowest_sm=75, highest_sm=75),
-        _attend(32, 8, 128, "fp16", "int8", lowest_sm=75, highest_sm=75),
-        _attend(14, 2, 64, "fp16", "int4", lowest_sm=75, highest_sm=75, windowed=True),
-        _attend(8, 4, 256, "fp16", "fp8", lowest_sm=75, highest_sm=75, norm=True),
+        # The 8B shape, whose registers must do on the card that it was measured on.
+        _fragments(32, 8, 128, "bf16", "16bit", 90, 100, 120, most_stack_bytes=0),
+        _fragments(32, 8, 128, "fp16", "int8", 90, 100, 120, most_stack_bytes=0),
+        _fragments(32, 8, 128, "bf16", "fp8", 90, 100, 120, most_stack_bytes=0),
+        _fragments(32, 8, 128, "fp16", "int4", 90, 100, 120, most_stack_bytes=0),
+        _fragments(32, 8, 128, "bf16", "int8", 90, norm=True, windowed=True),
+        _fragments(32, 8, 128, "fp16", "16bit", 90, rows=8, norm=True),
+        _fragments(32, 8, 128, "fp16", "int8", 80, 86),
+        _fragments(32, 8, 128, "bf16", "fp8", 80, 86, norm=True),
+        _fragments(28, 4, 128, "bf16", "fp8", 89, rows=8, norm=True),
+        _fragments(28, 4, 128, "fp16", "int4", 80, 89, windowed=True),
+        _fragments(9, 3, 64, "fp16", "16bit", 80, 86, 89),
+        _fragments(14, 2, 64, "bf16", "int4", 90, windowed=True),
+        _fragments(32, 32, 80, "fp16", "int4", 86),
+        _fragments(32, 32, 80, "bf16", "16bit", 90),
+        _fragments(12, 12, 96, "fp16", "int8", 90, rows=4),
+        _fragments(8, 4, 256, "bf16", "16bit", 90, norm=True),
+        _fragments(8, 4, 256, "fp16", "int8", 80),
+        _fragments(64, 4, 128, "bf16", "int8", 90, norm=True),
+        _plain(9, 3, 64, "fp16", "16bit", 75),
+        _plain(32, 8, 128, "fp16", "int8", 75),
+        _plain(14, 2, 64, "fp16", "int4", 75, windowed=True),
+        _plain(8, 4, 256, "fp16", "fp8", 75, norm=True),
+        _plain(32, 1, 128, "bf16", "int8", 90),
     )

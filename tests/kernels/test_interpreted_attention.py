@@ -25,7 +25,7 @@ STEPS = {"16bit": 1, "fp8": 3, "int8": 1, "int4": 4}
 ODD = Heads(heads=3, kv_heads=1, head_dim=16, page_tokens=4, norm=True)
 PADDED = Heads(heads=4, kv_heads=2, head_dim=80, page_tokens=4, window=5, rotary_half=20)
 WIDE = Heads(heads=1, kv_heads=1, head_dim=96, page_tokens=4)
-DOTTED = Heads(heads=2, kv_heads=1, head_dim=64, page_tokens=4, norm=True, window=23)
+GROUPED = Heads(heads=20, kv_heads=1, head_dim=64, page_tokens=4, norm=True, window=23)
 
 
 def close(result: torch.Tensor, truth: torch.Tensor, tolerance: float) -> None:
@@ -51,16 +51,13 @@ def check(step: Step, splits: Splits, workspace: Workspace | None = None) -> tor
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kv", FORMATS)
 @pytest.mark.parametrize(
-    ("shape", "count", "tile_tokens", "use_dot"),
-    [(ODD, 3, 4, False), (PADDED, 3, 2, False), (WIDE, 1, 8, False), (DOTTED, 2, 16, True)],
+    ("shape", "count", "tile_tokens"), [(ODD, 3, 4), (PADDED, 3, 2), (WIDE, 1, 8), (GROUPED, 2, 16)]
 )
 def test_attend(
-    shape: Heads, count: int, tile_tokens: int, use_dot: bool, kv: KvFormat, dtype: torch.dtype
+    shape: Heads, count: int, tile_tokens: int, kv: KvFormat, dtype: torch.dtype
 ) -> None:
-    if use_dot and dtype == torch.bfloat16 and kv == "16bit":
-        pytest.skip("the interpreter multiplies bf16 wrongly")
     step = make_step([0, 1, 2, 15, 33], shape, kv, dtype, CPU)
-    splits = Splits(count=count, tile_tokens=tile_tokens, use_dot=use_dot, warps=1)
+    splits = Splits(count=count, tile_tokens=tile_tokens, warps=1)
     out = check(step, splits)
     assert not out[0].any(), "a sequence of length 0 yields zeros"
 
@@ -70,11 +67,11 @@ def test_attend(
 def test_every_boundary_of_tiles_and_splits(length: int, window: int) -> None:
     shape = Heads(heads=2, kv_heads=1, head_dim=16, page_tokens=16, window=window)
     step = make_step([length], shape, "int8", torch.float16, CPU)
-    check(step, Splits(count=3, tile_tokens=16, use_dot=False, warps=1))
+    check(step, Splits(count=3, tile_tokens=16, warps=1))
 
 
 def test_a_workspace_serves_again_and_again() -> None:
-    splits = Splits(count=4, tile_tokens=8, use_dot=False, warps=1)
+    splits = Splits(count=4, tile_tokens=8, warps=1)
     workspace = Workspace.create(3, 4, 2, 32, splits, CPU)
     for lengths in ([30, 9, 1], [31, 0, 2], [64, 63, 62]):
         shape = Heads(heads=4, kv_heads=2, head_dim=32, page_tokens=4)
