@@ -12,6 +12,7 @@ import torch
 
 from quantchat.bench.kernel_gate import TOLERANCE, Case
 from quantchat.engine.sampler import SamplingRows, penalize, pick_rows
+from quantchat.hardware.op_table import FEW_ROWS
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.quant.pack import pack_nibbles
 from quantchat.quant.rounding import fp8_channel, int8_channel
@@ -20,9 +21,8 @@ from quantchat.requests import Sampling
 
 LINEARS = ((6144, 4096, 128), (577, 576, 64), (1152, 896, 64), (64, 1536, 32), (4096, 14336, 128))
 """Outputs, columns and int4 group of the shapes."""
-ROWS = (1, 2, 3, 8, 9, 16, 33, 64, 65)
-FP8_ROWS_MAX = 64
-"""Above, fp8 weights may meet fp8 activations, whose rounding is the scheme's and no error."""
+ROWS = tuple(sorted({1, 2, 3, 16, 33} | {n + more for n in FEW_ROWS.values() for more in (0, 1)}))
+"""Both sides of every limit among them."""
 VOCABS = (32000, 49152, 128256, 151936, 1001)
 SETTINGS = (
     Sampling(temperature=0),
@@ -35,7 +35,11 @@ SETTINGS = (
 
 
 def linear_cases(ops: TorchOps) -> Iterator[Case]:
-    """Every stored format on every shape at every number of rows, with a bias and without."""
+    """Every stored format on every shape at every number of rows, with a bias and without.
+
+    `ops` multiply in 16 bits: what 8-bit activations are rounded to is a scheme's and no error.
+    """
+    assert ops.activations == "16bit"
     for outputs, columns, group in LINEARS:
         for form in ("int4", "int8", "fp8", "dense"):
             for biased in (False, True):
@@ -59,8 +63,6 @@ def _linear(
     dense = weight.dequantize(torch.float32)
     pairs = []
     for rows in ROWS:
-        if form == "fp8" and rows > FP8_ROWS_MAX:
-            continue
         x = torch.randn(rows, columns, device=device).to(ops.dtype)
         truth = x.double() @ dense.double().t()
         pairs.append((op(x), truth if bias is None else truth + bias.double()))
