@@ -39,7 +39,7 @@ def failures() -> dict[int, list[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # a minute on two idle cores, several on busy ones
+@pytest.mark.timeout(900)  # three minutes on two idle cores, more on busy ones
 @pytest.mark.parametrize("sm", SM_VERSIONS)
 def test_compiles(failures: dict[int, list[str]], sm: int) -> None:
     assert not failures[sm], "\n".join(failures[sm])
