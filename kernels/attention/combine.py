@@ -23,7 +23,7 @@ def combine_splits(
     """out [GROUP, D] from the parts of `active` splits, always in the same order."""
     split = tl.arange(0, SP)
     d = tl.arange(0, DP)
-    for g0 in tl.static_range(0, GROUP, GC):
+    for g0 in range(0, GROUP, GC):
         g = g0 + tl.arange(0, GC)
         m = (split < active)[:, None] & (g < GROUP)[None, :]
         slot = first_slot + split[:, None] * GROUP + g[None, :]

@@ -58,7 +58,7 @@ def splits_for(
         tile_tokens = warps * _WARP_TOKENS
     else:
         warps = 4
-        tile_tokens = max(8, min(64, 8192 // (padded * group)))
+        tile_tokens = max(4, min(64, 8192 // (padded * group)))
     wanted = max(_FEWEST_SPLITS, sms // (rows * kv_heads))
     return Splits(
         count=max(1, min(_MOST_SPLITS, wanted, -(-max_context // tile_tokens))),
