@@ -15,7 +15,7 @@ import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from .._launch import check_out, launch_options
-from .reference import PARTIAL_COLUMNS
+from ..linear.reference import PARTIAL_COLUMNS
 
 RowFormat: TypeAlias = Literal["dense", "int8", "fp8", "int4"]
 _BLOCK = 512

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-PARTIAL_COLUMNS = 16
-"""Columns that one partial sum of squares covers."""
+from ..linear.reference import squares_of
 
 
 def slots(positions: torch.Tensor, table: torch.Tensor, page_tokens: int) -> torch.Tensor:
@@ -17,6 +16,4 @@ def slots(positions: torch.Tensor, table: torch.Tensor, page_tokens: int) -> tor
 
 def scaled(rows: torch.Tensor, gamma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """rows [R, C] times gamma [C], rounded once, and float32 sums of squares [R, ceil(C / 16)]."""
-    wide = rows.float()
-    squares = torch.nn.functional.pad(wide * wide, (0, -rows.shape[1] % PARTIAL_COLUMNS))
-    return (wide * gamma.float()).to(rows.dtype), squares.unflatten(1, (-1, PARTIAL_COLUMNS)).sum(2)
+    return (rows.float() * gamma.float()).to(rows.dtype), squares_of(rows)

@@ -29,7 +29,7 @@ from .codes import (
 )
 from .epilogue import hand_on, load_halves, places_of, sum_of_warps
 from .fetch import fetch_stage
-from .inputs import inverse_rms, load_x, scaled, sum_fragments, sum_row
+from .inputs import inverse_rms, load_fragments, scaled, sum_fragments, sum_row
 
 
 @gluon.jit
@@ -163,12 +163,9 @@ def linear_kernel(
     xc = xa
     xd = xa
     if KEEP_X:
-        xa = load_x(x_ptr, 0, 0, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
-        if CHUNKS >= 2:
-            xb = load_x(x_ptr, 0, 1, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
-        if CHUNKS == 4:
-            xc = load_x(x_ptr, 0, 2, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
-            xd = load_x(x_ptr, 0, 3, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
+        xa, xb, xc, xd = load_fragments(
+            x_ptr, 0, first_row, rows, K, CODE, PB, CHUNKS, ONE, W, UG, LV, MASKED
+        )
     zero = gl.zeros([UG, W, 8, 4, 4], gl.float32, LV)
     f0 = zero
     f1 = zero
@@ -196,12 +193,9 @@ def linear_kernel(
         step = item % STEPS
         stage = item % STAGES
         if not KEEP_X:
-            xa = load_x(x_ptr, step, 0, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
-            if CHUNKS >= 2:
-                xb = load_x(x_ptr, step, 1, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
-            if CHUNKS == 4:
-                xc = load_x(x_ptr, step, 2, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
-                xd = load_x(x_ptr, step, 3, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
+            xa, xb, xc, xd = load_fragments(
+                x_ptr, step, first_row, rows, K, CODE, PB, CHUNKS, ONE, W, UG, LV, MASKED
+            )
         x0 = gl.zeros([UG, W, 1, 4, 1, 2], gl.float32, LC)
         x1 = x0
         if CODE == INT4 and ONE:

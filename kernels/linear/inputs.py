@@ -21,7 +21,7 @@ from .fetch import blocks_of
 
 
 @gluon.jit
-def load_x(
+def _load_x(
     x_ptr,
     step,
     part: gl.constexpr,
@@ -57,6 +57,35 @@ def load_x(
     else:
         x = gl.load(pointers)
     return x
+
+
+@gluon.jit
+def load_fragments(
+    x_ptr,
+    step,
+    first_row,
+    rows,
+    K: gl.constexpr,
+    CODE: gl.constexpr,
+    PB: gl.constexpr,
+    CHUNKS: gl.constexpr,
+    ONE: gl.constexpr,
+    W: gl.constexpr,
+    UG: gl.constexpr,
+    LV: gl.constexpr,
+    MASKED: gl.constexpr,
+):
+    """The CHUNKS fragments of x that a step's blocks meet, as four; the first stands for absent ones."""
+    xa = _load_x(x_ptr, step, 0, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
+    xb = xa
+    xc = xa
+    xd = xa
+    if CHUNKS >= 2:
+        xb = _load_x(x_ptr, step, 1, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
+    if CHUNKS == 4:
+        xc = _load_x(x_ptr, step, 2, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
+        xd = _load_x(x_ptr, step, 3, first_row, rows, K, CODE, PB, ONE, W, UG, LV, MASKED)
+    return xa, xb, xc, xd
 
 
 @gluon.jit

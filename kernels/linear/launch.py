@@ -14,6 +14,7 @@ from .._launch import check_activation, check_out, launch_options, sm_count, sm_
 from .codes import DENSE, FP8, INT4, INT8
 from .gemv import linear_kernel
 from .pack import Int4Tiles
+from .reference import PARTIAL_COLUMNS
 from .tiles import LinearShape, Tile, tile_for
 
 MAX_ROWS = 64
@@ -121,12 +122,12 @@ def linear(
         assert weight.codes.is_contiguous()
         words, scales, group = weight.codes.view(torch.int32), weight.scale, 0
     if squares is not None:
-        check_out(squares, (rows, -(-columns // 16)), torch.float32)
+        check_out(squares, (rows, -(-columns // PARTIAL_COLUMNS)), torch.float32)
     assert (residual is None) == (following is None)
     if residual is not None and following is not None:
         check_out(residual, (rows, outputs), x.dtype)
         check_out(following.h, (rows, outputs), x.dtype)
-        check_out(following.squares, (rows, -(-outputs // 16)), torch.float32)
+        check_out(following.squares, (rows, -(-outputs // PARTIAL_COLUMNS)), torch.float32)
         out = residual if out is None else out
     out_dtype = x.dtype if out_dtype is None else out_dtype
     assert out_dtype == x.dtype or residual is None
@@ -138,7 +139,6 @@ def linear(
         tile = tile_for(shape, sm_version(x.device))
     tiles = -(-outputs // (8 if gated else 16))
     grid = (min(tiles, sm_count(x.device) * tile.programs), triton.cdiv(rows, COLUMN_ROWS))
-    registers = {"maxnreg": tile.registers} if tile.registers else {}
     linear_kernel[grid](
         x.view(torch.int32),
         words,
@@ -167,7 +167,6 @@ def linear(
         UG=tile.blocks,
         STAGES=tile.stages,
         num_warps=tile.warps,
-        **registers,
         **launch_options(dependent),
     )
     return out

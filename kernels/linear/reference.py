@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 
-PART = 16
+PARTIAL_COLUMNS = 16
 """Residual values of one partial sum of squares."""
 
 
 def squares_of(residual: torch.Tensor) -> torch.Tensor:
     """Partial sums of squares fp32 [M, ceil(C / 16)] of a residual [M, C]."""
     wide = residual.float()
-    wide = torch.nn.functional.pad(wide, (0, -wide.shape[1] % PART))
-    return wide.view(wide.shape[0], -1, PART).square().sum(-1)
+    wide = torch.nn.functional.pad(wide, (0, -wide.shape[1] % PARTIAL_COLUMNS))
+    return wide.view(wide.shape[0], -1, PARTIAL_COLUMNS).square().sum(-1)
 
 
 def scaled_by_gamma(residual: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:

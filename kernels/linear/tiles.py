@@ -28,8 +28,6 @@ class Tile:
     """Programs a multiprocessor; each walks over the tiles of output rows."""
     stages: int
     """Steps in shared memory at once; a power of two."""
-    registers: int = 0
-    """Most registers a lane; 0 leaves it to the compiler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ def scale_product(
     return (total if bias is None else total + bias.float()).to(dtype)
 
 
-def dequantize_fp8(codes: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Dense weights [N, K] of E4M3FN bits uint8 [N, K] and scale fp32 [N]."""
-    return (codes.view(torch.float8_e4m3fn).float() * scale[:, None]).to(dtype)
+def dequantize_weight(codes: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Dense weights [N, K] of codes int8, or uint8 with E4M3FN bits, and scale fp32 [N]."""
+    values = codes.view(torch.float8_e4m3fn) if codes.dtype == torch.uint8 else codes
+    return dequantize_rows(values, scale, dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._variants import POINTEE, Variant
 from .codes import FP8, INT8
-from .dense import dequantize_fp8_kernel
+from .dense import dequantize_weight_kernel
 from .matmul import LOWEST_SM, SMALL, WIDE, Tile, scaled_matmul_kernel
 from .product import scale_product_kernel
 from .rows import LOWEST_CAST_SM, quantize_rows_kernel, row_warps
@@ -47,18 +47,18 @@ def _product(dtype: str, bias: bool) -> Variant:
     )
 
 
-def _dense(dtype: str) -> Variant:
+def _dense(dtype: str, *, fp8: bool) -> Variant:
     return Variant(
-        name=f"dense-{dtype}",
-        kernel=dequantize_fp8_kernel,
+        name=f"dense-{dtype}-fp8{fp8:d}",
+        kernel=dequantize_weight_kernel,
         signature={
-            "w_ptr": "*u8",
+            "w_ptr": "*u8" if fp8 else "*i8",
             "s_ptr": "*fp32",
             "y_ptr": POINTEE[dtype],
             "N": "i32",
             "K": "i32",
         },
-        constexprs={"BN": 4, "BK": 1024},
+        constexprs={"BN": 4, "BK": 1024, "FP8": fp8},
         warps=8,
     )
 
@@ -104,7 +104,7 @@ def variants() -> tuple[Variant, ...]:
         _rows(4096, "bf16", FP8.value, cast=True, pdl=True),
         _product("bf16", True),
         _product("fp16", False),
-        *(_dense(dtype) for dtype in POINTEE),
+        *(_dense(dtype, fp8=fp8) for dtype in POINTEE for fp8 in (False, True)),
         _matmul("i8", WIDE, (90, 100), even=True, bias=True),
         _matmul("i8", SMALL, (LOWEST_SM, 120), even=False, bias=False),
         _matmul("fp8e4nv", WIDE, (90, 100), even=False, bias=False),

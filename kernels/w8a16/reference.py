@@ -5,11 +5,6 @@ from __future__ import annotations
 import torch
 
 
-def dequantize(codes: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Dense weights [N, K] of codes int8 [N, K] and scale fp32 [N]: q * scale, cast to dtype."""
-    return (codes.float() * scale.float()[:, None]).to(dtype)
-
-
 def gemv(
     x: torch.Tensor,
     codes: torch.Tensor,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .._variants import POINTEE, Variant
-from .dequantize import w8a16_dequantize_kernel
 from .gemv import w8a16_gemv_kernel
 from .tiles import tile_for
 
@@ -36,21 +35,6 @@ def _gemv(rows: int, outputs: int, columns: int, dtype: str, asm: bool, biased: 
     )
 
 
-def _dequantize(dtype: str) -> Variant:
-    return Variant(
-        name=f"dequantize-{dtype}",
-        kernel=w8a16_dequantize_kernel,
-        signature={
-            "w_ptr": "*i8",
-            "s_ptr": "*fp32",
-            "y_ptr": POINTEE[dtype],
-            "N": "i32",
-            "K": "i32",
-        },
-        constexprs={"BN": 4, "BK": 1024},
-    )
-
-
 def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
@@ -58,6 +42,4 @@ def variants() -> tuple[Variant, ...]:
         _gemv(1, 4096, 14336, "fp16", True, True),
         _gemv(2, 49152, 576, "fp16", False, False),
         _gemv(7, 1536, 8960, "bf16", True, True),
-        _dequantize("fp16"),
-        _dequantize("bf16"),
     )

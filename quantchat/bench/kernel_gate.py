@@ -66,7 +66,8 @@ def int8_weights(
 
 
 def _linear_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
-    from quantchat.kernels.w8a16 import dequantize as w8_dequantize
+    from quantchat.kernels.quantize.dense import dequantize_weight
+    from quantchat.kernels.quantize.reference import dequantize_weight as dense_reference
     from quantchat.kernels.w8a16 import gemv as w8_gemv
     from quantchat.kernels.w8a16 import reference as w8_reference
     from quantchat.kernels.wna16 import dequantize as w4_dequantize
@@ -106,8 +107,8 @@ def _linear_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
             truth = w4_reference.dequantize(*int4_parts, group, dtype)
             return [(w4_dequantize.dequantize(*int4_parts, group, dtype, out=out), truth)]
         int8_parts = int8_weights(outputs, columns, device)
-        truth = w8_reference.dequantize(*int8_parts, dtype)
-        return [(w8_dequantize.dequantize(*int8_parts, dtype, out=out), truth)]
+        truth = dense_reference(*int8_parts, dtype)
+        return [(dequantize_weight(*int8_parts, dtype, out=out), truth)]
 
     shapes = (
         *((1, 6144, 4096, 128), (1, 4096, 14336, 128), (1, 1537, 8960, 128), (1, 896, 4864, 64)),

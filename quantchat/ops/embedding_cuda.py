@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from quantchat.kernels.embed.embed import Places, Table, embed
-from quantchat.kernels.embed.reference import PARTIAL_COLUMNS
+from quantchat.kernels.linear.reference import PARTIAL_COLUMNS
 from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
 from quantchat.quant.tensor import (

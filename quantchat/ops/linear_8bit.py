@@ -15,7 +15,7 @@ from quantchat.kernels._launch import sm_version
 from quantchat.kernels.activation.rows import activate_quantized
 from quantchat.kernels.norm.rows import norm_rows
 from quantchat.kernels.quantize import rows as row_kernels
-from quantchat.kernels.quantize.dense import dequantize_fp8
+from quantchat.kernels.quantize.dense import dequantize_weight
 from quantchat.kernels.quantize.matmul import LOWEST_SM, scaled_matmul
 from quantchat.kernels.quantize.product import scale_product
 from quantchat.ops.quantized_rows import CodeFormat, QuantizedRows
@@ -172,7 +172,7 @@ class Fp8Dequantized:
 
     def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor:
         assert isinstance(x, torch.Tensor)
-        return F.linear(x, dequantize_fp8(self._codes, self._scale, x.dtype), self._bias)
+        return F.linear(x, dequantize_weight(self._codes, self._scale, x.dtype), self._bias)
 
 
 def many_rows(

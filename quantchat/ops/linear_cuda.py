@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from quantchat.kernels._launch import sm_version
 from quantchat.kernels.linear.launch import LOWEST_SM
-from quantchat.kernels.w8a16 import dequantize as int8_dense
+from quantchat.kernels.quantize.dense import dequantize_weight
 from quantchat.kernels.w8a16 import gemv as int8_gemv
 from quantchat.kernels.wna16 import dequantize as int4_dense
 from quantchat.kernels.wna16 import gemv as int4_gemv
@@ -149,7 +149,7 @@ class Int8Linear:
         if x.shape[0] <= MAX_ROWS:
             y: torch.Tensor = int8_gemv.gemv(x, self._codes, self._scale, bias=self._bias)
             return y
-        return F.linear(x, int8_dense.dequantize(self._codes, self._scale, x.dtype), self._bias)
+        return F.linear(x, dequantize_weight(self._codes, self._scale, x.dtype), self._bias)
 
 
 def cuda_linear(

@@ -17,7 +17,7 @@ from quantchat.kernels.linear.launch import NextNorm, RowWeight, Weight, linear,
 from quantchat.kernels.linear.pack import GROUP_SIZES as INT4_GROUPS
 from quantchat.kernels.linear.pack import TILE_ROWS, UNIT_COLUMNS, Int4Tiles, pack
 from quantchat.kernels.linear.tiles import LinearShape
-from quantchat.kernels.w8a16 import dequantize as int8_dense
+from quantchat.kernels.quantize.dense import dequantize_weight
 from quantchat.ops.linear import LinearForm, bias_of, tensor_of
 from quantchat.ops.linear_8bit import ManyRows, many_rows
 from quantchat.ops.quantized_rows import CodeFormat, QuantizedRows
@@ -126,7 +126,7 @@ class TileLinear:
             stored: torch.Tensor = weight.codes
             return stored
         assert weight.codes.dtype == torch.int8
-        wide: torch.Tensor = int8_dense.dequantize(weight.codes, weight.scale, dtype)
+        wide: torch.Tensor = dequantize_weight(weight.codes, weight.scale, dtype)
         return wide
 
     def packed(self) -> LinearForm | None:

@@ -141,7 +141,7 @@ def _shape(fields: object) -> LinearShape | None:
 def _tile(fields: object) -> Tile | None:
     if not isinstance(fields, dict):
         return None
-    names = ("warps", "blocks", "programs", "stages", "registers")
+    names = ("warps", "blocks", "programs", "stages")
     numbers = [_whole(fields.get(name)) for name in names]
     if any(number is None for number in numbers):
         return None

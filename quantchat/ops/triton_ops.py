@@ -14,7 +14,7 @@ from quantchat.kernels.attention.attend import attend
 from quantchat.kernels.attention.splits import Splits, splits_for
 from quantchat.kernels.attention.workspace import Workspace
 from quantchat.kernels.linear.launch import LOWEST_SM, NextNorm
-from quantchat.kernels.linear.reference import PART
+from quantchat.kernels.linear.reference import PARTIAL_COLUMNS
 from quantchat.kernels.norm.rms import add_rms_norm, rms_norm
 from quantchat.kernels.rope_append.append import rope_append
 from quantchat.ops.batch import Batch
@@ -206,7 +206,7 @@ class TritonOps(TorchOps):
             return
         assert stream.pending is None
         scaled = torch.empty_like(stream.residual)
-        parts = -(-stream.residual.shape[1] // PART)
+        parts = -(-stream.residual.shape[1] // PARTIAL_COLUMNS)
         squares = torch.empty(rows, parts, dtype=torch.float32, device=self.device)
         norm = NextNorm(gamma=following, h=scaled, squares=squares)
         op.few(x, residual=stream.residual, following=norm)

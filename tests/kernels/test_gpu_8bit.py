@@ -10,7 +10,7 @@ import torch
 from quantchat.kernels.activation.rows import activate, activate_quantized
 from quantchat.kernels.norm.rows import norm_rows
 from quantchat.kernels.quantize import reference
-from quantchat.kernels.quantize.dense import dequantize_fp8
+from quantchat.kernels.quantize.dense import dequantize_weight
 from quantchat.kernels.quantize.matmul import scaled_matmul
 from quantchat.kernels.quantize.reference import CodeFormat
 from quantchat.kernels.quantize.rows import can_cast, quantize_rows
@@ -99,5 +99,5 @@ def test_products(
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_fp8_weights_become_dense_on_any_card(dtype: torch.dtype, device: torch.device) -> None:
     weight = fp8_channel(torch.randn(577, 1536, device=device))
-    made = dequantize_fp8(weight.codes, weight.scale, dtype)
+    made = dequantize_weight(weight.codes, weight.scale, dtype)
     assert torch.equal(made, weight.dequantize(dtype))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from quantchat.kernels.w8a16 import dequantize as w8_dequantize
 from quantchat.kernels.w8a16 import gemv as w8_gemv
 from quantchat.kernels.w8a16 import reference as w8_reference
 from quantchat.kernels.w8a16 import tiles as w8_tiles
@@ -109,12 +108,3 @@ def test_int8_gemv(
     close(out, w8_reference.gemv(x, codes, scale))
     w8_gemv.gemv(x, codes, scale, bias=bias, out=out, tile=tile)
     close(out, w8_reference.gemv(x, codes, scale, bias=bias))
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_int8_dequantize(dtype: torch.dtype) -> None:
-    codes = torch.randint(-128, 128, (5, 1040), dtype=torch.int8)
-    scale = torch.rand(5) * 0.01
-    out = poisoned(5, 1040, dtype)
-    w8_dequantize.dequantize(codes, scale, dtype, out=out)
-    close(out, w8_reference.dequantize(codes, scale, dtype))

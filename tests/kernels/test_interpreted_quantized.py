@@ -11,7 +11,7 @@ from quantchat.kernels.norm import reference as norm_reference
 from quantchat.kernels.norm.layer import add_layer_norm, layer_norm
 from quantchat.kernels.norm.rows import norm_rows
 from quantchat.kernels.quantize import reference
-from quantchat.kernels.quantize.dense import dequantize_fp8
+from quantchat.kernels.quantize.dense import dequantize_weight
 from quantchat.kernels.quantize.product import scale_product
 from quantchat.kernels.quantize.reference import CodeFormat
 from quantchat.kernels.quantize.rows import quantize_rows
@@ -68,7 +68,7 @@ def test_every_fp8_code_comes_back_from_its_own_value() -> None:
     row = torch.cat((middles, torch.tensor([448.0]).half()))[None]
     codes, _ = quantize_rows(row, "fp8")
     assert torch.equal(codes[0].float(), row[0].to(torch.float8_e4m3fn).float())
-    dense = dequantize_fp8(bits[None], torch.ones(1), torch.float16)
+    dense = dequantize_weight(bits[None], torch.ones(1), torch.float16)
     assert torch.equal(dense[0].float(), values)
 
 
@@ -142,9 +142,11 @@ def test_scale_product_writes_its_columns_only(has_bias: bool, dtype: torch.dtyp
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_dequantize_fp8(dtype: torch.dtype) -> None:
-    codes = torch.randn(5, 1040).mul_(50).to(torch.float8_e4m3fn).view(torch.uint8)
+def test_dense_weights_of_8_bit_rows(dtype: torch.dtype) -> None:
+    fp8 = torch.randn(5, 1040).mul_(50).to(torch.float8_e4m3fn).view(torch.uint8)
+    int8 = torch.randint(-128, 128, (5, 1040), dtype=torch.int8)
     scale = torch.rand(5) * 0.01
-    out = torch.full((5, 1040), float("nan"), dtype=dtype)
-    dequantize_fp8(codes, scale, dtype, out=out)
-    close(out, reference.dequantize_fp8(codes, scale, dtype), TOLERANCE[dtype])
+    for codes in (fp8, int8):
+        out = torch.full((5, 1040), float("nan"), dtype=dtype)
+        dequantize_weight(codes, scale, dtype, out=out)
+        close(out, reference.dequantize_weight(codes, scale, dtype), TOLERANCE[dtype])

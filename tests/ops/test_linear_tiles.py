@@ -13,7 +13,7 @@ import torch
 from quantchat.kernels.linear import pack as tiles
 from quantchat.kernels.linear import reference
 from quantchat.kernels.linear.launch import RowWeight, Weight
-from quantchat.kernels.w8a16 import reference as w8_reference
+from quantchat.kernels.quantize import reference as quantize_reference
 
 from quantchat.hardware.op_table import few_rows
 from quantchat.ops import linear_tiles
@@ -87,11 +87,11 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def from_rows(codes: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         ran.append("dequantize")
-        return w8_reference.dequantize(codes, scale, dtype)
+        return quantize_reference.dequantize_weight(codes, scale, dtype)
 
     monkeypatch.setattr(linear_tiles, "linear", few)
     monkeypatch.setattr(linear_tiles, "dense_from_tiles", from_tiles)
-    monkeypatch.setattr(linear_tiles.int8_dense, "dequantize", from_rows)
+    monkeypatch.setattr(linear_tiles, "dequantize_weight", from_rows)
     return ran
 
 

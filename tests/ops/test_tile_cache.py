@@ -120,7 +120,7 @@ def test_damaged_files_count_as_empty_and_are_written_anew(tmp_path: Path, data:
         ("tile", {"warps": True}),
         ("tile", {"stages": 64}),
         ("tile", {"blocks": "4"}),
-        ("tile", {"registers": 1}),
+        ("tile", {"programs": 7}),
     ],
 )
 def test_entries_that_nobody_would_try_are_left_out(

@@ -169,7 +169,9 @@ def run(case: LinearCase) -> Outcome:
         following = NextNorm(
             gamma=torch.rand(width, device=card).to(case.dtype),
             h=poisoned(case.rows, width),
-            squares=poisoned(case.rows, -(-width // reference.PART), dtype=torch.float32),
+            squares=poisoned(
+                case.rows, -(-width // reference.PARTIAL_COLUMNS), dtype=torch.float32
+            ),
         )
     wide = torch.float32 if case.wide else case.dtype
     if case.apart or not case.residual:
@@ -221,7 +223,9 @@ class Chain:
             gamma=self._gamma,
             h=torch.empty_like(residual),
             squares=torch.empty(
-                residual.shape[0], CHAIN_COLUMNS // reference.PART, device=residual.device
+                residual.shape[0],
+                CHAIN_COLUMNS // reference.PARTIAL_COLUMNS,
+                device=residual.device,
             ),
         )
         x = residual.clone()
