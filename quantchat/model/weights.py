@@ -17,7 +17,8 @@ from quantchat.model.importance import ActivationProbe
 from quantchat.quant.ggml import stored_from_ggml
 from quantchat.quant.rounding import Int4Rounding, fp8_channel, int4_group, int8_channel
 from quantchat.quant.scheme import Scheme
-from quantchat.quant.tensor import DenseWeight, StoredWeight, concat_rows
+from quantchat.quant.stack import concat_rows
+from quantchat.quant.tensor import DenseWeight, StoredWeight
 from quantchat.spec import DecoderSpec
 
 PLAIN_TYPES = frozenset({"F32", "F16", "BF16"})

@@ -5,9 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-WeightFormat: TypeAlias = Literal["dense", "int8_channel", "fp8_channel", "int4_group", "stored"]
+WeightFormat: TypeAlias = Literal[
+    "dense",
+    "int8_channel",
+    "fp8_channel",
+    "int4_group",
+    "codebook4",
+    "lut4",
+    "lut3",
+    "progressive4",
+    "stored",
+]
+"""Stored formats: quant.tensor, quant.codebook, quant.lut and quant.progressive hold them."""
 HeadFormat: TypeAlias = Literal["same", "dense", "int8_channel"]
-ActivationFormat: TypeAlias = Literal["16bit", "int8", "fp8"]
+ActivationFormat: TypeAlias = Literal["16bit", "int8", "fp8", "int8_outliers"]
+"""int8_outliers: int8 but for values of at least OUTLIER_THRESHOLD, which stay in 16 bits."""
+OUTLIER_THRESHOLD = 6.0
+"""LLM.int8(), 2208.07339."""
+Rounding: TypeAlias = Literal[
+    "none", "absmax", "least_squares", "nf4", "fp4", "nf4_dq", "kmeans", "progressive"
+]
+Calibration: TypeAlias = Literal["none", "awq", "fisher", "smooth", "static", "qoq"]
+"""What calibration finds: scales and clips, sensitivities, smoothing factors, scales of inputs,
+or all that QoQ folds into its weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +48,13 @@ class Scheme:
     group_sizes: tuple[int, ...] = ()
     """Group sizes along K in order of preference; the first that divides K is taken."""
     activations: ActivationFormat = "16bit"
-    """What the inputs of linears are rounded to, token by token, where many rows are multiplied."""
-    rounding: Literal["none", "absmax", "least_squares"] = "none"
-    calibration: bool = False
+    """What the inputs of linears are rounded to, token by token."""
+    all_rows: bool = False
+    """Inputs are rounded however few rows there are; else only where many rows are multiplied."""
+    rounding: Rounding = "none"
+    calibration: Calibration = "none"
+    sparse_share: float = 0.0
+    """Share of entries kept apart in 16 bits."""
     lowest_sm: int = 70
     source: str = ""
     """Paper or format."""

@@ -11,7 +11,10 @@ from typing import TypeAlias
 
 import torch
 
+from quantchat.quant.codebook import CodebookWeight
+from quantchat.quant.lut import LutWeight
 from quantchat.quant.pack import pack_nibbles, unpack_nibbles
+from quantchat.quant.progressive import ProgressiveWeight
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,14 @@ class DenseWeight:
 
 @dataclass(frozen=True, slots=True)
 class Int8ChannelWeight:
-    """`w = codes * scale`: int8 codes [N, K], float32 scale [N]."""
+    """`w = codes * scale`: int8 codes [N, K], float32 scale [N].
+
+    input_scale, float32 []: the scale of the inputs' codes, where calibration has fixed it.
+    """
 
     codes: torch.Tensor
     scale: torch.Tensor
+    input_scale: torch.Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,19 +73,25 @@ class Int8ChannelWeight:
 
     def take_rows(self, rows: torch.Tensor) -> Int8ChannelWeight:
         """The rows [R] in that order."""
-        return Int8ChannelWeight(self.codes.index_select(0, rows), self.scale.index_select(0, rows))
+        return Int8ChannelWeight(
+            self.codes.index_select(0, rows), self.scale.index_select(0, rows), self.input_scale
+        )
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Parts by name, for the disk."""
-        return {"codes": self.codes, "scale": self.scale}
+        return {"codes": self.codes, "scale": self.scale, **_input_scale(self.input_scale)}
 
 
 @dataclass(frozen=True, slots=True)
 class Fp8ChannelWeight:
-    """`w = codes * scale`: E4M3FN bits as uint8 codes [N, K], float32 scale [N]."""
+    """`w = codes * scale`: E4M3FN bits as uint8 codes [N, K], float32 scale [N].
+
+    input_scale, float32 []: the scale of the inputs' codes, where calibration has fixed it.
+    """
 
     codes: torch.Tensor
     scale: torch.Tensor
+    input_scale: torch.Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -100,11 +113,13 @@ class Fp8ChannelWeight:
 
     def take_rows(self, rows: torch.Tensor) -> Fp8ChannelWeight:
         """The rows [R] in that order."""
-        return Fp8ChannelWeight(self.codes.index_select(0, rows), self.scale.index_select(0, rows))
+        return Fp8ChannelWeight(
+            self.codes.index_select(0, rows), self.scale.index_select(0, rows), self.input_scale
+        )
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Parts by name, for the disk; floats, so that they are told from int8 by their type."""
-        return {"codes": self.floats(), "scale": self.scale}
+        return {"codes": self.floats(), "scale": self.scale, **_input_scale(self.input_scale)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +169,19 @@ class Int4GroupWeight:
         return {"packed": self.packed, "scale": self.scale, "offset": self.offset}
 
 
-StoredWeight: TypeAlias = DenseWeight | Int8ChannelWeight | Fp8ChannelWeight | Int4GroupWeight
+StoredWeight: TypeAlias = (
+    DenseWeight
+    | Int8ChannelWeight
+    | Fp8ChannelWeight
+    | Int4GroupWeight
+    | CodebookWeight
+    | LutWeight
+    | ProgressiveWeight
+)
+
+
+def _input_scale(scale: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    return {} if scale is None else {"input_scale": scale}
 
 
 def int4_group_weight(
@@ -163,37 +190,4 @@ def int4_group_weight(
     """From codes uint8 [N, K] and float scale, offset [N, K/group_size]."""
     return Int4GroupWeight(
         pack_nibbles(codes), scale.to(torch.float16), offset.to(torch.float16), group_size
-    )
-
-
-def concat_rows(weights: list[StoredWeight]) -> StoredWeight | None:
-    """Stack weights of one format along N, or None where their formats differ."""
-    first = weights[0]
-    if isinstance(first, DenseWeight):
-        dense = [w.data for w in weights if isinstance(w, DenseWeight)]
-        return DenseWeight(torch.cat(dense)) if len(dense) == len(weights) else None
-    if isinstance(first, Int8ChannelWeight):
-        int8 = [w for w in weights if isinstance(w, Int8ChannelWeight)]
-        if len(int8) != len(weights):
-            return None
-        return Int8ChannelWeight(
-            torch.cat([w.codes for w in int8]), torch.cat([w.scale for w in int8])
-        )
-    if isinstance(first, Fp8ChannelWeight):
-        fp8 = [w for w in weights if isinstance(w, Fp8ChannelWeight)]
-        if len(fp8) != len(weights):
-            return None
-        return Fp8ChannelWeight(
-            torch.cat([w.codes for w in fp8]), torch.cat([w.scale for w in fp8])
-        )
-    int4 = [
-        w for w in weights if isinstance(w, Int4GroupWeight) and w.group_size == first.group_size
-    ]
-    if len(int4) != len(weights):
-        return None
-    return Int4GroupWeight(
-        torch.cat([w.packed for w in int4]),
-        torch.cat([w.scale for w in int4]),
-        torch.cat([w.offset for w in int4]),
-        first.group_size,
     )
