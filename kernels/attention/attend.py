@@ -1,10 +1,11 @@
 """Launches decode attention: checks, shapes and host facts, and which kernel runs.
 
 From SM 80 on fragment_kernel.py, whose products are tensor cores'; attend_kernel.py elsewhere. Both
-turn raw qkv rows into attended heads in one launch. A program serves one KV head of one row over
-its tiles of the context and norms and turns its query heads itself; the one whose tiles end with
-the newest token also stores that token's K and V and attends to them as stored, so no program reads
-what another writes. The last program to arrive puts the parts together, in the order of splits.
+turn raw qkv rows into attended heads in one launch. A program serves one part of the query heads of
+a KV head of one row, all of them up to 16, over its tiles of the context, and norms and turns them
+itself; where its tiles end with the newest token it attends to that token's K and V as stored, and
+the first part stores them, so no program reads what another writes. The last program to arrive puts
+the sums of a part together, in the order of splits.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .._launch import (
 from ..rope_append.formats import KvFormat, check_pages, stored_width
 from . import fragment_launch
 from .attend_kernel import attend_kernel
-from .splits import Splits, splits_for
+from .splits import Splits, heads_of_part, parts_of, splits_for
 from .workspace import Workspace
 
 _LOG2_E = 1.4426950408889634
@@ -123,9 +124,9 @@ def attend(
             dependent=dependent,
         )
         return out
-    group = heads // kv_heads
+    share, parts = heads_of_part(heads, kv_heads), parts_of(heads, kv_heads)
     combined = power_of_2(splits.count)
-    attend_kernel[(splits.count, kv_heads, rows)](
+    attend_kernel[(splits.count, kv_heads * parts, rows)](
         qkv,
         positions,
         seq_lens,
@@ -150,15 +151,16 @@ def attend(
         capacity,
         HQ=heads,
         HK=kv_heads,
+        PARTS=parts,
         D=head_dim,
         DP=power_of_2(head_dim),
-        GP=power_of_2(group),
+        GP=power_of_2(share),
         ROTARY_HALF=cos.shape[1],
         T=splits.tile_tokens,
         PAGE=page_tokens,
         SPLITS=splits.count,
         SP=combined,
-        GC=splits.heads_at_once(group, combined, power_of_2(head_dim)),
+        GC=splits.heads_at_once(share, combined, power_of_2(head_dim)),
         KV=kv,
         HEAD_NORM=q_weight is not None,
         WINDOWED=window > 0,

@@ -1,10 +1,9 @@
 """Decode attention in one launch, in plain sums: for cards without these tensor cores, interpreted.
 
-From raw qkv rows to attended heads, the cache grown on the way; attend.py says what is where. A
-program serves one KV head of one row over every SPLITS-th tile of its context. It norms and turns
-its query heads itself; the one whose tiles end with the newest token also stores that token's K and
-V and attends to them as stored, so no program reads what another writes. Where several programs
-share a context, the last to arrive puts their parts together in the order of the splits.
+From raw qkv rows to attended heads, the cache grown on the way; attend.py says what is where and
+who writes what. A program serves one part of the query heads of a KV head of one row, over every
+SPLITS-th tile of its context. Where several programs share a context, the last to arrive puts their
+sums together in the order of the splits.
 """
 
 from __future__ import annotations
@@ -50,6 +49,7 @@ def attend_kernel(
     capacity,
     HQ: tl.constexpr,
     HK: tl.constexpr,
+    PARTS: tl.constexpr,
     D: tl.constexpr,
     DP: tl.constexpr,
     GP: tl.constexpr,
@@ -64,11 +64,19 @@ def attend_kernel(
     WINDOWED: tl.constexpr,
 ):
     GROUP: tl.constexpr = HQ // HK
+    SHARE: tl.constexpr = (GROUP + PARTS - 1) // PARTS
     QUANTIZED: tl.constexpr = KV != "16bit"
     SHIFTED: tl.constexpr = KV == "int8" or KV == "int4"
     DTYPE: tl.constexpr = qkv_ptr.dtype.element_ty
     split = tl.program_id(0)
     kv_head = tl.program_id(1)
+    part = 0
+    held = SHARE
+    if PARTS > 1:
+        part = kv_head % PARTS
+        kv_head = kv_head // PARTS
+        held = tl.minimum(GROUP - part * SHARE, SHARE)
+    first_head = kv_head * GROUP + part * SHARE
     row = tl.program_id(2).to(tl.int64)
     length = tl.load(lengths_ptr + row)
     position = tl.load(positions_ptr + row)
@@ -108,9 +116,9 @@ def attend_kernel(
         k_weight = tl.load(k_weight_ptr + d, mask=m_d, other=0.0).to(tl.float32)
 
     h = tl.arange(0, GP)
-    m_h = h < GROUP
+    m_h = h < held
     heads_row = row * (HQ + 2 * HK)
-    p_q = qkv_ptr + (heads_row + kv_head * GROUP + h)[:, None] * D + d[None, :]
+    p_q = qkv_ptr + (heads_row + first_head + h)[:, None] * D + d[None, :]
     q_wide = tl.load(p_q, mask=m_h[:, None] & m_d[None, :], other=0.0).to(tl.float32)
     # Row 0 is the newest token's key, row 1 its value; as many rows as q has, for the same layout.
     ROWS: tl.constexpr = GP if GP > 1 else 2
@@ -118,6 +126,8 @@ def attend_kernel(
     p_new = qkv_ptr + (heads_row + HQ + r * HK + kv_head)[:, None] * D + d[None, :]
     new = tl.load(p_new, mask=m_d[None, :] & (r < 2)[:, None], other=0.0).to(tl.float32)
     slot = tl.load(slots_ptr + row)
+    if PARTS > 1:
+        slot = tl.where(part == 0, slot, -1)
     if HEAD_NORM:
         q_wide = normed_heads(q_wide, q_weight, eps, D, DTYPE)
     q_wide = turned_heads(q_wide, c[None, :], s[None, :], GP, DP, DTYPE)
@@ -175,7 +185,9 @@ def attend_kernel(
         v_scale, v_minimum = load_params(v_params_ptr, vector, m_next, KV)
         v = unpack_tile(v_raw, T, DP, KV)
         v_raw = load_tile(v_ptr, vector, m_next, D, DP, KV)
-        acc += tl.sum(p[:, :, None] * v[None, :, :], 1)
+        # In this order: the compiler takes p times v for a product of matrices, in 10-bit mantissas,
+        # and tiles narrower than that product's eight tokens would count twice.
+        acc += tl.sum(v[None, :, :] * p[:, :, None], 1)
         m_t = m_next
         t_next += SPLITS * T
 
@@ -188,19 +200,19 @@ def attend_kernel(
     if SHIFTED:
         y += (tl.sum(shifts, 1) * keep)[:, None]
     m_y = m_h[:, None] & m_d[None, :]
-    head = row * HQ + kv_head * GROUP
+    head = row * HQ + first_head
     if active <= 1:
         y = y / tl.where(norm > 0.0, norm, 1.0)[:, None]
         p_out = out_ptr + (head + h)[:, None] * D + d[None, :]
         tl.store(p_out, y.to(out_ptr.dtype.element_ty), mask=m_y)
     else:
-        first_slot = (row * HK + kv_head) * (SPLITS * GROUP)
-        at_part = first_slot + rank * GROUP + h
+        first_slot = head * SPLITS
+        at_part = first_slot + rank * held + h
         tl.store(partial_ptr + at_part[:, None] * D + d[None, :], y, mask=m_y)
         tl.store(stats_ptr + at_part * 2, base, mask=m_h)
         tl.store(stats_ptr + at_part * 2 + 1, norm, mask=m_h)
         tl.debug_barrier()
-        p_arrived = arrived_ptr + row * HK + kv_head
+        p_arrived = arrived_ptr + (row * HK + kv_head) * PARTS + part
         if tl.atomic_add(p_arrived, 1, sem="acq_rel") == active - 1:
             combine_splits(
                 partial_ptr,
@@ -208,7 +220,8 @@ def attend_kernel(
                 out_ptr + head * D,
                 first_slot,
                 active,
-                GROUP,
+                held,
+                SHARE,
                 D,
                 DP,
                 SPLITS,

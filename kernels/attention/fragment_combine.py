@@ -26,12 +26,12 @@ def combining_layout(splits: int, columns: int, warps: int) -> gl.BlockedLayout:
 
 @gluon.jit
 def _stats(
-    stats_ptr, first_slot, split, active, GROUP: gl.constexpr, GP: gl.constexpr, L: gl.constexpr
+    stats_ptr, first_slot, split, active, held, GP: gl.constexpr, L: gl.constexpr
 ):
     """Top and norm of each split and head; past L1, for other multiprocessors have written them."""
     g = gl.set_auto_layout(gl.arange(0, GP)[None, :], L)
-    mask = (split < active) & (g < GROUP)
-    p_stats = stats_ptr + (first_slot + split * GROUP + g) * 2
+    mask = (split < active) & (g < held)
+    p_stats = stats_ptr + (first_slot + split * held + g) * 2
     top = gl.load(p_stats, mask=mask, other=-float("inf"), cache_modifier=".cg")
     norm = gl.load(p_stats + 1, mask=mask, other=0.0, cache_modifier=".cg")
     return top, norm
@@ -43,7 +43,7 @@ def _parts(
     first_slot,
     split,
     active,
-    GROUP: gl.constexpr,
+    held,
     D: gl.constexpr,
     DP: gl.constexpr,
     GP: gl.constexpr,
@@ -54,8 +54,8 @@ def _parts(
     g = gl.set_auto_layout(gl.arange(0, GP)[None, :, None], L)
     column = gl.set_auto_layout(gl.arange(0, DP)[None, None, :], L)
     d, real = head_column(column, D, DP, KV)
-    mask = (split < active) & (g < GROUP) & real
-    p_part = partial_ptr + (first_slot + split * GROUP + g) * D + d
+    mask = (split < active) & (g < held) & real
+    p_part = partial_ptr + (first_slot + split * held + g) * D + d
     return gl.load(p_part, mask=mask, other=0.0, cache_modifier=".cg")
 
 
@@ -66,7 +66,7 @@ def combine(
     out_ptr,
     first_slot,
     active,
-    GROUP: gl.constexpr,
+    held,
     D: gl.constexpr,
     DP: gl.constexpr,
     GP: gl.constexpr,
@@ -74,34 +74,43 @@ def combine(
     KV: gl.constexpr,
     W: gl.constexpr,
 ):
-    """out [GROUP, D] from the parts of `active` splits, always in the same order."""
+    """out [held, D] from the parts of `active` splits, always in the same order."""
     SC: gl.constexpr = splits_at_once(SP, GP, DP, W)
     L: gl.constexpr = combining_layout(SC, DP, W)
     LS: gl.constexpr = gl.SliceLayout(2, L)
     LY: gl.constexpr = gl.SliceLayout(0, L)
     split = gl.set_auto_layout(gl.arange(0, SC)[:, None, None], L)
-    split_all = gl.set_auto_layout(gl.arange(0, SP)[:, None], LS)
-    part = _parts(partial_ptr, first_slot, split, active, GROUP, D, DP, GP, KV, L)
-    top, norm = _stats(stats_ptr, first_slot, split_all, active, GROUP, GP, LS)
-    highest = gl.max(top, 0)
-    base = gl.where(highest == -float("inf"), 0.0, highest)
-    share = gl.exp2(top - base[None, :])
-    total = gl.sum(norm * share, 0)
-    total = gl.where(total > 0.0, total, 1.0)
+    split_2 = gl.set_auto_layout(gl.arange(0, SC)[:, None], LS)
+    part = _parts(partial_ptr, first_slot, split, active, held, D, DP, GP, KV, L)
+    top, norm = _stats(stats_ptr, first_slot, split_2, active, held, GP, LS)
     if SC == SP:
-        share = share / total[None, :]
+        highest = gl.max(top, 0)
+        base = gl.where(highest == -float("inf"), 0.0, highest)
+        share = gl.exp2(top - base[None, :])
+        total = gl.sum(norm * share, 0)
+        share = share / gl.where(total > 0.0, total, 1.0)[None, :]
         y = gl.sum(part * share[:, :, None], 0)
     else:
+        LYG: gl.constexpr = gl.SliceLayout(1, LY)
+        highest = gl.full([GP], -float("inf"), gl.float32, gl.SliceLayout(0, LS))
+        total = gl.zeros([GP], gl.float32, gl.SliceLayout(0, LS))
         y = gl.zeros([GP, DP], gl.float32, LY)
-        split_some = gl.set_auto_layout(gl.arange(0, SC)[:, None], LS)
         for begin in range(0, active, SC):
-            some, _ = _stats(stats_ptr, first_slot, begin + split_some, active, GROUP, GP, LS)
-            part_share = gl.exp2(some - base[None, :]) / total[None, :]
-            y += gl.sum(part * part_share[:, :, None], 0)
-            next_split = begin + SC + split
-            part = _parts(partial_ptr, first_slot, next_split, active, GROUP, D, DP, GP, KV, L)
+            new_highest = gl.maximum(highest, gl.max(top, 0))
+            base = gl.where(new_highest == -float("inf"), 0.0, new_highest)
+            keep = gl.exp2(highest - base)
+            share = gl.exp2(top - base[None, :])
+            total = total * keep + gl.sum(norm * share, 0)
+            y = y * gl.convert_layout(keep, LYG, assert_trivial=True)[:, None]
+            y += gl.sum(part * share[:, :, None], 0)
+            highest = new_highest
+            after = begin + SC
+            part = _parts(partial_ptr, first_slot, after + split, active, held, D, DP, GP, KV, L)
+            top, norm = _stats(stats_ptr, first_slot, after + split_2, active, held, GP, LS)
+        total = gl.convert_layout(total, LYG, assert_trivial=True)
+        y = y / gl.where(total > 0.0, total, 1.0)[:, None]
     g_out = gl.set_auto_layout(gl.arange(0, GP)[:, None], LY)
     column = gl.set_auto_layout(gl.arange(0, DP)[None, :], LY)
     d, real = head_column(column, D, DP, KV)
-    mask = (g_out < GROUP) & real
+    mask = (g_out < held) & real
     gl.store(out_ptr + g_out * D + d, y.to(out_ptr.dtype.element_ty), mask=mask)

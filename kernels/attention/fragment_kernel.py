@@ -91,6 +91,7 @@ def fragment_attend_kernel(
     capacity,
     HQ: gl.constexpr,
     HK: gl.constexpr,
+    PARTS: gl.constexpr,
     D: gl.constexpr,
     DP: gl.constexpr,
     GP: gl.constexpr,
@@ -113,7 +114,8 @@ def fragment_attend_kernel(
     new_ptr is qkv_ptr in its own type.
     """
     GROUP: gl.constexpr = HQ // HK
-    ROWS: gl.constexpr = 8 if GROUP <= 8 else 16
+    SHARE: gl.constexpr = (GROUP + PARTS - 1) // PARTS
+    ROWS: gl.constexpr = 8 if SHARE <= 8 else 16
     TILE: gl.constexpr = W * T
     HALF: gl.constexpr = DP // 2
     SHIFTED: gl.constexpr = KV != DENSE and KV != FP8
@@ -146,6 +148,13 @@ def fragment_attend_kernel(
         dependents_may_start()
     split = gl.program_id(0)
     kv_head = gl.program_id(1)
+    part = 0
+    held = SHARE
+    if PARTS > 1:
+        part = kv_head % PARTS
+        kv_head = kv_head // PARTS
+        held = gl.minimum(GROUP - part * SHARE, SHARE)
+    first_head = kv_head * GROUP + part * SHARE
     row = gl.program_id(2)
     # Lengths, positions, pages and older tokens are complete since the last full boundary of the
     # stream; see attend.py. Past L1, which may hold the step before.
@@ -197,8 +206,8 @@ def fragment_attend_kernel(
 
     heads_row = row * (HQ + 2 * HK)
     here = real & (w >= 0)
-    p_q = qkv_ptr + (heads_row + kv_head * GROUP + r) * (D // 2) + pair_of_d
-    q_even, q_odd = wide_halves(gl.load(p_q + w * 0, mask=here & (r < GROUP), other=0), BF16)
+    p_q = qkv_ptr + (heads_row + first_head + r) * (D // 2) + pair_of_d
+    q_even, q_odd = wide_halves(gl.load(p_q + w * 0, mask=here & (r < held), other=0), BF16)
     if HEAD_NORM:
         w_even, w_odd = wide_halves(gl.load(q_weight_ptr + pair_of_d, mask=real, other=0), BF16)
         q_even, q_odd = normed(q_even, q_odd, w_even, w_odd, eps, D, DTYPE)
@@ -234,6 +243,8 @@ def fragment_attend_kernel(
         s_scale.store(scale)
         s_minimum.store(minimum)
         slot = gl.load(slots_ptr + row)
+        if PARTS > 1:
+            slot = gl.where(part == 0, slot, -1)
         if slot >= 0:
             if KV == DENSE:
                 raw = words_from(even.to(DTYPE), odd.to(DTYPE))
@@ -362,23 +373,23 @@ def fragment_attend_kernel(
         minimum = _one_warp(s_minimum, 1, GP, LF1, LYG)[:, None]
         _v_code, v_seen = stored(v_new, scale, minimum, inverse_of(scale), KV)
         y += gl.convert_layout(fresh, LYG, assert_trivial=True)[:, None] * v_seen
-    m_y = (g < GROUP) & real
-    head = row * HQ + kv_head * GROUP
+    m_y = (g < held) & real
+    head = row * HQ + first_head
     out_type: gl.constexpr = out_ptr.dtype.element_ty
     if active <= 1:
         sums = gl.convert_layout(total, LYG, assert_trivial=True)
         y = y / gl.where(sums > 0.0, sums, 1.0)[:, None]
         gl.store(out_ptr + (head + g) * D + d, y.to(out_type), mask=m_y)
     else:
-        first_slot = (row * HK + kv_head) * (SPLITS * GROUP)
-        at_part = first_slot + split * GROUP
+        first_slot = head * SPLITS
+        at_part = first_slot + split * held
         gl.store(partial_ptr + (at_part + g) * D + d, y, mask=m_y)
         g1 = gl.set_auto_layout(gl.arange(0, GP), LG)
-        gl.store(stats_ptr + (at_part + g1) * 2, base, mask=g1 < GROUP)
-        gl.store(stats_ptr + (at_part + g1) * 2 + 1, total, mask=g1 < GROUP)
+        gl.store(stats_ptr + (at_part + g1) * 2, base, mask=g1 < held)
+        gl.store(stats_ptr + (at_part + g1) * 2 + 1, total, mask=g1 < held)
         everyone_arrives()
-        p_arrived = arrived_ptr + row * HK + kv_head
+        p_arrived = arrived_ptr + (row * HK + kv_head) * PARTS + part
         if gl.atomic_add(p_arrived, 1, sem="acq_rel") == active - 1:
             p_out = out_ptr + head * D
-            combine(partial_ptr, stats_ptr, p_out, first_slot, active, GROUP, D, DP, GP, SP, KV, W)
+            combine(partial_ptr, stats_ptr, p_out, first_slot, active, held, D, DP, GP, SP, KV, W)
             gl.store(p_arrived, 0)

@@ -8,7 +8,7 @@ from .._launch import launch_options, power_of_2
 from ..rope_append.formats import KvFormat
 from .fragment_kernel import fragment_attend_kernel
 from .fragments import LEAST_COLUMNS
-from .splits import Splits
+from .splits import Splits, heads_of_part, parts_of
 from .workspace import Workspace
 
 _CODE: dict[KvFormat, int] = {"16bit": 0, "fp8": 1, "int8": 2, "int4": 3}
@@ -34,9 +34,10 @@ def constants(
     return {
         "HQ": heads,
         "HK": kv_heads,
+        "PARTS": parts_of(heads, kv_heads),
         "D": head_dim,
         "DP": max(LEAST_COLUMNS, power_of_2(head_dim)),
-        "GP": power_of_2(heads // kv_heads),
+        "GP": power_of_2(heads_of_part(heads, kv_heads)),
         "ROTARY_HALF": rotary_half,
         "PAGE": page_tokens,
         "SPLITS": splits.count,
@@ -86,7 +87,7 @@ def launch(
     if kv in ("int8", "int4"):
         params = [None if p is None else p.view(torch.int32) for p in params]
     weights = [None if w is None else w.view(torch.int32) for w in (q_weight, k_weight)]
-    fragment_attend_kernel[(splits.count, kv_heads, qkv.shape[0])](
+    fragment_attend_kernel[(splits.count, kv_heads * parts_of(heads, kv_heads), qkv.shape[0])](
         qkv.view(torch.int32),
         positions,
         seq_lens,

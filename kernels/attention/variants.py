@@ -8,7 +8,7 @@ from ..rope_append.formats import KvFormat
 from . import fragment_launch
 from .attend_kernel import attend_kernel
 from .fragment_kernel import fragment_attend_kernel
-from .splits import splits_for
+from .splits import heads_of_part, parts_of, splits_for
 
 _LOWEST_PDL_SM = 90
 _WORD_PARAMS: dict[KvFormat, str] = {"16bit": "", "fp8": "*fp16", "int8": "*i32", "int4": "*i32"}
@@ -121,7 +121,7 @@ def _plain(
     optional = dict.fromkeys(("q_weight_ptr", "k_weight_ptr"), value)
     optional |= dict.fromkeys(("k_params_ptr", "v_params_ptr"), "*fp16")
     signature, left_out = _with_optional(signature, optional, norm=norm, params=kv != "16bit")
-    group, padded = heads // kv_heads, power_of_2(head_dim)
+    share, padded = heads_of_part(heads, kv_heads), power_of_2(head_dim)
     combined = power_of_2(splits.count)
     return Variant(
         name=f"plain-{heads}x{kv_heads}x{head_dim}-{dtype}-{kv}-norm{norm:d}-window{windowed:d}",
@@ -131,15 +131,16 @@ def _plain(
         | {
             "HQ": heads,
             "HK": kv_heads,
+            "PARTS": parts_of(heads, kv_heads),
             "D": head_dim,
             "DP": padded,
-            "GP": power_of_2(group),
+            "GP": power_of_2(share),
             "ROTARY_HALF": head_dim // 2,
             "T": splits.tile_tokens,
             "PAGE": 16,
             "SPLITS": splits.count,
             "SP": combined,
-            "GC": splits.heads_at_once(group, combined, padded),
+            "GC": splits.heads_at_once(share, combined, padded),
             "KV": kv,
             "HEAD_NORM": norm,
             "WINDOWED": windowed,
@@ -171,9 +172,12 @@ def variants() -> tuple[Variant, ...]:
         _fragments(8, 4, 256, "bf16", "16bit", 90, norm=True),
         _fragments(8, 4, 256, "fp16", "int8", 80),
         _fragments(64, 4, 128, "bf16", "int8", 90, norm=True),
+        _fragments(71, 1, 64, "bf16", "16bit", 80, 90, 120),
+        _fragments(48, 1, 128, "fp16", "int8", 86, 89, 100),
         _plain(9, 3, 64, "fp16", "16bit", 75),
         _plain(32, 8, 128, "fp16", "int8", 75),
         _plain(14, 2, 64, "fp16", "int4", 75, windowed=True),
         _plain(8, 4, 256, "fp16", "fp8", 75, norm=True),
-        _plain(32, 1, 128, "bf16", "int8", 90),
+        _plain(20, 1, 64, "fp16", "int8", 75),
+        _plain(8, 2, 512, "bf16", "int8", 90),
     )

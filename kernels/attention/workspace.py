@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import torch
 
-from .splits import Splits
+from .splits import Splits, parts_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """Parts fp32 [slots, D], their (top, norm) fp32 [slots, 2], arrivals int32 [rows * Hk].
+    """Sums fp32 [slots, D], their (top, norm) fp32 [slots, 2], arrivals int32 [rows * programs].
 
-    A slot is one query head of one split. Arrivals are 0 between launches.
+    A slot is one query head of one split; the programs of a row are parts of the query heads of its
+    KV heads. Arrivals are 0 between launches.
     """
 
     partial: torch.Tensor
@@ -32,10 +33,11 @@ class Workspace:
     ) -> Workspace:
         """For launches of that many rows or fewer."""
         slots = rows * heads * splits.count if splits.count > 1 else 1
+        programs = rows * kv_heads * parts_of(heads, kv_heads)
         return cls(
             partial=torch.empty(slots, head_dim, dtype=torch.float32, device=device),
             stats=torch.empty(slots, 2, dtype=torch.float32, device=device),
-            arrived=torch.zeros(rows * kv_heads, dtype=torch.int32, device=device),
+            arrived=torch.zeros(programs, dtype=torch.int32, device=device),
         )
 
     @property
@@ -45,6 +47,6 @@ class Workspace:
 
     def check(self, rows: int, heads: int, kv_heads: int, head_dim: int, splits: Splits) -> None:
         """Asserts that a launch fits."""
-        assert self.arrived.shape[0] >= rows * kv_heads
+        assert self.arrived.shape[0] >= rows * kv_heads * parts_of(heads, kv_heads)
         assert self.partial.shape[1] == head_dim
         assert splits.count == 1 or self.partial.shape[0] >= rows * heads * splits.count

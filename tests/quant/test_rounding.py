@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from quantchat.quant.pack import pack_nibbles, unpack_nibbles
 from quantchat.quant.rounding import FP8_MAX, fp8_channel, fp8_round, int4_group, int8_channel
-from quantchat.quant.tensor import concat_rows, int4_group_weight
+from quantchat.quant.stack import concat_rows
+from quantchat.quant.tensor import int4_group_weight
 
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
