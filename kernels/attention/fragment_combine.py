@@ -25,9 +25,7 @@ def combining_layout(splits: int, columns: int, warps: int) -> gl.BlockedLayout:
 
 
 @gluon.jit
-def _stats(
-    stats_ptr, first_slot, split, active, held, GP: gl.constexpr, L: gl.constexpr
-):
+def _stats(stats_ptr, first_slot, split, active, held, GP: gl.constexpr, L: gl.constexpr):
     """Top and norm of each split and head; past L1, for other multiprocessors have written them."""
     g = gl.set_auto_layout(gl.arange(0, GP)[None, :], L)
     mask = (split < active) & (g < held)

@@ -164,6 +164,7 @@ SHAPES = (
     Heads(heads=8, kv_heads=4, head_dim=256, page_tokens=32, norm=True),
     Heads(heads=12, kv_heads=12, head_dim=96, window=64),
     Heads(heads=28, kv_heads=4, head_dim=128, norm=True),
+    Heads(heads=20, kv_heads=1, head_dim=64),
 )
 LENGTHS = ([0, 1, 2, 63, 128, 129, 1000, 4097], [9000], [64, 2049])
 

@@ -25,7 +25,8 @@ STEPS = {"16bit": 1, "fp8": 3, "int8": 1, "int4": 4}
 ODD = Heads(heads=3, kv_heads=1, head_dim=16, page_tokens=4, norm=True)
 PADDED = Heads(heads=4, kv_heads=2, head_dim=80, page_tokens=4, window=5, rotary_half=20)
 WIDE = Heads(heads=1, kv_heads=1, head_dim=96, page_tokens=4)
-GROUPED = Heads(heads=20, kv_heads=1, head_dim=64, page_tokens=4, norm=True, window=23)
+GROUPED = Heads(heads=38, kv_heads=2, head_dim=32, page_tokens=4, norm=True, window=23)
+"""Groups of 19 heads: parts of ten and of nine."""
 
 
 def close(result: torch.Tensor, truth: torch.Tensor, tolerance: float) -> None:

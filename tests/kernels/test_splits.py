@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from quantchat.kernels.attention.splits import Splits, splits_for
+from quantchat.kernels.attention.splits import Splits, heads_of_part, parts_of, splits_for
 from quantchat.kernels.attention.workspace import Workspace
 from quantchat.kernels.rope_append.formats import FORMATS, KvFormat
 
 HEADS = [(32, 8, 128), (9, 3, 64), (14, 2, 64), (32, 32, 80), (8, 4, 256), (64, 8, 128)]
-AWKWARD = [(32, 1, 128), (8, 2, 512)]
-"""A group, and heads, that are too large for tensor cores."""
+HEADS += [(32, 1, 128), (71, 1, 64)]
+AWKWARD = [(8, 2, 512)]
+"""Heads that are too large for tensor cores."""
 
 
 @pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), HEADS + AWKWARD)
@@ -21,8 +22,8 @@ def test_splits_fill_the_card_and_fit(
     heads: int, kv_heads: int, head_dim: int, rows: int, sm: int, kv: KvFormat
 ) -> None:
     splits = splits_for(rows, heads, kv_heads, head_dim, 8192, kv, sm=sm, sms=132)
-    programs = splits.count * kv_heads * rows
-    assert splits.count in (4, 64) or 132 - kv_heads * rows < programs <= 132
+    across = rows * kv_heads * parts_of(heads, kv_heads)
+    assert splits.count in (4, 64) or 132 - across < splits.count * across <= 132
     on_tensor_cores = sm >= 80 and (heads, kv_heads, head_dim) in HEADS
     assert (splits.alone > 0) == on_tensor_cores
     if on_tensor_cores:
@@ -31,6 +32,13 @@ def test_splits_fill_the_card_and_fit(
     workspace = Workspace.create(rows, heads, kv_heads, head_dim, splits, torch.device("cpu"))
     workspace.check(rows, heads, kv_heads, head_dim, splits)
     assert workspace.nbytes < 16 << 20 and not workspace.arrived.any()
+
+
+@pytest.mark.parametrize("group", [*range(1, 130), 256, 257])
+def test_parts_hold_every_head_once(group: int) -> None:
+    parts, share = parts_of(2 * group, 2), heads_of_part(2 * group, 2)
+    assert share <= 16 and (parts == 1) == (group <= 16)
+    assert (parts - 1) * share < group <= parts * share, "no part is empty"
 
 
 def test_a_short_longest_context_needs_few_splits() -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 SHARED_KIB = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
 """What one program may have of shared memory, by SM version."""
@@ -26,7 +27,8 @@ def compile_op(op: str, sm: int) -> list[str]:
         ]
 
 
-def _failure(variant: object, sm: int) -> str | None:
+def build(variant: object, sm: int) -> Any:
+    """The compiled kernel of one variant; whatever the compiler raises goes on."""
     from quantchat.kernels._variants import Variant
     from triton import compile as triton_compile
     from triton.backends.compiler import GPUTarget
@@ -46,10 +48,17 @@ def _failure(variant: object, sm: int) -> str | None:
     options = {"num_warps": variant.warps, "enable_fp_fusion": True, **variant.options}
     if not gluon:
         options["num_stages"] = variant.stages
+    made = GluonASTSource if gluon else ASTSource
+    source = made(variant.kernel, signature, constexprs, aligned)
+    return triton_compile(source, target=GPUTarget("cuda", sm, 32), options=options)
+
+
+def _failure(variant: object, sm: int) -> str | None:
+    from quantchat.kernels._variants import Variant
+
+    assert isinstance(variant, Variant)
     try:
-        made = GluonASTSource if gluon else ASTSource
-        source = made(variant.kernel, signature, constexprs, aligned)
-        built = triton_compile(source, target=GPUTarget("cuda", sm, 32), options=options)
+        built = build(variant, sm)
     except Exception as error:  # whatever the compiler raises is the finding
         return f"{type(error).__name__}: {error}"
     if not built.asm["cubin"]:
