@@ -17,12 +17,16 @@ import torch
 
 from quantchat.bench.contest import GateResult, row_prompts
 from quantchat.engine.forced import forced_steps, greedy_sequence, prefill, tapped_runner
+from quantchat.hardware.op_table import CARD_ROWS
 from quantchat.model.decoder import Decoder
 from quantchat.model.loader import load_decoder
 from quantchat.model.weights import WeightRecipe
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.kv_pool import KvPool, KvPrecision
+from quantchat.ops.linear import LinearForm, LinearOp
+from quantchat.ops.quantized_rows import CodeFormat, quantize_rows
 from quantchat.ops.torch_ops import TorchOps
+from quantchat.quant.scheme import ActivationFormat
 
 if TYPE_CHECKING:
     from quantchat.bench.own import OwnEngine, Subject
@@ -115,22 +119,68 @@ def reference_decoder(engine: OwnEngine, subject: Subject, layers: int) -> Decod
         on_progress=lambda phase, done, total: None,
         cancelled=lambda: False,
     )
-    return loaded.decoder
+    return _rounding_inputs(loaded.decoder, plan.activations)
 
 
-def prompt_logits(decoder: Decoder, pool: KvPool, ids: list[int]) -> torch.Tensor:
-    """Logits float32 [T, V] of every position, read as one prompt into the pool's first pages."""
+def _rounding_inputs(decoder: Decoder, activations: ActivationFormat) -> Decoder:
+    """The decoder whose linears round the inputs of many rows as the scheme does, and the head none."""
+    if activations not in ("int8", "fp8"):
+        return decoder
+    layers = tuple(
+        dataclasses.replace(
+            layer,
+            qkv=RoundedInputs(layer.qkv, activations),
+            o=RoundedInputs(layer.o, activations),
+            gate_up=RoundedInputs(layer.gate_up, activations),
+            down=RoundedInputs(layer.down, activations),
+        )
+        for layer in decoder.layers
+    )
+    return dataclasses.replace(decoder, layers=layers)
+
+
+class RoundedInputs:
+    """A linear that sees many rows rounded to 8 bits, a scale a row."""
+
+    def __init__(self, op: LinearOp, form: CodeFormat) -> None:
+        self.out_features, self.in_features = op.out_features, op.in_features
+        self.weight_bytes, self.copy_bytes = op.weight_bytes, op.copy_bytes
+        self.kernel, self.owns_copy = op.kernel, op.owns_copy
+        self._op = op
+        self._form: CodeFormat = form
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[0] > CARD_ROWS:
+            x = quantize_rows(x, self._form).dequantize(x.dtype)
+        return self._op(x)
+
+    def packed(self) -> LinearForm | None:
+        """See LinearOp.packed."""
+        return None
+
+
+def prompt_logits(
+    decoder: Decoder, pool: KvPool, ids: list[int], *, piece_tokens: int = 0
+) -> torch.Tensor:
+    """Logits float32 [T, V] of every position, read into the pool's first pages.
+
+    In one piece, or in pieces of so many tokens.
+    """
     device = decoder.ops.device
     pages = tuple(range(1, 1 - (-len(ids) // pool.page_tokens)))
-    positions = torch.arange(len(ids), device=device)
-    batch = Batch(
-        torch.tensor(ids, device=device),
-        positions.to(torch.int32),
-        positions + pool.page_tokens,
-        len(ids) == 1,
-        (Span(0, len(ids), len(ids), pages),),
-    )
-    return decoder.logits(decoder.forward(batch, pool))
+    parts = []
+    for start in range(0, len(ids), piece_tokens or len(ids)):
+        stop = min(start + (piece_tokens or len(ids)), len(ids))
+        positions = torch.arange(start, stop, device=device)
+        batch = Batch(
+            torch.tensor(ids[start:stop], device=device),
+            positions.to(torch.int32),
+            positions + pool.page_tokens,
+            stop - start == 1,
+            (Span(0, stop - start, stop, pages),),
+        )
+        parts.append(decoder.logits(decoder.forward(batch, pool)))
+    return torch.cat(parts)
 
 
 def _steps(engine: OwnEngine, part: Decoder, ids: list[int], head: int) -> torch.Tensor:
@@ -184,8 +234,11 @@ def _runner_regret(engine: OwnEngine, ids: list[int], rows: int) -> float:
 
 
 def _regret(engine: OwnEngine, text: list[int], prompt_tokens: int) -> float:
-    """Worst gap between the best logit and that of the token that came, over the answer."""
-    logits = prompt_logits(engine.model.decoder, engine.model.pool, text)
+    """Worst gap between the best logit and that of the token that came, over the answer.
+
+    Read in pieces of few rows, whose inputs are rounded as those of decode steps are.
+    """
+    logits = prompt_logits(engine.model.decoder, engine.model.pool, text, piece_tokens=CARD_ROWS)
     worst = 0.0
     for place in range(prompt_tokens, len(text)):
         row = logits[place - 1]
