@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from quantchat.quant.pack import pack_nibbles
+from quantchat.quant.slices import row_slices
 from quantchat.quant.tensor import Fp8ChannelWeight, Int4GroupWeight, Int8ChannelWeight
 
 SHRINKS = (1.0, 0.8)
@@ -19,8 +20,6 @@ REFITS = 3
 FP8_MAX = 448.0
 FP8_STRETCHES = (1.0, 2**0.25, 2**0.5, 2**0.75)
 """Scales tried for an fp8 row, over max|w| / 448: a whole octave gives the same codes again."""
-SLICE_ELEMENTS_CPU = 1 << 17
-SLICE_ELEMENTS_GPU = 1 << 25
 
 
 class Int4Rounding(Protocol):
@@ -39,12 +38,29 @@ def int8_channel(weight: torch.Tensor) -> Int8ChannelWeight:
     n, _ = weight.shape
     codes = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
     scale = torch.empty(n, dtype=torch.float32, device=weight.device)
-    for rows in _row_slices(weight, 1):
+    for rows in row_slices(weight, 1):
         w = weight[rows].float()
         s = (w.abs().amax(dim=1) / 127).clamp_min(1e-12)
         s = (s * (1 + 2**-8)).to(torch.bfloat16).float()
         codes[rows] = (w / s[:, None]).round_().clamp_(-127, 127).to(torch.int8)
         scale[rows] = s
+    return Int8ChannelWeight(codes, scale)
+
+
+def int8_vectorwise(weight: torch.Tensor) -> Int8ChannelWeight:
+    """Absmax rounding of each row as LLM.int8() has it (2208.07339): scale = max|w| / 127, unrounded.
+
+    Codes are those of bitsandbytes' int8_vectorwise_quant, bit for bit. weight [N, K] float.
+    """
+    n, _ = weight.shape
+    codes = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+    scale = torch.empty(n, dtype=torch.float32, device=weight.device)
+    for rows in row_slices(weight, 1):
+        w = weight[rows].float()
+        largest = w.abs().amax(dim=1)
+        steps = torch.where(largest > 0, 127 / largest, torch.zeros_like(largest))
+        codes[rows] = (w * steps[:, None]).round_().to(torch.int8)
+        scale[rows] = largest / 127
     return Int8ChannelWeight(codes, scale)
 
 
@@ -58,7 +74,7 @@ def fp8_channel(weight: torch.Tensor) -> Fp8ChannelWeight:
     n, _ = weight.shape
     codes = torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
     scale = torch.empty(n, dtype=torch.float32, device=weight.device)
-    for rows in _row_slices(weight, 2):
+    for rows in row_slices(weight, 2):
         w = weight[rows].float()
         lowest = (w.abs().amax(dim=1, keepdim=True) / FP8_MAX).clamp_min(1e-12)
         best_error = torch.full_like(lowest, float("inf"))
@@ -100,7 +116,7 @@ def int4_group(
     shares = torch.ones(k, device=device) if importance is None else importance.float()
     shares = shares.view(1, groups, group_size)
     shares = shares / shares.sum(dim=-1, keepdim=True)
-    for rows in _row_slices(weight, len(SHRINKS)):
+    for rows in row_slices(weight, len(SHRINKS)):
         w = weight[rows].float().view(-1, groups, group_size)
         codes, s, o = _fit(w, shares)
         packed[rows] = pack_nibbles(codes.view(-1, k))
@@ -148,10 +164,3 @@ def _codes(w: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor) -> torch.
     """Nearest code of each weight, as floats 0 to 15; a zero scale gives code 0."""
     inverse = torch.where(scale > 0, 1 / scale, torch.zeros_like(scale))
     return ((w - offset) * inverse).round_().clamp_(0, 15)
-
-
-def _row_slices(weight: torch.Tensor, copies: int) -> list[slice]:
-    n, k = weight.shape
-    elements = SLICE_ELEMENTS_CPU if weight.device.type == "cpu" else SLICE_ELEMENTS_GPU // copies
-    step = max(1, elements // k)
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
