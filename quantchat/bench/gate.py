@@ -35,11 +35,11 @@ WHOLE_PARAMETERS = 600_000_000
 """Models up to this size are compared whole, larger ones in their first layers and head."""
 PART_LAYERS = 4
 KL_LIMIT: Mapping[KvPrecision, float] = MappingProxyType(
-    {"16bit": 0.02, "int8": 0.02, "fp8": 0.02, "int4": 0.5}
+    {"16bit": 0.02, "int8": 0.02, "fp8": 0.02, "int4": 0.5, "int4r": 0.5, "k8v4": 0.5}
 )
 """Mean over positions, by KV precision; packed int8 with bf16 activations costs 0.008 over 30 layers."""
 ERROR_LIMIT: Mapping[KvPrecision, float] = MappingProxyType(
-    {"16bit": 0.1, "int8": 0.1, "fp8": 0.1, "int4": 0.4}
+    {"16bit": 0.1, "int8": 0.1, "fp8": 0.1, "int4": 0.4, "int4r": 0.4, "k8v4": 0.4}
 )
 """Of centred logits: random weights give flat distributions, whose KL says little.
 

@@ -29,7 +29,7 @@ WAIT_S = 0.5
 @click.argument("prompt", required=False)
 @click.option("--model", "-m", help="Alias, repository, folder or file.  [default: the settings']")
 @click.option("--scheme", "-s", help="auto, fp16, int8, w8a8, fp8, int4 or stored.")
-@click.option("--kv", help="auto, 16bit, fp8, int8 or int4.")
+@click.option("--kv", help="auto, 16bit, fp8, int8, k8v4, int4r or int4.")
 @click.option("--device", help="auto, cpu or cuda.")
 @click.option("--context", type=click.IntRange(min=0), help="Context in tokens; 0 takes what fits.")
 @click.option("--system", help="System prompt.")

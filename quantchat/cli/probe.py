@@ -38,7 +38,7 @@ class Subject:
 @click.command()
 @click.option("--model", default="", help="A model on disk, or a shape such as llama-3.1-8b.")
 @click.option("--scheme", default="", help="auto, fp16, int8, w8a8, fp8, int4, stored.")
-@click.option("--kv", default="", help="auto, 16bit, fp8, int8, int4.")
+@click.option("--kv", default="", help="auto, 16bit, fp8, int8, k8v4, int4r, int4.")
 @click.option("--device", default="", help="auto, cpu, cuda.")
 @click.option(
     "--context", default=-1, type=int, help="Longest context in tokens; 0 takes what fits."

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from quantchat.errors import PlanError, UsageError
 from quantchat.hardware.facts import GpuFacts
-from quantchat.hardware.memory import KV_FORMATS, KvFormat, MemoryFit
+from quantchat.hardware.memory import KV_BITS, KV_FORMATS, KvFormat, MemoryFit
 from quantchat.spec import DecoderSpec
 
 LOWEST_FP8_SM = 89
 """First card that converts fp8 by itself."""
 INT4_HEAD = 8
-"""Values of a head that the int4 cache keeps in one word."""
+"""Values of a head that 4-bit vectors keep in one word."""
 
 
 def asked_kv(name: str) -> KvFormat | None:
@@ -52,16 +52,45 @@ def choose_kv(
     return "16bit", (f"KV 16bit: {wanted_tokens} tokens fit without rounding the cache",)
 
 
-def _reasons(kv: KvFormat, spec: DecoderSpec, gpu: GpuFacts | None) -> tuple[str, ...]:
-    if kv == "int4" and spec.head_dim % INT4_HEAD:
-        raise PlanError(
-            f"int4 KV packs heads of a multiple of {INT4_HEAD} values, this model's have "
-            f"{spec.head_dim}",
-            hint="choose int8 or fp8 KV",
+def kv_refusal(kv: KvFormat, spec: DecoderSpec) -> str:
+    """Why the cache of this model cannot take the format; empty where it can."""
+    size = spec.head_dim
+    if kv == "int4r" and not has_rotation(spec):
+        return (
+            f"int4r KV rotates heads by a Hadamard matrix, which needs a power of two; this model's "
+            f"have {size} values"
         )
+    if 4 in KV_BITS[kv] and size % INT4_HEAD:
+        return f"{kv} KV packs heads of a multiple of {INT4_HEAD} values, this model's have {size}"
+    return ""
+
+
+def has_rotation(spec: DecoderSpec) -> bool:
+    """Whether heads have a Hadamard matrix of their size: powers of two."""
+    return spec.head_dim & (spec.head_dim - 1) == 0
+
+
+def _reasons(kv: KvFormat, spec: DecoderSpec, gpu: GpuFacts | None) -> tuple[str, ...]:
+    refusal = kv_refusal(kv, spec)
+    if refusal:
+        packed = spec.head_dim % INT4_HEAD == 0
+        others = "k8v4, int4 or int8" if packed else "int8 or fp8"
+        raise PlanError(refusal, hint=f"choose {others} KV")
     asked = f"KV {kv}: asked for"
     if kv == "fp8" and gpu is not None and gpu.sm < LOWEST_FP8_SM:
         return asked, f"fp8 KV is decoded by bit operations: SM {gpu.sm} has no instruction for it"
+    if kv == "int4" and has_rotation(spec):
+        return (
+            asked,
+            "int4 KV costs quality; int4r costs less of it for as many bytes, k8v4 less still",
+        )
     if kv == "int4":
-        return asked, "int4 KV costs quality; `quantchat eval --kv` measures how much"
+        return asked, "int4 KV costs quality; k8v4, with K in 8 bits, costs less"
+    if kv == "int4r":
+        return (
+            asked,
+            "int4r KV turns q and k by a Hadamard matrix, so that 4 bits hold outliers of K",
+        )
+    if kv == "k8v4":
+        return asked, "k8v4 KV keeps K in 8 bits, whose errors reach scores, and V in 4"
     return (asked,)

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from quantchat.quant.scheme import HeadFormat, Scheme, WeightFormat
 from quantchat.spec import DecoderSpec
 
-KvFormat: TypeAlias = Literal["16bit", "fp8", "int8", "int4"]
+KvFormat: TypeAlias = Literal["16bit", "fp8", "int8", "k8v4", "int4r", "int4"]
 Verdict: TypeAlias = Literal["fits", "tight", "too_large"]
 
 MIB = 2**20
@@ -34,14 +34,21 @@ FP8_CPU_BYTES = 2
 """fp8 on the CPU: no op reads it there, its values are held as bfloat16."""
 INT4_GROUP_BYTES = 4
 """int4: 16-bit scale and 16-bit offset per group."""
-KV_FORMATS: Mapping[str, KvFormat] = MappingProxyType(
-    {"16bit": "16bit", "fp8": "fp8", "int8": "int8", "int4": "int4"}
+KV_BITS: Mapping[KvFormat, tuple[int, int]] = MappingProxyType(
+    {
+        "16bit": (16, 16),
+        "fp8": (8, 8),
+        "int8": (8, 8),
+        "k8v4": (8, 4),
+        "int4r": (4, 4),
+        "int4": (4, 4),
+    }
 )
+"""Bits of a stored element of K and of V."""
+KV_FORMATS: Mapping[str, KvFormat] = MappingProxyType({name: name for name in KV_BITS})
 """The names that a user may ask for."""
-KV_BITS: Mapping[KvFormat, int] = MappingProxyType({"16bit": 16, "fp8": 8, "int8": 8, "int4": 4})
-"""Bits of a stored element."""
 KV_HEAD_BYTES: Mapping[KvFormat, int] = MappingProxyType(
-    {"16bit": 0, "fp8": 2, "int8": 4, "int4": 4}
+    {"16bit": 0, "fp8": 2, "int8": 4, "k8v4": 4, "int4r": 4, "int4": 4}
 )
 """Beside each vector: fp16 scale, and minimum of the integer formats, for K and for V each."""
 ROUNDING_BYTES = 2**28
@@ -198,7 +205,7 @@ def decode_read_bytes(
 def kv_bytes_per_token(spec: DecoderSpec, kv: KvFormat) -> int:
     """Cache bytes that one token adds over all layers, K and V, with scales."""
     elements = spec.kv_elements_per_token()
-    return elements * KV_BITS[kv] // 8 + elements // spec.head_dim * KV_HEAD_BYTES[kv]
+    return elements // 2 * sum(KV_BITS[kv]) // 8 + elements // spec.head_dim * KV_HEAD_BYTES[kv]
 
 
 def workspace_bytes(

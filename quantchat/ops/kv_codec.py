@@ -3,7 +3,7 @@
 A vector is one token's D values of one KV head. fp8: e4m3 bits and a float16 scale; int8, int4:
 codes and float16 (scale, minimum), x ~ code * scale + minimum. Byte j of an int4 vector holds value
 j below and value j + D / 2 above. Codes answer to scale and minimum as stored; a vector too flat
-for a scale gets scale 0 and code 0.
+for a scale gets scale 0 and code 0. A precision says what K's and V's vectors are.
 """
 
 from __future__ import annotations
@@ -14,9 +14,23 @@ from typing import Literal, TypeAlias
 
 import torch
 
-KvPrecision: TypeAlias = Literal["16bit", "fp8", "int8", "int4"]
+KvPrecision: TypeAlias = Literal["16bit", "fp8", "int8", "k8v4", "int4r", "int4"]
+VectorFormat: TypeAlias = Literal["16bit", "fp8", "int8", "int4"]
 
-KV_PARAMS: Mapping[KvPrecision, int] = MappingProxyType(
+KV_VECTORS: Mapping[KvPrecision, tuple[VectorFormat, VectorFormat]] = MappingProxyType(
+    {
+        "16bit": ("16bit", "16bit"),
+        "fp8": ("fp8", "fp8"),
+        "int8": ("int8", "int8"),
+        "k8v4": ("int8", "int4"),
+        "int4r": ("int4", "int4"),
+        "int4": ("int4", "int4"),
+    }
+)
+"""What K and V of each precision are stored as."""
+KV_ROTATED: frozenset[KvPrecision] = frozenset({"int4r"})
+"""Precisions whose K, and the queries that meet it, go through `hadamard.rotated` first."""
+KV_PARAMS: Mapping[VectorFormat, int] = MappingProxyType(
     {"16bit": 0, "fp8": 1, "int8": 2, "int4": 2}
 )
 """float16 numbers beside each vector."""
@@ -25,36 +39,36 @@ _FP8_MAX = 448.0
 """Largest finite e4m3 value."""
 
 
-def stored_width(head_dim: int, precision: KvPrecision) -> int:
+def stored_width(head_dim: int, form: VectorFormat) -> int:
     """Elements of a stored vector."""
-    return head_dim // 2 if precision == "int4" else head_dim
+    return head_dim // 2 if form == "int4" else head_dim
 
 
-def quantize_kv(x: torch.Tensor, precision: KvPrecision) -> tuple[torch.Tensor, torch.Tensor]:
+def quantize_kv(x: torch.Tensor, form: VectorFormat) -> tuple[torch.Tensor, torch.Tensor]:
     """x [..., D] -> uint8 [..., width] and float16 [..., KV_PARAMS]."""
     x = x.float()
-    if precision == "fp8":
+    if form == "fp8":
         params = (x.abs().amax(dim=-1, keepdim=True) / _FP8_MAX).to(torch.float16)
         steps = (x * _inverse(params.float())).clamp_(-_FP8_MAX, _FP8_MAX)
         return steps.to(torch.float8_e4m3fn).view(torch.uint8), params
-    levels = _LEVELS[precision]
+    levels = _LEVELS[form]
     low, high = x.aminmax(dim=-1, keepdim=True)
     params = torch.cat(((high - low) / levels, low), dim=-1).to(torch.float16)
     scale, minimum = params[..., :1].float(), params[..., 1:].float()
     codes = ((x - minimum) * _inverse(scale)).round_().clamp_(0, levels).to(torch.uint8)
-    if precision == "int4":
+    if form == "int4":
         below, above = codes.chunk(2, dim=-1)
         codes = below | (above << 4)
     return codes, params
 
 
 def dequantize_kv(
-    stored: torch.Tensor, params: torch.Tensor, precision: KvPrecision, dtype: torch.dtype
+    stored: torch.Tensor, params: torch.Tensor, form: VectorFormat, dtype: torch.dtype
 ) -> torch.Tensor:
     """The values that stored vectors stand for: [..., D]."""
-    if precision == "fp8":
+    if form == "fp8":
         return stored.view(torch.float8_e4m3fn).float().mul_(params.float()).to(dtype)
-    if precision == "int4":
+    if form == "int4":
         stored = torch.cat((stored & 15, stored >> 4), dim=-1)
     return stored.float().mul_(params[..., :1].float()).add_(params[..., 1:].float()).to(dtype)
 

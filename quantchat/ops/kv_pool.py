@@ -1,8 +1,8 @@
 """KV memory of one model: pages of a fixed token count, all layers, one precision.
 
 Owns tensors and their bytes; which page belongs to whom is the engine's affair.
-Layout: [pages, page_tokens, Hk, D], token-major, so that neighbouring pages are one long run.
-What the precisions store is kv_codec's; their parameters lie beside the pages.
+Layout: [pages, page_tokens, Hk, width], token-major, so that neighbouring pages are one long run.
+What the precisions store is kv_codec's, for K and for V; their parameters lie beside the pages.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from quantchat.ops.kv_codec import KV_PARAMS, KvPrecision, stored_width
+from quantchat.ops.kv_codec import KV_PARAMS, KV_VECTORS, KvPrecision, VectorFormat, stored_width
 from quantchat.spec import DecoderSpec
 
 __all__ = ["KvLayer", "KvPool", "KvPrecision"]
@@ -19,7 +19,10 @@ __all__ = ["KvLayer", "KvPool", "KvPrecision"]
 
 @dataclass(frozen=True, slots=True)
 class KvLayer:
-    """One layer's cache. k, v: [pages, page_tokens, Hk, width]; params [pages, page_tokens, Hk, n]."""
+    """One layer's cache. k, v: [pages, page_tokens, Hk, width]; params [pages, page_tokens, Hk, n].
+
+    Widths and params of K and of V are those of their own formats.
+    """
 
     k: torch.Tensor
     v: torch.Tensor
@@ -41,27 +44,35 @@ class KvPool:
         device: torch.device,
     ) -> None:
         shape = (spec.layers, pages, page_tokens, spec.kv_heads)
-        width = stored_width(spec.head_dim, precision)
         self.pages = pages
         self.page_tokens = page_tokens
         self.precision: KvPrecision = precision
+        self.k_format: VectorFormat
+        self.v_format: VectorFormat
+        self.k_format, self.v_format = KV_VECTORS[precision]
         self.dtype = dtype
-        stored = dtype if precision == "16bit" else torch.uint8
-        k = torch.empty((*shape, width), dtype=stored, device=device)
-        v = torch.empty((*shape, width), dtype=stored, device=device)
-        params: tuple[torch.Tensor, torch.Tensor] | None = None
-        if precision != "16bit":
-            size = (*shape, KV_PARAMS[precision])
-            params = (
-                torch.empty(size, dtype=torch.float16, device=device),
-                torch.empty(size, dtype=torch.float16, device=device),
-            )
+        made: list[torch.Tensor] = []
+        params: list[torch.Tensor | None] = []
+        for form in (self.k_format, self.v_format):
+            width = stored_width(spec.head_dim, form)
+            stored = dtype if form == "16bit" else torch.uint8
+            made.append(torch.empty((*shape, width), dtype=stored, device=device))
+            count = KV_PARAMS[form]
+            beside = torch.empty((*shape, count), dtype=torch.float16, device=device)
+            params.append(beside if count else None)
+        held = [*made, *(part for part in params if part is not None)]
         # Page 0 takes the writes of padding rows; its values must at least be finite.
-        for tensor in (k, v, *(params or ())):
+        for tensor in held:
             tensor[:, 0].zero_()
-        self.nbytes = k.nbytes + v.nbytes + sum(p.nbytes for p in params or ())
+        self.nbytes = sum(tensor.nbytes for tensor in held)
+        (k, v), (k_params, v_params) = made, params
         self.layers = tuple(
-            KvLayer(k[i], v[i], params[0][i] if params else None, params[1][i] if params else None)
+            KvLayer(
+                k[i],
+                v[i],
+                None if k_params is None else k_params[i],
+                None if v_params is None else v_params[i],
+            )
             for i in range(spec.layers)
         )
 

@@ -10,7 +10,15 @@ import torch.nn.functional as F
 
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.embedding import Embedding
-from quantchat.ops.kv_codec import KvPrecision, dequantize_kv, quantize_kv
+from quantchat.ops.hadamard import rotated
+from quantchat.ops.kv_codec import (
+    KV_ROTATED,
+    KV_VECTORS,
+    KvPrecision,
+    VectorFormat,
+    dequantize_kv,
+    quantize_kv,
+)
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp
 from quantchat.ops.linear_cpu import COPY_ROWS, cpu_linear
@@ -180,10 +188,13 @@ class TorchOps:
         if q_norm is not None and k_norm is not None:
             turned = self._head_norm(turned, q_norm, k_norm)
         turned = rope.turn(turned, batch.positions).to(self.dtype)
+        if precision in KV_ROTATED:
+            turned = rotated(turned)
         k = turned[:, spec.heads :]
         v = rows[:, spec.heads + spec.kv_heads :]
-        _write(layer.k, layer.k_params, k, batch, precision)
-        _write(layer.v, layer.v_params, v, batch, precision)
+        k_format, v_format = KV_VECTORS[precision]
+        _write(layer.k, layer.k_params, k, batch, k_format)
+        _write(layer.v, layer.v_params, v, batch, v_format)
         return turned[:, : spec.heads]
 
     def _head_norm(
@@ -206,8 +217,8 @@ class TorchOps:
     ) -> torch.Tensor:
         spec = self.spec
         count, length = span.count, span.length
-        k = _read(layer.k, layer.k_params, span, pool, self.dtype)
-        v = _read(layer.v, layer.v_params, span, pool, self.dtype)
+        k = _read(layer.k, layer.k_params, span, pool.k_format, self.dtype)
+        v = _read(layer.v, layer.v_params, span, pool.v_format, self.dtype)
         first = max(0, length - count - window + 1) if window else 0
         if first:
             k, v = k[first:], v[first:]
@@ -245,13 +256,13 @@ def _write(
     params: torch.Tensor | None,
     values: torch.Tensor,
     batch: Batch,
-    precision: KvPrecision,
+    form: VectorFormat,
 ) -> None:
     """Put values [T, Hk, D] at the batch's slots."""
     if params is None:
         _put(cache, values.to(cache.dtype), batch)
         return
-    codes, fresh = quantize_kv(values, precision)
+    codes, fresh = quantize_kv(values, form)
     _put(cache, codes, batch)
     _put(params, fresh, batch)
 
@@ -272,21 +283,21 @@ def _read(
     cache: torch.Tensor,
     params: torch.Tensor | None,
     span: Span,
-    pool: KvPool,
+    form: VectorFormat,
     dtype: torch.dtype,
 ) -> torch.Tensor:
     """Keys or values of a sequence: [S, Hk, D]; a view where its pages form one run."""
     run = span.run_start()
     if run is not None:
-        start = run * pool.page_tokens
+        start = run * cache.shape[1]
         flat = cache.flatten(0, 1)[start : start + span.length]
         if params is None:
             return flat
         fresh = params.flatten(0, 1)[start : start + span.length]
-        return dequantize_kv(flat, fresh, pool.precision, dtype)
+        return dequantize_kv(flat, fresh, form, dtype)
     pages = torch.tensor(span.pages, device=cache.device)
     gathered = cache.index_select(0, pages).flatten(0, 1)[: span.length]
     if params is None:
         return gathered
     fresh = params.index_select(0, pages).flatten(0, 1)[: span.length]
-    return dequantize_kv(gathered, fresh, pool.precision, dtype)
+    return dequantize_kv(gathered, fresh, form, dtype)

@@ -164,7 +164,7 @@ SETTINGS: tuple[SettingSpec, ...] = (
         help="Precision of the keys and values kept per token; auto follows the device.",
         section="Model",
         kind="choice",
-        choices=("auto", "16bit", "fp8", "int8", "int4"),
+        choices=("auto", "16bit", "fp8", "int8", "k8v4", "int4r", "int4"),
         default="auto",
     ),
     SettingSpec(

@@ -100,6 +100,8 @@ def test_kv_per_token(name: str, wide: int, narrow: int) -> None:
     vectors = (narrow - wide // 2) // 4
     assert kv_bytes_per_token(SHAPES[name], "fp8") == wide // 2 + 2 * vectors
     assert kv_bytes_per_token(SHAPES[name], "int4") == wide // 4 + 4 * vectors
+    assert kv_bytes_per_token(SHAPES[name], "int4r") == wide // 4 + 4 * vectors
+    assert kv_bytes_per_token(SHAPES[name], "k8v4") == wide * 3 // 8 + 4 * vectors
 
 
 def test_groups() -> None:

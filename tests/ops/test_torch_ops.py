@@ -112,7 +112,14 @@ def test_attention_is_the_textbook_s(
 
 @pytest.mark.parametrize("pages", [(1, 2, 3, 4, 5), (7, 2, 9, 1, 5)], ids=["one run", "scattered"])
 @pytest.mark.parametrize(
-    ("precision", "least", "most"), [("int8", 1e-5, 0.02), ("fp8", 1e-3, 0.05), ("int4", 1e-2, 0.2)]
+    ("precision", "least", "most"),
+    [
+        ("int8", 1e-5, 0.02),
+        ("fp8", 1e-3, 0.05),
+        ("int4", 1e-2, 0.2),
+        ("int4r", 1e-2, 0.2),
+        ("k8v4", 1e-2, 0.15),
+    ],
 )
 def test_rounded_caches_are_close(
     pages: tuple[int, ...], precision: str, least: float, most: float
@@ -120,6 +127,17 @@ def test_rounded_caches_are_close(
     got, wanted = run(pages, [9, 1, 7], 0, precision, torch.float32)
     error = float((got - wanted).norm() / wanted.norm())
     assert least < error < most
+
+
+def test_rotation_of_queries_and_keys_leaves_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What int4r does before rounding changes nothing: unrounded pages give the same attention."""
+    from quantchat.ops import torch_ops
+
+    plain, wanted = run((7, 2, 9, 1, 5), [9, 1, 7], 0, "16bit", torch.float32)
+    monkeypatch.setattr(torch_ops, "KV_ROTATED", frozenset({"16bit"}))
+    rotated, _ = run((7, 2, 9, 1, 5), [9, 1, 7], 0, "16bit", torch.float32)
+    assert torch.allclose(rotated, wanted, atol=1e-5)
+    assert not torch.equal(rotated, plain), "heads were not rotated"
 
 
 def test_several_sequences_in_one_step() -> None:
