@@ -12,7 +12,15 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from .._launch import check_activation, check_out, launch_options, power_of_2
 from ..quantize.reference import CodeFormat
-from ..quantize.rows import FORMS, bits_of, can_cast, prepare_codes, row_warps, store_quantized
+from ..quantize.rows import (
+    FORMS,
+    bits_of,
+    can_cast,
+    check_given,
+    prepare_codes,
+    row_warps,
+    store_quantized,
+)
 from .reference import Activation
 
 _BLOCK = 1024
@@ -39,12 +47,14 @@ def activation_kernel(
     x_ptr,
     y_ptr,
     scale_ptr,
+    given_ptr,
     I,  # noqa: E741
     BI: tl.constexpr,
     ACT: tl.constexpr,
     GATED: tl.constexpr,
     FORM: tl.constexpr,
     CAST: tl.constexpr,
+    GIVEN: tl.constexpr,
     PDL: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
@@ -62,7 +72,8 @@ def activation_kernel(
         tl.store(y_ptr + row * I + i, rounded, mask=m_i)
     else:
         values = rounded.to(tl.float32)
-        store_quantized(values, y_ptr, scale_ptr, row, row * I + i, m_i, FORM, CAST)
+        o_y = row * I + i
+        store_quantized(values, y_ptr, scale_ptr, given_ptr, row, o_y, m_i, FORM, CAST, GIVEN)
 
 
 def _launch(
@@ -70,6 +81,7 @@ def _launch(
     out: torch.Tensor,
     scale: torch.Tensor | None,
     *,
+    given: torch.Tensor | None,
     activation: Activation,
     gated: bool,
     form: CodeFormat | None,
@@ -84,12 +96,14 @@ def _launch(
         x,
         out if form is None else bits_of(out),
         scale,
+        given,
         width,
         BI=block,
         ACT=ACTIVATIONS[activation],
         GATED=gated,
         FORM=PLAIN.value if form is None else FORMS[form],
         CAST=form is not None and (can_cast(x.device) if cast is None else cast),
+        GIVEN=given is not None,
         PDL=dependent,
         num_warps=default if warps is None else warps,
         num_stages=1,
@@ -121,6 +135,7 @@ def activate(
         x,
         out,
         None,
+        given=None,
         activation=activation,
         gated=gated,
         form=None,
@@ -137,19 +152,25 @@ def activate_quantized(
     form: CodeFormat,
     *,
     gated: bool = True,
+    given: torch.Tensor | None = None,
     codes: torch.Tensor | None = None,
     scale: torch.Tensor | None = None,
     dependent: bool = False,
     cast: bool | None = None,
     warps: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """x [M, 2 I] gated, or [M, I] -> codes [M, I] and scale fp32 [M], rounded to 16 bits between."""
+    """x [M, 2 I] gated, or [M, I] -> codes [M, I] and scale fp32 [M], rounded to 16 bits between.
+
+    `given` fp32 []: the scale of all rows, instead of one measured for each.
+    """
+    check_given(given)
     shape = (x.shape[0], _width(x, gated))
     codes, scale = prepare_codes(shape, form, x.device, codes, scale)
     _launch(
         x,
         codes,
         scale,
+        given=given,
         activation=activation,
         gated=gated,
         form=form,

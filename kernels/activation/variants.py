@@ -18,16 +18,18 @@ def _activation(
     gated: bool = True,
     form: int = PLAIN.value,
     cast: bool = False,
+    given: bool = False,
     pdl: bool = False,
 ) -> Variant:
     pointer = POINTEE[dtype]
     return Variant(
-        name=f"{activation}-{block}-{dtype}-gated{gated:d}-form{form}-cast{cast:d}-pdl{pdl:d}",
+        name=f"{activation}-{block}-{dtype}-gated{gated:d}-form{form}-cast{cast:d}-given{given:d}-pdl{pdl:d}",
         kernel=activation_kernel,
         signature={
             "x_ptr": pointer,
             "y_ptr": CODES.get(form, pointer),
             "scale_ptr": "*fp32",
+            "given_ptr": "*fp32",
             "I": "i32",
         },
         constexprs={
@@ -36,6 +38,7 @@ def _activation(
             "GATED": gated,
             "FORM": form,
             "CAST": cast,
+            "GIVEN": given,
             "PDL": pdl,
         },
         warps=4 if form == PLAIN.value else row_warps(block),
@@ -54,5 +57,6 @@ def variants() -> tuple[Variant, ...]:
         _activation("silu", "bf16", block=16384, form=INT8.value),
         _activation("silu", "bf16", block=16384, form=FP8.value),
         _activation("silu", "bf16", block=16384, form=FP8.value, cast=True),
+        _activation("silu", "bf16", block=16384, form=INT8.value, given=True),
         _activation("gelu_tanh", "fp16", block=32768, form=FP8.value, cast=True),
     )

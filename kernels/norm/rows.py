@@ -14,7 +14,15 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from .._launch import check_activation, check_out, launch_options, power_of_2
 from ..quantize.reference import CodeFormat
-from ..quantize.rows import FORMS, bits_of, can_cast, prepare_codes, row_warps, store_quantized
+from ..quantize.rows import (
+    FORMS,
+    bits_of,
+    can_cast,
+    check_given,
+    prepare_codes,
+    row_warps,
+    store_quantized,
+)
 
 PLAIN = tl.constexpr(-1)
 """In place of a code format: the output is 16-bit."""
@@ -40,6 +48,7 @@ def norm_kernel(
     y_ptr,
     scale_ptr,
     total_ptr,
+    given_ptr,
     K,
     eps,
     BK: tl.constexpr,
@@ -48,6 +57,7 @@ def norm_kernel(
     HAS_BIAS: tl.constexpr,
     FORM: tl.constexpr,
     CAST: tl.constexpr,
+    GIVEN: tl.constexpr,
     PDL: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
@@ -79,7 +89,8 @@ def norm_kernel(
     if FORM == PLAIN:
         tl.store(y_ptr + o_x, rounded, mask=m_k)
     else:
-        store_quantized(rounded.to(tl.float32), y_ptr, scale_ptr, row, o_x, m_k, FORM, CAST)
+        values = rounded.to(tl.float32)
+        store_quantized(values, y_ptr, scale_ptr, given_ptr, row, o_x, m_k, FORM, CAST, GIVEN)
 
 
 def norm_rows(
@@ -91,6 +102,7 @@ def norm_rows(
     residual: torch.Tensor | None = None,
     center: bool = False,
     form: CodeFormat | None = None,
+    given: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
     scale: torch.Tensor | None = None,
     total: torch.Tensor | None = None,
@@ -101,10 +113,11 @@ def norm_rows(
     """Norm of x, or of x + residual, [M, K] fp16 or bf16; as in reference.py.
 
     `center` makes it a layer norm. With `form` the output is quantised as quantize/rows does it,
-    into `out` and `scale`. `total` may be `residual`. `dependent` starts it while the kernel
+    into `out` and `scale`, by the scale `given` fp32 [] where there is one. `total` may be `residual`. `dependent` starts it while the kernel
     before it in the stream still runs (SM 90 and up). `cast` and `warps` are for tests and tuning.
     """
     check_activation(x)
+    check_given(given)
     rows, columns = x.shape
     assert weight.shape == (columns,) and weight.is_contiguous()
     assert bias is None or (bias.shape == (columns,) and bias.is_contiguous())
@@ -126,6 +139,7 @@ def norm_rows(
         out if form is None else bits_of(out),
         scale,
         total,
+        given,
         columns,
         eps,
         BK=block,
@@ -134,6 +148,7 @@ def norm_rows(
         HAS_BIAS=bias is not None,
         FORM=PLAIN.value if form is None else FORMS[form],
         CAST=form is not None and (can_cast(x.device) if cast is None else cast),
+        GIVEN=given is not None,
         PDL=dependent,
         num_warps=row_warps(block) if warps is None else warps,
         num_stages=1,

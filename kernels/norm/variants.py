@@ -17,12 +17,13 @@ def _norm(
     center: bool = False,
     form: int = PLAIN.value,
     cast: bool = False,
+    given: bool = False,
     pdl: bool = False,
 ) -> Variant:
     pointer = POINTEE[dtype]
     kind = "layer" if center else "rms"
     return Variant(
-        name=f"{kind}-{block}-{dtype}-residual{residual:d}-form{form}-cast{cast:d}-pdl{pdl:d}",
+        name=f"{kind}-{block}-{dtype}-residual{residual:d}-form{form}-cast{cast:d}-given{given:d}-pdl{pdl:d}",
         kernel=norm_kernel,
         signature={
             "x_ptr": pointer,
@@ -32,6 +33,7 @@ def _norm(
             "y_ptr": CODES.get(form, pointer),
             "scale_ptr": "*fp32",
             "total_ptr": pointer,
+            "given_ptr": "*fp32",
             "K": "i32",
             "eps": "fp32",
         },
@@ -42,6 +44,7 @@ def _norm(
             "HAS_BIAS": center,
             "FORM": form,
             "CAST": cast,
+            "GIVEN": given,
             "PDL": pdl,
         },
         warps=row_warps(block),
@@ -61,4 +64,6 @@ def variants() -> tuple[Variant, ...]:
         _norm(4096, "bf16", residual=False, form=FP8.value),
         _norm(4096, "bf16", residual=True, form=FP8.value, cast=True, pdl=True),
         _norm(8192, "fp16", residual=True, center=True, form=FP8.value, cast=True),
+        _norm(4096, "bf16", residual=True, form=INT8.value, given=True),
+        _norm(4096, "bf16", residual=False, form=FP8.value, cast=True, given=True),
     )

@@ -18,13 +18,28 @@ FORMS: dict[CodeFormat, int] = {"int8": INT8.value, "fp8": FP8.value}
 
 @triton.jit
 def store_quantized(
-    y, codes_ptr, scale_ptr, row, offsets, mask, FORM: tl.constexpr, CAST: tl.constexpr
+    y,
+    codes_ptr,
+    scale_ptr,
+    given_ptr,
+    row,
+    offsets,
+    mask,
+    FORM: tl.constexpr,
+    CAST: tl.constexpr,
+    GIVEN: tl.constexpr,
 ):
-    """Store a row of fp32 values, zero where masked, as codes and its scale."""
-    limit = code_limit(FORM)
-    amax = tl.maximum(tl.max(tl.abs(y), 0), LOWEST_AMAX)
-    tl.store(codes_ptr + offsets, encode(y * tl.div_rn(limit, amax), FORM, CAST), mask=mask)
-    tl.store(scale_ptr + row, tl.div_rn(amax, limit))
+    """Store a row of fp32 values, zero where masked, as codes and its scale, or the GIVEN one."""
+    if GIVEN:
+        scale = tl.load(given_ptr)
+        values = tl.div_rn(y, tl.full(y.shape, 0.0, tl.float32) + scale)
+    else:
+        limit = code_limit(FORM)
+        amax = tl.maximum(tl.max(tl.abs(y), 0), LOWEST_AMAX)
+        values = y * tl.div_rn(limit, amax)
+        scale = tl.div_rn(amax, limit)
+    tl.store(codes_ptr + offsets, encode(values, FORM, CAST), mask=mask)
+    tl.store(scale_ptr + row, scale)
 
 
 @triton.jit
@@ -32,10 +47,12 @@ def quantize_rows_kernel(
     x_ptr,
     codes_ptr,
     scale_ptr,
+    given_ptr,
     K,
     BK: tl.constexpr,
     FORM: tl.constexpr,
     CAST: tl.constexpr,
+    GIVEN: tl.constexpr,
     PDL: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
@@ -45,7 +62,8 @@ def quantize_rows_kernel(
         gdc_launch_dependents()
         gdc_wait()
     x = tl.load(x_ptr + row * K + k, mask=m_k, other=0.0).to(tl.float32)
-    store_quantized(x, codes_ptr, scale_ptr, row, row * K + k, m_k, FORM, CAST)
+    offsets = row * K + k
+    store_quantized(x, codes_ptr, scale_ptr, given_ptr, row, offsets, m_k, FORM, CAST, GIVEN)
 
 
 def row_warps(block: int) -> int:
@@ -71,6 +89,11 @@ def prepare_codes(
     return codes, scale
 
 
+def check_given(given: torch.Tensor | None) -> None:
+    """Asserts a scale of all rows, fp32 []."""
+    assert given is None or (given.dtype == torch.float32 and given.numel() == 1)
+
+
 def bits_of(codes: torch.Tensor) -> torch.Tensor:
     """Codes as a kernel takes them: int8, or uint8 for fp8 bits."""
     return codes if codes.dtype == torch.int8 else codes.view(torch.uint8)
@@ -85,13 +108,18 @@ def quantize_rows(
     x: torch.Tensor,
     form: CodeFormat,
     *,
+    given: torch.Tensor | None = None,
     codes: torch.Tensor | None = None,
     scale: torch.Tensor | None = None,
     dependent: bool = False,
     cast: bool | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """x [M, K] fp16 or bf16 -> codes [M, K] int8 or float8_e4m3fn, scale fp32 [M]; as in reference.py."""
+    """x [M, K] fp16 or bf16 -> codes [M, K] int8 or float8_e4m3fn, scale fp32 [M]; as in reference.py.
+
+    `given` fp32 []: the scale of all rows, instead of one measured for each.
+    """
     check_activation(x)
+    check_given(given)
     rows, columns = x.shape
     codes, scale = prepare_codes((rows, columns), form, x.device, codes, scale)
     block = power_of_2(columns)
@@ -99,10 +127,12 @@ def quantize_rows(
         x,
         bits_of(codes),
         scale,
+        given,
         columns,
         BK=block,
         FORM=FORMS[form],
         CAST=can_cast(x.device) if cast is None else cast,
+        GIVEN=given is not None,
         PDL=dependent,
         num_warps=row_warps(block),
         num_stages=1,

@@ -3,28 +3,74 @@
 from __future__ import annotations
 
 from .._variants import POINTEE, Variant
+from ..linear.reference import PARTIAL_COLUMNS
 from .codes import FP8, INT8
 from .dense import dequantize_weight_kernel
 from .matmul import LOWEST_SM, SMALL, WIDE, Tile, scaled_matmul_kernel
+from .prepare import prepare_rows_kernel, prepare_warps
 from .product import scale_product_kernel
 from .rows import LOWEST_CAST_SM, quantize_rows_kernel, row_warps
 
 CODES = {INT8.value: "*i8", FP8.value: "*u8"}
 
 
-def _rows(block: int, dtype: str, form: int, *, cast: bool = False, pdl: bool = False) -> Variant:
+def _rows(
+    block: int,
+    dtype: str,
+    form: int,
+    *,
+    cast: bool = False,
+    given: bool = False,
+    pdl: bool = False,
+) -> Variant:
     return Variant(
-        name=f"rows-{block}-{dtype}-form{form}-cast{cast:d}-pdl{pdl:d}",
+        name=f"rows-{block}-{dtype}-form{form}-cast{cast:d}-given{given:d}-pdl{pdl:d}",
         kernel=quantize_rows_kernel,
         signature={
             "x_ptr": POINTEE[dtype],
             "codes_ptr": CODES[form],
             "scale_ptr": "*fp32",
+            "given_ptr": "*fp32",
             "K": "i32",
         },
-        constexprs={"BK": block, "FORM": form, "CAST": cast, "PDL": pdl},
+        constexprs={"BK": block, "FORM": form, "CAST": cast, "GIVEN": given, "PDL": pdl},
         warps=row_warps(block),
         lowest_sm=90 if pdl else LOWEST_CAST_SM if cast else 75,
+        options={"launch_pdl": True} if pdl else {},
+    )
+
+
+def _prepare(
+    block: int,
+    dtype: str,
+    *,
+    normed: bool = False,
+    outliers: bool = False,
+    restore: bool = False,
+    pdl: bool = False,
+) -> Variant:
+    return Variant(
+        name=f"prepare-{block}-{dtype}-normed{normed:d}-outliers{outliers:d}-restore{restore:d}-pdl{pdl:d}",
+        kernel=prepare_rows_kernel,
+        signature={
+            "x_ptr": POINTEE[dtype],
+            "squares_ptr": "*fp32",
+            "y_ptr": POINTEE[dtype],
+            "scale_ptr": "*fp32",
+            "K": "i32",
+            "eps": "fp32",
+            "threshold": "fp32",
+        },
+        constexprs={
+            "BK": block,
+            "BP": block // PARTIAL_COLUMNS,
+            "NORMED": normed,
+            "OUTLIERS": outliers,
+            "RESTORE": restore,
+            "PDL": pdl,
+        },
+        warps=prepare_warps(block),
+        lowest_sm=90 if pdl else 75,
         options={"launch_pdl": True} if pdl else {},
     )
 
@@ -102,6 +148,13 @@ def variants() -> tuple[Variant, ...]:
         _rows(4096, "bf16", FP8.value),
         _rows(1024, "fp16", FP8.value, cast=True),
         _rows(4096, "bf16", FP8.value, cast=True, pdl=True),
+        _rows(4096, "bf16", INT8.value, given=True),
+        _rows(1024, "fp16", FP8.value, cast=True, given=True),
+        _prepare(4096, "fp16", normed=True, pdl=True),
+        _prepare(4096, "bf16", normed=True, outliers=True, pdl=True),
+        _prepare(16384, "fp16", outliers=True),
+        _prepare(32768, "bf16", pdl=True),
+        _prepare(16384, "bf16", outliers=True, restore=True),
         _product("bf16", True),
         _product("fp16", False),
         *(_dense(dtype, fp8=fp8) for dtype in POINTEE for fp8 in (False, True)),

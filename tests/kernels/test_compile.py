@@ -15,6 +15,7 @@ OPS = (
     "w8a16",
     "norm",
     "quantize",
+    "sparse",
     "activation",
     "rope_append",
     "attention",
