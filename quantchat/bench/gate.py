@@ -17,16 +17,14 @@ import torch
 
 from quantchat.bench.contest import GateResult, row_prompts
 from quantchat.engine.forced import forced_steps, greedy_sequence, prefill, tapped_runner
-from quantchat.hardware.op_table import CARD_ROWS
+from quantchat.hardware.execution import ExecutionPlan
+from quantchat.hardware.op_table import CPU_COPY_ROWS
 from quantchat.model.decoder import Decoder
 from quantchat.model.loader import load_decoder
 from quantchat.model.weights import WeightRecipe
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.kv_pool import KvPool, KvPrecision
-from quantchat.ops.linear import LinearForm, LinearOp
-from quantchat.ops.quantized_rows import CodeFormat, quantize_rows
 from quantchat.ops.torch_ops import TorchOps
-from quantchat.quant.scheme import ActivationFormat
 
 if TYPE_CHECKING:
     from quantchat.bench.own import OwnEngine, Subject
@@ -49,6 +47,17 @@ REGRET_LIMIT = 0.05
 """Of the logits' spread (max - mean): how much worse than the best a greedy token may score."""
 RUNNER_TOKENS = 8
 PAGE_TOKENS = 16
+EXACT_ROWS = CPU_COPY_ROWS - 1
+"""Rows up to which no scheme rounds inputs for the sake of speed, on any device."""
+
+
+def piece_tokens(plan: ExecutionPlan) -> int:
+    """Tokens of a prompt that the gate reads at a time.
+
+    A prompt as a whole, but for schemes that round the inputs of many rows: what that costs is
+    theirs and no error, and in random weights it grows to a sixth of the logits.
+    """
+    return EXACT_ROWS if plan.activations != "16bit" else plan.prefill_chunk_tokens
 
 
 @torch.inference_mode()
@@ -64,7 +73,8 @@ def check(engine: OwnEngine, subject: Subject, ids: list[int]) -> GateResult:
     )
     head = max(1, len(ids) * 3 // 4)
     pool = _front(engine.model.pool, layers)
-    logits = torch.cat((prompt_logits(part, pool, ids[:head]), _steps(engine, part, ids, head)))
+    prompt = prompt_logits(part, pool, ids[:head], piece_tokens=piece_tokens(engine.plan))
+    logits = torch.cat((prompt, _steps(engine, part, ids, head)))
     reference = reference_decoder(engine, subject, layers)
     truth = prompt_logits(reference, _pool_like(reference, engine.plan.kv, len(ids)), ids)
     kl, error, same = compare(logits, truth)
@@ -119,44 +129,7 @@ def reference_decoder(engine: OwnEngine, subject: Subject, layers: int) -> Decod
         on_progress=lambda phase, done, total: None,
         cancelled=lambda: False,
     )
-    return _rounding_inputs(loaded.decoder, plan.activations)
-
-
-def _rounding_inputs(decoder: Decoder, activations: ActivationFormat) -> Decoder:
-    """The decoder whose linears round the inputs of many rows as the scheme does, and the head none."""
-    if activations not in ("int8", "fp8"):
-        return decoder
-    layers = tuple(
-        dataclasses.replace(
-            layer,
-            qkv=RoundedInputs(layer.qkv, activations),
-            o=RoundedInputs(layer.o, activations),
-            gate_up=RoundedInputs(layer.gate_up, activations),
-            down=RoundedInputs(layer.down, activations),
-        )
-        for layer in decoder.layers
-    )
-    return dataclasses.replace(decoder, layers=layers)
-
-
-class RoundedInputs:
-    """A linear that sees many rows rounded to 8 bits, a scale a row."""
-
-    def __init__(self, op: LinearOp, form: CodeFormat) -> None:
-        self.out_features, self.in_features = op.out_features, op.in_features
-        self.weight_bytes, self.copy_bytes = op.weight_bytes, op.copy_bytes
-        self.kernel, self.owns_copy = op.kernel, op.owns_copy
-        self._op = op
-        self._form: CodeFormat = form
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if x.shape[0] > CARD_ROWS:
-            x = quantize_rows(x, self._form).dequantize(x.dtype)
-        return self._op(x)
-
-    def packed(self) -> LinearForm | None:
-        """See LinearOp.packed."""
-        return None
+    return loaded.decoder
 
 
 def prompt_logits(
@@ -189,7 +162,7 @@ def _steps(engine: OwnEngine, part: Decoder, ids: list[int], head: int) -> torch
     runner, tap = tapped_runner(part, pool, engine.plan)
     pages = engine.sequence(ids, len(ids)).pages
     sequence = greedy_sequence(ids[:head], pages, engine.model.tokenizer)
-    prefill(runner, sequence, engine.plan.prefill_chunk_tokens)
+    prefill(runner, sequence, piece_tokens(engine.plan))
     return torch.stack([row.clone() for row in forced_steps(runner, tap, sequence, ids[head:])])
 
 
@@ -222,7 +195,7 @@ def _runner_regret(engine: OwnEngine, ids: list[int], rows: int) -> float:
         engine.sequence(prompt, length, row) for row, prompt in enumerate(row_prompts(ids, rows))
     )
     for sequence in sequences:
-        sequence.tokens.append(engine.prefill(sequence))
+        sequence.tokens.append(prefill(engine.runner, sequence, piece_tokens(engine.plan)))
     while any(sequence.answer_tokens < RUNNER_TOKENS for sequence in sequences):
         for sequence, token in engine.runner.decode(sequences):
             sequence.computed = len(sequence.tokens)
@@ -234,11 +207,9 @@ def _runner_regret(engine: OwnEngine, ids: list[int], rows: int) -> float:
 
 
 def _regret(engine: OwnEngine, text: list[int], prompt_tokens: int) -> float:
-    """Worst gap between the best logit and that of the token that came, over the answer.
-
-    Read in pieces of few rows, whose inputs are rounded as those of decode steps are.
-    """
-    logits = prompt_logits(engine.model.decoder, engine.model.pool, text, piece_tokens=CARD_ROWS)
+    """Worst gap between the best logit and that of the token that came, over the answer."""
+    decoder, pool = engine.model.decoder, engine.model.pool
+    logits = prompt_logits(decoder, pool, text, piece_tokens=piece_tokens(engine.plan))
     worst = 0.0
     for place in range(prompt_tokens, len(text)):
         row = logits[place - 1]

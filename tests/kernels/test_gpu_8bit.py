@@ -36,14 +36,20 @@ def device() -> torch.device:
 
 
 def nearest(
-    x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor | None, form: CodeFormat
+    x: torch.Tensor,
+    codes: torch.Tensor,
+    scale: torch.Tensor | None,
+    form: CodeFormat,
+    *,
+    last_bit: float = 0.0,
 ) -> None:
+    """`last_bit`: share by which values of another launch may differ from x before they are codes."""
     truth, truth_scale = reference.quantize_rows(x, form)
     assert scale is not None
-    torch.testing.assert_close(scale, truth_scale, rtol=1e-6, atol=0)
+    torch.testing.assert_close(scale, truth_scale, rtol=1e-6 + last_bit, atol=0)
     values = x.float() / truth_scale[:, None]
     error, least = ((part.float() - values).abs() for part in (codes, truth))
-    assert bool((error <= least * (1 + 1e-4) + 1e-6).all())
+    assert bool((error <= least * (1 + 1e-4) + values.abs() * last_bit + 1e-6).all())
 
 
 def relative(result: torch.Tensor, truth: torch.Tensor) -> float:
@@ -63,7 +69,7 @@ def test_rows(
     for options in ({}, {"center": True, "bias": bias}):
         plain = norm_rows(x, weight, 1e-5, residual=residual, **options)
         made = norm_rows(x, weight, 1e-5, residual=residual, form=form, **options)
-        nearest(plain.values, made.values, made.scale, form)
+        nearest(plain.values, made.values, made.scale, form, last_bit=torch.finfo(dtype).eps)
     gate_up = torch.cat((x, residual), dim=1)
     nearest(activate(gate_up, "silu"), *activate_quantized(gate_up, "silu", form), form)
 

@@ -218,29 +218,32 @@ class Chain:
         ]
 
     def run(self, residual: torch.Tensor, *, dependent: bool) -> torch.Tensor:
-        """The last norm's input; `residual` is added to."""
-        following = NextNorm(
-            gamma=self._gamma,
-            h=torch.empty_like(residual),
-            squares=torch.empty(
-                residual.shape[0],
-                CHAIN_COLUMNS // reference.PARTIAL_COLUMNS,
-                device=residual.device,
-            ),
+        """The last norm's input; `residual` is added to. No kernel writes what it reads."""
+        middle, last = (
+            NextNorm(
+                gamma=self._gamma,
+                h=torch.empty_like(residual),
+                squares=torch.empty(
+                    residual.shape[0],
+                    CHAIN_COLUMNS // reference.PARTIAL_COLUMNS,
+                    device=residual.device,
+                ),
+            )
+            for _ in range(2)
         )
         x = residual.clone()
         for o, gate_up, down in self._layers:
-            linear(x, o, residual=residual, following=following, dependent=dependent)
+            linear(x, o, residual=residual, following=middle, dependent=dependent)
             gated = linear(
-                following.h,
+                middle.h,
                 gate_up,
-                squares=following.squares,
+                squares=middle.squares,
                 eps=EPS,
                 gated=True,
                 dependent=dependent,
             )
-            linear(gated, down, residual=residual, following=following, dependent=dependent)
-            x = following.h
+            linear(gated, down, residual=residual, following=last, dependent=dependent)
+            x = last.h
         return x
 
 
