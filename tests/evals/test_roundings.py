@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from quantchat.evals.roundings import ROUNDINGS, compare_roundings, hqq, nearest
+from quantchat.evals.roundings import ROUNDINGS, compare_roundings
 from quantchat.evals.subject import open_subject
 from quantchat.evals.text import Passages, Window
+from quantchat.quant.hqq import hqq, nearest
 from quantchat.quant.rounding import int4_group
 
 PROSE = Path(__file__).parent.parent / "data" / "prose.txt"
