@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from quantchat.hardware.facts import CpuFacts, GpuFacts
 from quantchat.hardware.memory import GIB, MemoryFit
+from quantchat.hardware.op_table import TABLE_FORMATS
 from quantchat.hardware.reasons import Reasons
 from quantchat.hardware.target import ComputeDtype, Target
-from quantchat.quant.scheme import ActivationFormat, Scheme
+from quantchat.quant.scheme import OUTLIER_THRESHOLD, ActivationFormat, Scheme, WeightFormat
 from quantchat.spec import DecoderSpec
 
 FP16_FAMILIES = frozenset({"llama", "mistral"})
@@ -18,7 +19,13 @@ LOWEST_FP8_SM = 89
 """First card that multiplies fp8."""
 LOWEST_INT8_SM = 80
 """First card on which the linears of prompts take 8-bit inputs."""
+PACKED_FORMATS: frozenset[WeightFormat] = frozenset(
+    {"int4_group", "stored", "codebook4", "lut4", "lut3", "progressive4"}
+)
+"""Weights of at most 4 bits, whose error is not to be added to."""
 INT8_UNITS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"})
+HELD_DENSE: frozenset[WeightFormat] = TABLE_FORMATS | {"dense", "fp8_channel"}
+"""Formats whose values the CPU holds in 16 bits."""
 COPY_SHARE = 0.5
 """Dense copies for prefill are kept on the CPU if all of it stays below this part of free memory."""
 
@@ -27,7 +34,7 @@ def compute_dtype(
     target: Target, scheme: Scheme, spec: DecoderSpec, *, triton: bool, words: Reasons
 ) -> ComputeDtype:
     """float16 for weights of 4 bits where the family's activations fit its range; else the card's."""
-    packed = scheme.weights in ("int4_group", "stored")
+    packed = scheme.weights in PACKED_FORMATS
     if not (triton and packed and target.dtype == "bfloat16"):
         return target.dtype
     if spec.architecture not in FP16_FAMILIES:
@@ -58,18 +65,30 @@ def choose_activations(
     if wish == "16bit":
         return "16bit"
     if gpu is None:
+        if scheme.all_rows:
+            words.take(_rounded_words(wish))
+            return wish
         return _activations_cpu(cpu, wish, copy, words)
+    what = "int8 inputs" if scheme.all_rows else f"{wish} products"
     if not triton:
-        words.refuse(f"{wish} products: need our kernels, multiplying in 16 bits")
+        words.refuse(f"{what}: need our kernels, multiplying in 16 bits")
         return "16bit"
     lowest = LOWEST_FP8_SM if wish == "fp8" else LOWEST_INT8_SM
     if gpu.sm < lowest:
-        words.refuse(
-            f"{wish} products: need SM {lowest}, this card is SM {gpu.sm}, dequantising instead"
-        )
+        words.refuse(f"{what}: need SM {lowest}, this card is SM {gpu.sm}, multiplying in 16 bits")
         return "16bit"
-    words.take(f"{wish} products for prompts: one scale a token, no calibration")
+    if scheme.all_rows:
+        words.take(_rounded_words(wish))
+    elif scheme.calibration == "static":
+        words.take(f"{wish} products for prompts: one scale a linear, fixed by calibration")
+    else:
+        words.take(f"{wish} products for prompts: one scale a token, measured as they come")
     return wish
+
+
+def _rounded_words(wish: ActivationFormat) -> str:
+    but = f", but for those of {OUTLIER_THRESHOLD:g} and above" if wish == "int8_outliers" else ""
+    return f"int8 inputs: rounded before every linear, one scale a token{but}; the head's are not"
 
 
 def _activations_cpu(
@@ -98,7 +117,7 @@ def has_int8_units(cpu: CpuFacts) -> bool:
 
 def wished_copy(target: Target, cpu: CpuFacts, scheme: Scheme) -> ComputeDtype | None:
     """Type of the dense copies that prompts would be read faster with on the CPU; None: no use."""
-    held_dense = scheme.weights in ("dense", "fp8_channel")
+    held_dense = scheme.weights in HELD_DENSE
     if target.gpu is not None or (held_dense and target.bf16_units):
         return None
     if scheme.activations == "int8" and has_int8_units(cpu):

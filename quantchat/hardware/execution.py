@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from quantchat.hardware.memory import KvFormat, MemoryFit
-from quantchat.hardware.op_table import OpChoice
+from quantchat.hardware.op_choice import OpChoice
 from quantchat.hardware.target import ComputeDtype
 from quantchat.quant.scheme import ActivationFormat, Scheme
 
@@ -52,6 +52,8 @@ class ExecutionPlan:
     """Type of the dense copies that CPU linears keep beside their weights for many rows."""
     activations: ActivationFormat
     """What linears' inputs are rounded to where many rows are multiplied."""
+    all_rows: bool
+    """They are rounded for any number of rows, the head's excepted."""
     threads: int
     """Threads of torch's CPU ops."""
     triton: bool

@@ -16,19 +16,17 @@ from quantchat.hardware.arithmetic import (
 )
 from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts
+from quantchat.hardware.holding import held_as
 from quantchat.hardware.kv_choice import asked_kv, choose_kv
 from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, fit, group_size_of
-from quantchat.hardware.op_table import (
-    LOWEST_TENSOR_SM,
-    OpChoice,
-    OpTarget,
-    choose_ops,
-    stored_growth,
-)
+from quantchat.hardware.op_choice import OpChoice, OpTarget
+from quantchat.hardware.op_table import LOWEST_TENSOR_SM, card_ops
+from quantchat.hardware.op_table_cpu import cpu_ops
 from quantchat.hardware.reasons import Reasons
 from quantchat.hardware.scheme_choice import CONTEXT_LOWEST, SchemeCase, choose_scheme
+from quantchat.hardware.stored_types import stored_growth
 from quantchat.hardware.target import DTYPE_BYTES, ComputeDtype, Target, choose_target, cpu_target
-from quantchat.quant.registry import SCHEMES, scheme_named
+from quantchat.quant.registry import scheme_named
 from quantchat.quant.scheme import ActivationFormat, Scheme, WeightFormat
 from quantchat.spec import DecoderSpec
 
@@ -123,6 +121,7 @@ class _Planner:
             prefill_chunk_tokens=min(self.chunk, context),
             copy_dtype=copy,
             activations=activations,
+            all_rows=scheme.all_rows and activations != "16bit",
             threads=max(1, self.facts.cpu.physical_cores),
             triton=self.triton,
             graph=self.triton,
@@ -138,8 +137,7 @@ class _Planner:
     def _fit(
         self, scheme: Scheme, kv: KvFormat, context: int, copy: ComputeDtype | None = None
     ) -> MemoryFit:
-        # A card without our kernels holds what was rounded in 16 bits.
-        held = scheme if self.gpu is None or self.triton else SCHEMES["fp16"]
+        held = held_as(scheme, sm=0 if self.gpu is None else self.gpu.sm, triton=self.triton)
         return fit(
             self.spec,
             held,
@@ -243,19 +241,21 @@ class _Planner:
         activations: ActivationFormat,
     ) -> tuple[OpChoice, ...]:
         head: WeightFormat = scheme.weights if scheme.head == "same" else scheme.head
-        return choose_ops(
-            OpTarget(
-                sm=0 if self.gpu is None else self.gpu.sm,
-                triton=self.facts.software.triton is not None,
-                copy=copy,
-                weights=scheme.weights,
-                head=head,
-                activations=activations,
-                kv=kv,
-                group_size=group_size,
-                stored_types=self.request.stored_types,
-            )
+        target = OpTarget(
+            sm=0 if self.gpu is None else self.gpu.sm,
+            triton=self.facts.software.triton is not None,
+            copy=copy,
+            weights=scheme.weights,
+            head=head,
+            activations=activations,
+            all_rows=scheme.all_rows and activations != "16bit",
+            static=scheme.calibration == "static",
+            sparse=scheme.sparse_share > 0,
+            kv=kv,
+            group_size=group_size,
+            stored_types=self.request.stored_types,
         )
+        return cpu_ops(target) if self.gpu is None else card_ops(target)
 
     def _explain_machine(self) -> None:
         if self.gpu is None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 from quantchat.errors import PlanError
 from quantchat.hardware.execution import PlanRequest
+from quantchat.hardware.holding import holding_refusal
 from quantchat.hardware.kv_choice import asked_kv, likely_kv
-from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, group_size_of
-from quantchat.hardware.op_table import runs_as_stored, stored_type
+from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, group_size_of, linears_of
 from quantchat.hardware.reasons import Reasons
+from quantchat.hardware.stored_types import runs_as_stored, stored_type
 from quantchat.hardware.target import Target
 from quantchat.quant.registry import SCHEMES, scheme_named
-from quantchat.quant.scheme import Scheme
+from quantchat.quant.scheme import Calibration, Scheme, WeightFormat
 from quantchat.spec import DecoderSpec
 
 CONTEXT_FOR_SCHEME = 8192
@@ -23,6 +25,20 @@ CONTEXT_LOWEST = 512
 """Below this, unless the model itself is shorter, a plan is refused."""
 TINY_PARAMETERS = 20_000_000
 """Models this small stay in 16 bits on the CPU: their linears fit its caches."""
+
+CODES_TOGETHER: Mapping[WeightFormat, int] = MappingProxyType(
+    {"codebook4": 2, "lut4": 2, "lut3": 8, "progressive4": 2}
+)
+"""Codes of a row that share bytes."""
+FOUND: Mapping[Calibration, str] = MappingProxyType(
+    {
+        "awq": "the inputs that matter and how far each group is clipped",
+        "fisher": "how sensitive the loss is to every weight",
+        "smooth": "how far outliers of inputs move into the weights",
+        "static": "the largest input of every linear",
+        "qoq": "the outliers of K and how far each group is clipped",
+    }
+)
 
 Fit: TypeAlias = Callable[[Scheme, KvFormat, int], MemoryFit]
 """Scheme, KV and context -> whether they fit on the target."""
@@ -55,13 +71,43 @@ def choose_scheme(case: SchemeCase, words: Reasons) -> Scheme:
         )
     if scheme.weights == "stored":
         _check_stored(case, words)
+    _check_columns(case.spec, scheme)
     words.take(f"{scheme.title}: asked for")
-    if gpu is not None and not case.triton and scheme.weights != "dense":
-        words.refuse(
-            f"{scheme.title} in memory: nothing reads its codes without our kernels, they are "
-            "rounded and then held in 16 bits"
-        )
+    held = holding_refusal(
+        scheme, device=case.target.name, sm=0 if gpu is None else gpu.sm, triton=case.triton
+    )
+    if held:
+        words.refuse(held)
+    _explain_rounding(case, scheme, words)
     return scheme
+
+
+def _check_columns(spec: DecoderSpec, scheme: Scheme) -> None:
+    """Raises PlanError where codes of a row do not fill whole bytes."""
+    together = CODES_TOGETHER.get(scheme.weights, 1)
+    for linear in linears_of(spec):
+        if linear.columns % together:
+            raise PlanError(
+                f"{scheme.title} packs {together} codes of a row together, and {linear.name} has "
+                f"rows of {linear.columns}",
+                hint="choose int8",
+            )
+
+
+def _explain_rounding(case: SchemeCase, scheme: Scheme, words: Reasons) -> None:
+    lossy = case.request.stored_types - {"F32", "F16", "BF16"}
+    if case.request.container == "gguf" and scheme.rounding != "none" and lossy:
+        words.take(
+            f"{scheme.title} from {_types(lossy)}: the file's blocks are decoded and encoded anew, "
+            "what they lost does not come back"
+        )
+    if scheme.calibration != "none":
+        words.take(
+            f"calibration finds {FOUND[scheme.calibration]}: once, on text that the model writes "
+            "itself or on a file of yours, then kept with the packed weights"
+        )
+    if scheme.calibration == "qoq" and asked_kv(case.request.kv) not in ("int4", "int4r"):
+        words.take(f"{scheme.title} smooths K for a cache of 4 bits: KV int4 makes it W4A8KV4")
 
 
 def _check_stored(case: SchemeCase, words: Reasons) -> None:

@@ -12,11 +12,9 @@ from quantchat.hardware.op_table import (
     FUSED_ROWS,
     GEMV_ROWS,
     LOWEST_TENSOR_SM,
-    STORED_TYPES,
-    runs_as_stored,
-    stored_growth,
 )
 from quantchat.hardware.plan import PlanRequest, plan
+from quantchat.hardware.stored_types import STORED_TYPES, runs_as_stored, stored_growth
 from quantchat.shapes import SHAPES
 
 
