@@ -14,9 +14,11 @@ import torch
 from quantchat.checkpoints.base import Fetch, TensorEntry
 from quantchat.model.families import ModelSource
 from quantchat.model.importance import ActivationProbe
+from quantchat.quant.codebook import NESTED_BLOCK
 from quantchat.quant.ggml import stored_from_ggml
-from quantchat.quant.rounding import Int4Rounding, fp8_channel, int4_group, int8_channel
-from quantchat.quant.scheme import Scheme
+from quantchat.quant.matrix_rounding import rounded_matrix
+from quantchat.quant.rounding import Int4Rounding, int4_group
+from quantchat.quant.scheme import Scheme, WeightFormat
 from quantchat.quant.stack import concat_rows
 from quantchat.quant.tensor import DenseWeight, StoredWeight
 from quantchat.spec import DecoderSpec
@@ -71,10 +73,14 @@ class WeightReader:
         known = [self.vector(name) for name in biases if name in self.source.names]
         assert len(known) in (0, len(parts))
         bias = torch.cat(known) if known else None
-        if self.recipe.scheme.weights == "int4_group":
+        scheme = self.recipe.scheme
+        if scheme.weights == "int4_group":
             weights = self._int4(layer, parts, bias)
+        elif scheme.rounding == "nf4_dq" and self._nested_across(layer, parts):
+            dense = torch.cat([self._dense_part(layer + part) for part in parts])
+            weights = [self._rounded(dense, scheme.weights)]
         else:
-            weights = [self.weight(layer + part, self.recipe.scheme.weights) for part in parts]
+            weights = [self.weight(layer + part, scheme.weights) for part in parts]
         stacked = concat_rows(weights) if len(weights) > 1 else weights[0]
         return Matrix(tuple(weights) if stacked is None else (stacked,), bias)
 
@@ -84,23 +90,28 @@ class WeightReader:
         scheme = self.recipe.scheme
         return self.weight(name, scheme.weights if scheme.head == "same" else scheme.head)
 
-    def weight(self, name: str, form: str) -> StoredWeight:
+    def weight(self, name: str, form: WeightFormat) -> StoredWeight:
         """One matrix in a stored format."""
-        entry = self.source.checkpoint.tensors[self.source.names[name]]
-        weight = self._stored(entry, form) if form == "stored" else self._rounded(entry, form)
-        if not self._permuted(name):
-            return weight
-        return weight.take_rows(self._pairs(name))
+        if form != "stored":
+            dtype = self.recipe.dtype if form == "dense" else torch.float32
+            return self._rounded(self._dense_part(name, dtype), form)
+        weight = self._stored(self.source.checkpoint.tensors[self.source.names[name]])
+        return weight.take_rows(self._pairs(name)) if self._permuted(name) else weight
 
-    def _rounded(self, entry: TensorEntry, form: str) -> StoredWeight:
-        dtype = self.recipe.dtype if form == "dense" else torch.float32
-        dense = self._dense(entry, dtype)
-        if form == "dense":
-            return DenseWeight(dense)
-        if form == "fp8_channel":
-            return fp8_channel(dense)
-        assert form == "int8_channel"
-        return int8_channel(dense)
+    def _rounded(self, dense: torch.Tensor, form: WeightFormat) -> StoredWeight:
+        return rounded_matrix(dense, self.recipe.scheme, self.recipe.group_size, form)
+
+    def _nested_across(self, layer: str, parts: tuple[str, ...]) -> bool:
+        """Whether scales of scales would run from one part into the next: such parts are one."""
+        names = [self.source.names[layer + part] for part in parts[:-1]]
+        shapes = [self.source.checkpoint.tensors[name].shape for name in names]
+        block = self.recipe.group_size * NESTED_BLOCK
+        return any(shape[0] * shape[1] % block for shape in shapes)
+
+    def _dense_part(self, name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """A whole matrix of our name on the device, rows in our order."""
+        dense = self._dense(self.source.checkpoint.tensors[self.source.names[name]], dtype)
+        return dense.index_select(0, self._pairs(name)) if self._permuted(name) else dense
 
     @torch.inference_mode()
     def _int4(
@@ -117,11 +128,7 @@ class WeightReader:
         importance = probe.importance()
         weights: list[StoredWeight] = []
         for part in parts:
-            name = layer + part
-            entry = self.source.checkpoint.tensors[self.source.names[name]]
-            dense = self._dense(entry, torch.float32)
-            if self._permuted(name):
-                dense = dense.index_select(0, self._pairs(name))
+            dense = self._dense_part(layer + part)
             probe.feed(dense)
             weights.append(self.recipe.int4(dense, self.recipe.group_size, importance))
         probe.end(fused, bias)
@@ -137,9 +144,9 @@ class WeightReader:
             entry.name, dtype=dtype, device=self.recipe.device, fetch=self.fetch
         )
 
-    def _stored(self, entry: TensorEntry, form: str) -> StoredWeight:
+    def _stored(self, entry: TensorEntry) -> StoredWeight:
         if entry.dtype in PLAIN_TYPES:
-            return self._rounded(entry, "dense")
+            return DenseWeight(self._dense(entry, self.recipe.dtype))
         if self.fetch is not None:
             raw = self.fetch(entry)
         else:
