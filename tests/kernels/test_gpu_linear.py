@@ -118,4 +118,4 @@ def test_tiles_become_dense(outputs: int, columns: int, group: int, gated: bool)
         assert isinstance(weight, Int4Tiles)
         out = torch.full((outputs, columns), float("nan"), dtype=dtype, device="cuda")
         made = dequantize(weight, dtype, out=out)
-        assert relative(made, truth) < TOLERANCE[dtype] / 4
+        assert relative(made, truth) < TOLERANCE[dtype] / 3
