@@ -56,6 +56,16 @@ def packed_dir() -> Path:
     return _sub(cache_dir(), "packed")
 
 
+def references_dir() -> Path:
+    """What evaluations are measured against: texts written by models, states of references."""
+    return _sub(cache_dir(), "references")
+
+
+def calibration_dir() -> Path:
+    """Text that models wrote for their own calibration, as token ids."""
+    return _sub(cache_dir(), "calibration")
+
+
 def kernels_dir() -> Path:
     """Kernels compiled here."""
     return _sub(cache_dir(), "kernels")

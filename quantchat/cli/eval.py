@@ -1,25 +1,33 @@
 """`quantchat eval`: schemes and KV precisions of a model against its own dense weights.
 
-Owns the command's words and its progress. What is measured and how is `evals`'.
+Owns the command's words. What is measured and how is `evals`'; tasks are `eval_task`'s.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from quantchat.cli.eval_words import Progress, kv_words, progress, scheme_words
 from quantchat.errors import UsageError
 
 if TYPE_CHECKING:
-    from quantchat.evals.study import Study
+    from quantchat.evals.study import Study, Wish
+    from quantchat.evals.subject import Subject
+    from quantchat.evals.text import Passages
 
 TOKENS_DEFAULT = 4096
+QUICK_TOKENS = 510
+"""Two windows of the llama.cpp method."""
+STOPPED = 130
+"""Exit code after Ctrl-C."""
+
+Method = Literal["academic", "llama.cpp", "both"]
 
 
 @click.command("eval")
@@ -31,7 +39,9 @@ TOKENS_DEFAULT = 4096
     show_default=True,
     help="Schemes, separated by commas, or all.",
 )
-@click.option("--kv", default="16bit,int8", show_default=True, help="KV precisions, by commas.")
+@click.option(
+    "--kv", default="16bit,int8", show_default=True, help="KV precisions, by commas, or all."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
     "--reference",
@@ -41,106 +51,107 @@ TOKENS_DEFAULT = 4096
     help="What the rows are measured against.",
 )
 @click.option(
-    "--text", type=click.Path(path_type=Path, dir_okay=False), help="A UTF-8 text to predict."
+    "--text",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A UTF-8 text to predict.  [default: chats that the model writes]",
 )
 @click.option(
     "--tokens",
     type=click.IntRange(min=0),
-    default=TOKENS_DEFAULT,
-    show_default=True,
-    help="Scored tokens, rounded up to whole windows; 0 takes the whole text.",
+    help=f"Scored tokens, rounded up to whole windows; 0 takes the whole text.  [default: {TOKENS_DEFAULT}]",
 )
+@click.option("--quick", is_flag=True, help=f"Score {QUICK_TOKENS} tokens only.")
 @click.option(
     "--method",
-    type=click.Choice(["academic", "llama.cpp"]),
+    type=click.Choice(["academic", "llama.cpp", "both"]),
     default="llama.cpp",
     show_default=True,
-    help="2048-token windows, every token scored; or 512, the second half scored.",
+    help="Of a text: 2048-token windows, every token scored; or 512, the second half scored.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the chats.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A UTF-8 text for calibrated schemes.  [default: the model writes its own]",
+)
+@click.option(
+    "--task",
+    type=click.Path(path_type=Path),
+    help="Questions instead: JSONL of choices or of GSM8K's kind, or a folder of MMLU's CSV files.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Questions of a task.  [default: all]")
+@click.option(
+    "--shots", type=click.IntRange(min=0, max=32), default=0, help="Solved examples before each."
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1, max=4096),
+    default=320,
+    show_default=True,
+    help="Longest answer of a task that is answered in words.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@click.pass_context
 def command(
+    context: click.Context,
     model: str | None,
     schemes: str,
     kv: str,
     device: str,
     reference: Literal["fp32", "fp16"],
     text: Path | None,
-    tokens: int,
-    method: str,
+    tokens: int | None,
+    quick: bool,
+    method: Method,
+    seed: int,
+    calibration: Path | None,
+    task: Path | None,
+    limit: int | None,
+    shots: int,
+    max_tokens: int,
     as_json: bool,
 ) -> None:
-    """Measure what quantization costs a model: KL divergence, same top-1, perplexity."""
-    from quantchat.hardware.memory import KV_FORMATS
-    from quantchat.quant.registry import SCHEMES, scheme_named
-
-    scheme_names = tuple(SCHEMES) if schemes == "all" else _words(schemes, "--schemes")
-    for name in scheme_names:
-        scheme_named(name)
-    kv_names = _words(kv, "--kv")
-    for name in kv_names:
-        if name not in KV_FORMATS:
-            raise UsageError(
-                f"unknown KV precision {name!r}", hint=f"some of: {', '.join(KV_FORMATS)}"
-            )
-    if text is None:
-        raise UsageError("there is no text to predict", hint="name a UTF-8 file with --text FILE")
-    study = _study(model, scheme_names, kv_names, device, reference, text, tokens, method)
-    if as_json:
-        from quantchat.evals.report import as_record
-
-        click.echo(json.dumps(as_record(study), ensure_ascii=False))
-    else:
-        _show(study)
-
-
-def _words(text: str, option: str) -> tuple[str, ...]:
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not words:
-        raise UsageError(f"{option} names nothing", hint="separate several with commas")
-    return words
-
-
-def _study(
-    model: str | None,
-    schemes: tuple[str, ...],
-    kvs: tuple[str, ...],
-    device: str,
-    reference: Literal["fp32", "fp16"],
-    text: Path,
-    tokens: int,
-    method: str,
-) -> Study:
+    """Measure what quantization costs a model: KL divergence, same top-1, perplexity, tasks."""
+    scheme_names, kv_names = scheme_words(schemes), kv_words(kv)
+    if task is not None and text is not None:
+        raise UsageError("--text and --task measure different things", hint="give one of them")
+    if quick and tokens is not None:
+        raise UsageError("--quick says how many tokens", hint="leave --tokens out")
+    prose = None if text is None else _read(text)
     from quantchat import paths
+    from quantchat.calibration.settings import CalibrationSettings
+    from quantchat.evals.study import Wish
+    from quantchat.evals.subject import open_subject
     from quantchat.settings.file import load_settings
 
-    prose = _read(text)
     name = model or load_settings(paths.settings_file())[0].model
-    from quantchat.evals.study import evaluate
-    from quantchat.evals.subject import open_subject
-    from quantchat.evals.text import cut, method_named
-
+    settings = CalibrationSettings(file=calibration)
+    settings.key()
+    wish = Wish(
+        schemes=scheme_names, kvs=kv_names, device=device, reference=reference, calibration=settings
+    )
     subject = open_subject(name)
     try:
-        passages = cut(
-            prose,
-            subject.tokenizer,
-            method_named(method),
-            origin=text.name,
-            max_scored_tokens=tokens,
-        )
-        with _progress() as on_work:
-            return evaluate(
+        if task is not None:
+            from quantchat.cli.eval_task import run_task
+
+            stopped = run_task(
                 subject,
-                passages,
-                schemes=schemes,
-                kvs=kvs,
-                device=device,
-                reference=reference,
-                on_work=on_work,
-                cancelled=lambda: False,
+                wish,
+                task,
+                limit=limit,
+                shots=shots,
+                max_tokens=max_tokens,
+                as_json=as_json,
             )
+        else:
+            count = QUICK_TOKENS if quick else TOKENS_DEFAULT if tokens is None else tokens
+            studies = _studies(subject, wish, text, prose, count, method, seed, as_json=as_json)
+            stopped = any(study.stopped for study in studies)
     finally:
         subject.close()
+    if stopped:
+        context.exit(STOPPED)
 
 
 def _read(text: Path) -> str:
@@ -149,49 +160,86 @@ def _read(text: Path) -> str:
     return read_text(text)
 
 
+def _studies(
+    subject: Subject,
+    wish: Wish,
+    text: Path | None,
+    prose: str | None,
+    tokens: int,
+    method: Method,
+    seed: int,
+    *,
+    as_json: bool,
+) -> list[Study]:
+    """Measure, print and remember."""
+    from quantchat.evals.report import as_record, line, qualities
+    from quantchat.evals.study import evaluate
+    from quantchat.store.quality import remember
+
+    studies: list[Study] = []
+    with progress() as shown:
+        for passages in _passages(subject, wish, text, prose, tokens, method, seed, shown):
+            study = evaluate(
+                subject,
+                passages,
+                wish,
+                on_work=shown.draw,
+                cancelled=shown.cancelled,
+                on_row=lambda row: shown.say(line(row)),
+            )
+            remember(qualities(study))
+            studies.append(study)
+            if study.stopped:
+                break
+    if as_json:
+        records = [as_record(study) for study in studies]
+        found = records[0] if len(records) == 1 else {"studies": records}
+        click.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        for study in studies:
+            _show(study)
+    return studies
+
+
+def _passages(
+    subject: Subject,
+    wish: Wish,
+    text: Path | None,
+    prose: str | None,
+    tokens: int,
+    method: Method,
+    seed: int,
+    shown: Progress,
+) -> Iterator[Passages]:
+    if prose is None or text is None:
+        from quantchat.evals.chats import ChatWish, write_chats
+
+        yield write_chats(
+            subject,
+            ChatWish(tokens=tokens or TOKENS_DEFAULT, seed=seed),
+            device=wish.device,
+            on_work=shown.draw,
+            cancelled=shown.cancelled,
+        )
+        return
+    from quantchat.evals.text import cut, method_named
+
+    for name in ("academic", "llama.cpp") if method == "both" else (method,):
+        yield cut(
+            prose,
+            subject.tokenizer,
+            method_named(name),
+            origin=text.name,
+            max_scored_tokens=tokens,
+        )
+
+
 def _show(study: Study) -> None:
     from rich.console import Console
 
-    from quantchat.evals.report import notes, table
+    from quantchat.evals.report import NARROW_COLUMNS, notes, table
 
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table(study))
-    for line in notes(study):
-        console.print(line, markup=False, highlight=False)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr where that is a terminal, else a line for each pass."""
-    if not sys.stderr.isatty():
-        yield _Lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        TextColumn("{task.completed:.0f} of {task.total:.0f} tokens"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bars:
-        task = bars.add_task("", total=1)
-
-        def draw(label: str, done: int, total: int) -> None:
-            bars.update(task, description=label, completed=done, total=total or 1)
-
-        yield draw
-
-
-class _Lines:
-    """One line whenever the work changes."""
-
-    def __init__(self) -> None:
-        self._label = ""
-
-    def __call__(self, label: str, done: int, total: int) -> None:
-        if label != self._label:
-            self._label = label
-            click.echo(label, err=True)
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    console.print(table(study, wide=console.width >= NARROW_COLUMNS))
+    for words in notes(study):
+        console.print(words, markup=False, highlight=False)

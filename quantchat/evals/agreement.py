@@ -21,10 +21,11 @@ from quantchat.evals.logprobs import chunk_batch, log_softmax, row_slices
 from quantchat.evals.subject import FP32_BYTES, Subject
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.model.decoder import Decoder
-from quantchat.model.loader import load_decoder
+from quantchat.model.loader import Phase, load_decoder
 from quantchat.model.weights import Matrix, WeightReader, WeightRecipe, read_matrices
 from quantchat.ops.select import DTYPES, make_ops
 from quantchat.ops.torch_ops import TorchOps
+from quantchat.quant.tensor import StoredWeight
 from quantchat.requests import Message
 from quantchat.spec import DecoderSpec
 
@@ -74,6 +75,8 @@ class Agreement:
 class _Held:
     """A `MatrixSource` of matrices read once: every decoder stands on the very same tensors."""
 
+    phase: Phase = "read"
+
     def __init__(self, matrices: list[tuple[str, Matrix]]) -> None:
         self._matrices = matrices
 
@@ -84,6 +87,14 @@ class _Held:
         for name, matrix in self._matrices:
             on_part(name)
             yield name, matrix
+
+    def vector(self, name: str) -> torch.Tensor | None:
+        """See MatrixSource.vector."""
+        return None
+
+    def table(self) -> StoredWeight | None:
+        """See MatrixSource.table."""
+        return None
 
 
 @torch.inference_mode()

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 
 import torch
 
-from quantchat.evals.statistics import Estimate, mean, quantile, root_mean_square, share
+from quantchat.evals.statistics import (
+    Estimate,
+    mean,
+    quantile,
+    quantile_error,
+    root_mean_square,
+    share,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,12 @@ class Divergence:
     nonfinite_positions: int
     kl_mean: Estimate
     kl_median: float
+    kl_median_se: float
     kl_p99: float
+    kl_p99_se: float
     kl_p999: float
+    kl_p999_se: float
+    """Errors of quantiles are NaN where too few positions lie beyond them."""
     kl_max: float
     same_top: Estimate
     """Share of positions where both models' likeliest token is the same."""
@@ -96,8 +107,11 @@ def summarize(positions: Positions) -> Divergence:
         nonfinite_positions=positions.kl.numel() - kept.kl.numel(),
         kl_mean=mean(kept.kl),
         kl_median=quantile(ordered, 0.5),
+        kl_median_se=quantile_error(ordered, 0.5),
         kl_p99=quantile(ordered, 0.99),
+        kl_p99_se=quantile_error(ordered, 0.99),
         kl_p999=quantile(ordered, 0.999),
+        kl_p999_se=quantile_error(ordered, 0.999),
         kl_max=quantile(ordered, 1.0),
         same_top=share(kept.same_top),
         delta_p_mean=mean(delta_p),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from quantchat.evals.statistics import Estimate
+from quantchat import __version__
+from quantchat.evals.statistics import Estimate, exponential
 from quantchat.evals.study import Row, Study
+from quantchat.store.quality import Quality
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-METRICS_VERSION = 1
+METRICS_VERSION = 2
 """Goes up when a figure's definition changes, so that old and new rows are not compared."""
 
 
@@ -22,14 +25,18 @@ def as_record(study: Study) -> dict[str, Any]:
     return {
         "metrics_version": METRICS_VERSION,
         "model": study.model,
+        "identity": study.identity,
         "parameters": study.parameters,
         "text": passages.origin,
         "method": passages.method,
+        "text_hash": passages.digest,
         "windows": len(passages.windows),
         "tokens": passages.tokens,
         "scored_tokens": passages.scored_tokens,
         "reference": {
             "what": study.reference,
+            "kind": study.reference_kind,
+            "cached": study.reference_cached,
             **_estimate("ppl", reference.ppl),
             **_estimate("nll", reference.nll),
             "positions": reference.positions,
@@ -37,6 +44,7 @@ def as_record(study: Study) -> dict[str, Any]:
         },
         "rows": [_row_record(row) for row in study.rows],
         "refused": list(study.refused),
+        "stopped": study.stopped,
     }
 
 
@@ -45,18 +53,24 @@ def _row_record(row: Row) -> dict[str, Any]:
     return {
         "scheme": row.scheme,
         "kv": row.kv,
+        "group_size": row.group_size,
         "detail": row.detail,
+        "calibration": row.calibration,
         "compute_dtype": row.compute_dtype,
         "device": row.device,
         "weight_bytes": row.weight_bytes,
         "bits_per_weight": row.bits_per_weight,
         "kv_bytes_per_token": row.kv_bytes_per_token,
+        "held_bytes": row.held_bytes,
         "positions": divergence.positions,
         "nonfinite_positions": divergence.nonfinite_positions,
         **_estimate("kl_mean", divergence.kl_mean),
         "kl_median": _finite(divergence.kl_median),
+        "kl_median_se": _finite(divergence.kl_median_se),
         "kl_p99": _finite(divergence.kl_p99),
+        "kl_p99_se": _finite(divergence.kl_p99_se),
         "kl_p999": _finite(divergence.kl_p999),
+        "kl_p999_se": _finite(divergence.kl_p999_se),
         "kl_max": _finite(divergence.kl_max),
         **_estimate("same_top", divergence.same_top),
         **_estimate("delta_p_mean", divergence.delta_p_mean),
@@ -77,19 +91,24 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+NARROW_COLUMNS = 130
+"""Characters of a line below which the columns marked as wide are left out."""
 COLUMNS = (
-    ("scheme", "left"),
-    ("KV", "left"),
-    ("bits/w", "right"),
-    ("weights", "right"),
-    ("KL mean", "right"),
-    ("median", "right"),
-    ("99.9 %", "right"),
-    ("max", "right"),
-    ("same top-1 %", "right"),
-    ("Δp RMS %", "right"),
-    ("perplexity", "right"),
+    ("scheme", "left", False),
+    ("KV", "left", False),
+    ("bits/w", "right", False),
+    ("weights", "right", False),
+    ("KL mean", "right", False),
+    ("median", "right", True),
+    ("99 %", "right", True),
+    ("99.9 %", "right", True),
+    ("max", "right", True),
+    ("same top-1 %", "right", False),
+    ("Δp mean %", "right", True),
+    ("Δp RMS %", "right", True),
+    ("perplexity", "right", False),
 )
+"""Title, justification, whether only wide tables show it."""
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -102,11 +121,24 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{row.weight_bytes / 2**20:.1f} MiB",
         plus_minus(divergence.kl_mean),
         figure(divergence.kl_median),
+        figure(divergence.kl_p99),
         figure(divergence.kl_p999),
         figure(divergence.kl_max),
         plus_minus(divergence.same_top, times=100, digits=2),
+        plus_minus(divergence.delta_p_mean, times=100, digits=2),
         plus_minus(divergence.delta_p_rms, times=100, digits=2),
-        plus_minus(row.perplexity.ppl, digits=3),
+        plus_minus(row.perplexity.ppl, digits=2),
+    )
+
+
+def line(row: Row) -> str:
+    """A row in words, for when it is finished."""
+    divergence = row.divergence
+    return (
+        f"{row.scheme}, {row.kv} KV: {row.bits_per_weight:.2f} bits, "
+        f"KL {plus_minus(divergence.kl_mean)}, "
+        f"same top-1 {plus_minus(divergence.same_top, times=100, digits=2)} %, "
+        f"perplexity {plus_minus(row.perplexity.ppl, digits=2)}"
     )
 
 
@@ -139,28 +171,67 @@ def heading(study: Study) -> str:
 def notes(study: Study) -> list[str]:
     """Lines for below the table: the reference, what was refused, what was not finite."""
     reference = study.reference_perplexity
+    cached = ", its log-probabilities cached" if study.reference_cached else ""
     lines = [
-        f"reference: {study.reference}, perplexity {plus_minus(reference.ppl, digits=3)}; "
-        "KL in nats, reference || row; ± one standard error, positions taken as independent"
+        f"reference: {study.reference}{cached}; perplexity ({study.passages.method}) "
+        f"{plus_minus(reference.ppl, digits=3)}",
+        "KL in nats, reference || row; ± one standard error, positions taken as independent; "
+        "bits per weight and bytes as a card holds them",
     ]
-    lines += [f"not run: {line}" for line in study.refused]
+    lines += [f"not run: {reason}" for reason in study.refused]
     lines += [
         f"{row.scheme} with {row.kv} KV: {row.divergence.nonfinite_positions} positions were not "
         "finite and are in no mean"
         for row in study.rows
         if row.divergence.nonfinite_positions
     ]
+    if study.stopped:
+        lines.append("stopped: only the rows that were finished are shown")
     return lines
 
 
-def table(study: Study) -> Table:
+def table(study: Study, *, wide: bool = True) -> Table:
     """The study drawn by rich."""
     from rich.table import Table
 
     drawn = Table(title=heading(study), title_justify="left", caption_justify="left")
-    for name, justify in COLUMNS:
-        drawn.add_column(name, justify="left" if justify == "left" else "right", no_wrap=True)
+    shown = [wide or not only_wide for _, _, only_wide in COLUMNS]
+    for (name, justify, _), show in zip(COLUMNS, shown, strict=True):
+        if show:
+            drawn.add_column(name, justify="left" if justify == "left" else "right", no_wrap=True)
     for row in study.rows:
         style = "bold red" if row.divergence.nonfinite_positions else None
-        drawn.add_row(*cells(row), style=style)
+        found = [cell for cell, show in zip(cells(row), shown, strict=True) if show]
+        drawn.add_row(*found, style=style)
     return drawn
+
+
+def qualities(study: Study) -> list[Quality]:
+    """The rows as they are remembered."""
+    passages, now = study.passages, datetime.now(UTC).isoformat(timespec="seconds")
+    return [
+        Quality(
+            identity=study.identity,
+            model=study.model,
+            scheme=row.scheme,
+            group_size=row.group_size,
+            kv=row.kv,
+            device=row.device,
+            calibration=row.calibration,
+            reference=study.reference_kind,
+            method=passages.method,
+            text=passages.origin,
+            text_hash=passages.digest,
+            tokens=row.divergence.positions,
+            bits_per_weight=row.bits_per_weight,
+            weight_bytes=row.weight_bytes,
+            kl_mean=row.divergence.kl_mean.value,
+            kl_mean_se=row.divergence.kl_mean.se,
+            same_top=row.divergence.same_top.value,
+            same_top_se=row.divergence.same_top.se,
+            ppl_ratio=exponential(row.ln_ppl_ratio).value,
+            measured=now,
+            version=__version__,
+        )
+        for row in study.rows
+    ]

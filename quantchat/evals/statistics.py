@@ -60,3 +60,18 @@ def quantile(ordered: torch.Tensor, q: float) -> float:
     high = min(low + 1, count - 1)
     start = float(ordered[low])
     return start + (float(ordered[high]) - start) * (place - low)
+
+
+def quantile_error(ordered: torch.Tensor, q: float) -> float:
+    """Standard error of a quantile of ascending float64 [S]; NaN where too few lie beyond it.
+
+    Half the span between the ranks one binomial standard deviation to either side of q (S - 1).
+    """
+    count = ordered.numel()
+    if count < 2:
+        return math.nan
+    place, spread = q * (count - 1), math.sqrt(count * q * (1 - q))
+    low, high = math.floor(place - spread), math.ceil(place + spread)
+    if low < 0 or high > count - 1:
+        return math.nan
+    return float(ordered[high] - ordered[low]) / 2

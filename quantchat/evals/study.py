@@ -1,42 +1,35 @@
 """A model's schemes and KV precisions against one reference, on the same windows.
 
 Owns the order of work: reference once, then each scheme's weights once, each KV precision on them.
-One quantized decoder is in memory at a time, beside the reference's head.
+One quantized decoder is in memory at a time, beside the reference's head. What is finished when
+work is stopped is kept.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 
-from quantchat.engine.loading import build_pool
-from quantchat.errors import PlanError
+from quantchat.calibration.settings import CalibrationSettings
+from quantchat.engine.loading import build_pool, plan_request, scheme_detail
+from quantchat.engine.read_ahead import calibration_key
+from quantchat.errors import Cancelled, DeviceMemoryError, PlanError
 from quantchat.evals.divergence import Divergence, Positions, compare, concat, summarize
 from quantchat.evals.logprobs import hidden_states, log_softmax, row_slices
 from quantchat.evals.perplexity import Perplexity, log_ratio, perplexity
-from quantchat.evals.reference import Reference, run_reference
+from quantchat.evals.reference import REFERENCES, Reference, ReferenceKind, reference_for
 from quantchat.evals.statistics import Estimate
-from quantchat.evals.subject import Subject
+from quantchat.evals.subject import OnWork, Subject, phases
 from quantchat.evals.text import Passages
 from quantchat.hardware.execution import ExecutionPlan
+from quantchat.hardware.memory import kv_bytes_per_token, weight_bytes
+from quantchat.hardware.op_table import stored_growth
 from quantchat.model.decoder import Decoder
 from quantchat.ops.kv_pool import KvPool
-
-ReferenceKind: TypeAlias = Literal["fp32", "fp16"]
-OnWork: TypeAlias = Callable[[str, int, int], None]
-"""label, tokens done, tokens in all of this pass; (label, 0, 0) while weights are loaded."""
-
-REFERENCES: Mapping[ReferenceKind, str] = MappingProxyType(
-    {
-        "fp32": "the file's own weights dense in float32, float32 KV",
-        "fp16": "the file's own weights dense in 16 bits, 16-bit KV",
-    }
-)
+from quantchat.requests import LoadRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +38,20 @@ class Row:
 
     scheme: str
     kv: str
+    group_size: int
     detail: str
     """Scheme in words, with group and head."""
+    calibration: str
+    """Key of the calibration settings, empty for schemes without."""
     compute_dtype: str
     device: str
     weight_bytes: int
-    """As decode reads them."""
+    """As a card holds them."""
     bits_per_weight: float
     kv_bytes_per_token: float
+    """As a card holds them."""
+    held_bytes: int
+    """Weights as they were held for this row."""
     divergence: Divergence
     perplexity: Perplexity
     ln_ppl_ratio: Estimate
@@ -66,47 +65,87 @@ class Study:
     """All rows of one evaluation."""
 
     model: str
+    identity: str
     parameters: int
-    reference: str
-    """What was measured against, in words."""
+    reference_kind: ReferenceKind
+    reference_cached: bool
     reference_perplexity: Perplexity
     passages: Passages
     rows: tuple[Row, ...]
     refused: tuple[str, ...]
     """Pairs that do not run here, with the reason."""
+    stopped: bool
+    """Cancelled before the last row."""
+
+    @property
+    def reference(self) -> str:
+        """What was measured against, in words."""
+        return REFERENCES[self.reference_kind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be measured and how."""
+
+    schemes: tuple[str, ...]
+    kvs: tuple[str, ...]
+    device: str
+    reference: ReferenceKind = "fp32"
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
 
 
 def evaluate(
     subject: Subject,
     passages: Passages,
+    wish: Wish,
     *,
-    schemes: tuple[str, ...],
-    kvs: tuple[str, ...],
-    device: str,
-    reference: ReferenceKind,
     on_work: OnWork,
     cancelled: Callable[[], bool],
+    on_row: Callable[[Row], None] = lambda row: None,
 ) -> Study:
-    """Measure every pair that the plan allows. Raises PlanError if it allows none, Cancelled."""
-    plans, refused = _plans(subject, passages, schemes, kvs, device)
-    base = _reference(subject, passages, reference, device, on_work, cancelled)
+    """Measure every pair that the plan allows; `on_row` hears of each when it is finished.
+
+    Raises PlanError if the plan allows none, Cancelled where not one row was finished.
+    """
+    plans, refused = plans_for(
+        subject, wish.schemes, wish.kvs, wish.device, passages.longest_tokens
+    )
+    base = reference_for(subject, passages, wish.reference, wish.device, on_work, cancelled)
     rows: list[Row] = []
-    for group in plans:
-        first = group[0]
-        on_work(f"{first.scheme.name}: weights", 0, 0)
-        loaded = subject.decoder(first, _ignore, cancelled)
-        for plan in group:
-            rows.append(_row(loaded.decoder, plan, passages, base, on_work, cancelled))
-        del loaded
-    nll = torch.cat([_reference_nll(base, i, passages) for i in range(len(passages.windows))])
+    nll: torch.Tensor | None = None
+    stopped = False
+    try:
+        for group in plans:
+            scheme = group[0].scheme.name
+            try:
+                loaded = subject.decoder(
+                    group[0], phases(scheme, on_work), cancelled, wish.calibration
+                )
+                for plan in group:
+                    row, positions = measure(
+                        subject, loaded.decoder, plan, passages, base, wish, on_work, cancelled
+                    )
+                    nll = positions.base_nll
+                    rows.append(row)
+                    on_row(row)
+                del loaded
+            except (PlanError, DeviceMemoryError) as error:
+                refused.append(f"{scheme}: {error.message}")
+    except Cancelled:
+        if not rows:
+            raise
+        stopped = True
     return Study(
         model=subject.name,
+        identity=subject.identity,
         parameters=subject.source.spec.parameters,
-        reference=REFERENCES[reference],
-        reference_perplexity=perplexity(nll),
+        reference_kind=wish.reference,
+        reference_cached=base.from_cache,
+        reference_perplexity=perplexity(base.nll(passages) if nll is None else nll),
         passages=passages,
         rows=tuple(rows),
-        refused=refused,
+        refused=tuple(refused),
+        stopped=stopped,
     )
 
 
@@ -159,14 +198,14 @@ def _against(
     )
 
 
-def _plans(
+def plans_for(
     subject: Subject,
-    passages: Passages,
     schemes: tuple[str, ...],
     kvs: tuple[str, ...],
     device: str,
-) -> tuple[list[list[ExecutionPlan]], tuple[str, ...]]:
-    """Plans by scheme, and what was refused."""
+    context_tokens: int,
+) -> tuple[list[list[ExecutionPlan]], list[str]]:
+    """Plans by scheme, and what was refused; raises PlanError where there is no plan at all."""
     plans: list[list[ExecutionPlan]] = []
     refused: list[str] = []
     problem: PlanError | None = None
@@ -174,7 +213,7 @@ def _plans(
         group: list[ExecutionPlan] = []
         for kv in kvs:
             try:
-                group.append(subject.plan(scheme, kv, device, passages.longest_tokens))
+                group.append(subject.plan(scheme, kv, device, context_tokens))
             except PlanError as error:
                 problem = error
                 refused.append(f"{scheme} with {kv} KV: {error.message}")
@@ -182,84 +221,60 @@ def _plans(
             plans.append(group)
     if not plans and problem is not None:
         raise problem
-    return plans, tuple(refused)
+    return plans, refused
 
 
-def _reference(
+def measure(
     subject: Subject,
-    passages: Passages,
-    kind: ReferenceKind,
-    device: str,
-    on_work: OnWork,
-    cancelled: Callable[[], bool],
-) -> Reference:
-    plan = subject.plan("fp16", "16bit", device, passages.longest_tokens)
-    on_work("reference: weights", 0, 0)
-    decoder = (
-        subject.float32_decoder(plan, _ignore, cancelled)
-        if kind == "fp32"
-        else subject.decoder(plan, _ignore, cancelled).decoder
-    )
-    return run_reference(
-        decoder,
-        build_pool(decoder, plan),
-        passages,
-        chunk_tokens=plan.prefill_chunk_tokens,
-        cancelled=cancelled,
-        on_tokens=_counter("reference", passages.tokens, on_work),
-    )
-
-
-def _row(
     decoder: Decoder,
     plan: ExecutionPlan,
     passages: Passages,
     base: Reference,
+    wish: Wish,
     on_work: OnWork,
     cancelled: Callable[[], bool],
-) -> Row:
-    pool = build_pool(decoder, plan)
+) -> tuple[Row, Positions]:
+    """One decoder with the plan's KV precision against a reference. Raises Cancelled."""
     positions, decoder_s = score(
         decoder,
-        pool,
+        build_pool(decoder, plan),
         passages,
         base,
         chunk_tokens=plan.prefill_chunk_tokens,
         cancelled=cancelled,
         on_tokens=_counter(f"{plan.scheme.name}, {plan.kv} KV", passages.tokens, on_work),
     )
-    kept = positions.kept()
-    scheme = plan.scheme
-    detail = scheme.title
-    if plan.group_size:
-        detail += f" group {plan.group_size}"
-    if scheme.head == "int8_channel":
-        detail += ", int8 head"
-    return Row(
-        scheme=scheme.name,
+    kept, spec = positions.kept(), subject.source.spec
+    card_bytes = card_weight_bytes(subject, plan)
+    row = Row(
+        scheme=plan.scheme.name,
         kv=plan.kv,
-        detail=detail,
+        group_size=plan.group_size,
+        detail=scheme_detail(plan),
+        calibration=calibration_key(plan.scheme, wish.calibration),
         compute_dtype=plan.compute_dtype,
         device=plan.device_name,
-        weight_bytes=decoder.weight_bytes,
-        bits_per_weight=8 * decoder.weight_bytes / decoder.spec.parameters,
-        kv_bytes_per_token=pool.page_bytes / pool.page_tokens,
+        weight_bytes=card_bytes,
+        bits_per_weight=8 * card_bytes / spec.parameters,
+        kv_bytes_per_token=kv_bytes_per_token(spec, plan.kv),
+        held_bytes=decoder.weight_bytes,
         divergence=summarize(positions),
         perplexity=perplexity(positions.nll),
         ln_ppl_ratio=log_ratio(kept.nll, kept.base_nll),
         score_tok_per_s=passages.tokens / decoder_s,
     )
+    return row, positions
 
 
-@torch.inference_mode()
-def _reference_nll(base: Reference, index: int, passages: Passages) -> torch.Tensor:
-    window = passages.windows[index]
-    targets = torch.tensor(window.ids[window.first_target :], device=base.device)
-    parts = [
-        -base.log_probs(index, rows).gather(1, targets[rows][:, None])[:, 0].double().cpu()
-        for rows in row_slices(window.scored_tokens, base.head.out_features)
-    ]
-    return torch.cat(parts)
+def card_weight_bytes(subject: Subject, plan: ExecutionPlan) -> int:
+    """Bytes of the plan's weights as a card holds them, on whatever device the plan is for."""
+    request = plan_request(LoadRequest(model=subject.name), subject.source)
+    return weight_bytes(
+        subject.source.spec,
+        plan.scheme,
+        plan.group_size,
+        stored_bytes=int(request.stored_bytes * stored_growth(request.stored_types)),
+    )
 
 
 def _counter(label: str, total: int, on_work: OnWork) -> Callable[[int], None]:
@@ -272,7 +287,3 @@ def _counter(label: str, total: int, on_work: OnWork) -> Callable[[int], None]:
         on_work(label, done, total)
 
     return count
-
-
-def _ignore(phase: str, done: int, total: int) -> None:
-    """Loading has no bar of its own here."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
+from quantchat.calibration.settings import CalibrationSettings
 from quantchat.engine.loading import build_decoder, plan_request, read_tokenizer
 from quantchat.errors import PlanError
 from quantchat.hardware.execution import ExecutionPlan
@@ -20,12 +22,17 @@ from quantchat.hub.local import resolve
 from quantchat.model.decoder import Decoder
 from quantchat.model.families import ModelSource, open_model
 from quantchat.model.loader import LoadedDecoder, OnProgress
+from quantchat.model.weights import WeightReader, WeightRecipe
+from quantchat.ops.linear import LinearOp
 from quantchat.ops.select import make_ops
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.requests import LoadRequest
 from quantchat.tokenizer import Tokenizer
 
 FP32_BYTES = 4
+
+OnWork: TypeAlias = Callable[[str, int, int], None]
+"""What is under way in words, done, total; (words, 0, 0) where nothing is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,11 @@ class Subject:
     path: Path
     source: ModelSource
     tokenizer: Tokenizer
+
+    @property
+    def identity(self) -> str:
+        """Of the model file, for keys."""
+        return self.source.checkpoint.identity()
 
     def close(self) -> None:
         """Let go of the files."""
@@ -54,11 +66,21 @@ class Subject:
         return replace(made, copy_dtype=None)
 
     def decoder(
-        self, plan: ExecutionPlan, on_progress: OnProgress, cancelled: Callable[[], bool]
+        self,
+        plan: ExecutionPlan,
+        on_progress: OnProgress,
+        cancelled: Callable[[], bool],
+        calibration: CalibrationSettings | None = None,
     ) -> LoadedDecoder:
-        """The decoder of a plan, with its op set."""
-        ops = make_ops(self.source.spec, plan)
-        return build_decoder(self.source, plan, ops, on_progress=on_progress, cancelled=cancelled)
+        """The decoder of a plan, with its op set; `calibration` None takes the default."""
+        return build_decoder(
+            self.source,
+            plan,
+            self.ops(plan),
+            on_progress=on_progress,
+            cancelled=cancelled,
+            calibration=calibration,
+        )
 
     def float32_decoder(
         self, plan: ExecutionPlan, on_progress: OnProgress, cancelled: Callable[[], bool]
@@ -73,13 +95,38 @@ class Subject:
                 f"{plan.fit.free_bytes / 2**30:.1f} GiB are free",
                 hint="measure against the 16-bit model: --reference fp16",
             )
-        device = (
-            torch.device("cpu") if plan.device == "cpu" else torch.device("cuda", plan.gpu_index)
-        )
-        ops = TorchOps(spec, device=device, dtype=torch.float32)
         return build_decoder(
-            self.source, plan, ops, on_progress=on_progress, cancelled=cancelled
+            self.source,
+            plan,
+            self.ops(plan, torch.float32),
+            on_progress=on_progress,
+            cancelled=cancelled,
         ).decoder
+
+    def ops(self, plan: ExecutionPlan, dtype: torch.dtype | None = None) -> TorchOps:
+        """The plan's ops; torch's own in `dtype` where one is given."""
+        spec = self.source.spec
+        return (
+            make_ops(spec, plan)
+            if dtype is None
+            else TorchOps(spec, device=device_of(plan), dtype=dtype)
+        )
+
+    def dense_head(self, plan: ExecutionPlan, ops: TorchOps) -> LinearOp:
+        """The head alone, as the dense decoder of `ops` has it; `plan` must be of a dense scheme."""
+        assert plan.scheme.weights == "dense"
+        recipe = WeightRecipe(scheme=plan.scheme, group_size=0, dtype=ops.dtype, device=ops.device)
+        return ops.head(WeightReader(self.source, recipe).head())
+
+
+def device_of(plan: ExecutionPlan) -> torch.device:
+    """Where a plan's tensors lie."""
+    return torch.device("cpu") if plan.device == "cpu" else torch.device("cuda", plan.gpu_index)
+
+
+def phases(label: str, on_work: OnWork) -> OnProgress:
+    """A load's progress as work on `label`."""
+    return lambda phase, done, total: on_work(f"{label}: {phase}", done, total)
 
 
 def open_subject(model: str) -> Subject:

@@ -5,6 +5,7 @@ Owns what a perplexity's name stands for: window length, first scored token, BOS
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,14 @@ class Passages:
     def scored_tokens(self) -> int:
         """Predictions that count."""
         return sum(window.scored_tokens for window in self.windows)
+
+    @property
+    def digest(self) -> str:
+        """Short hash of what is run and scored."""
+        sha = hashlib.sha256(self.method.encode())
+        for window in self.windows:
+            sha.update(f"|{window.first_target}:{','.join(map(str, window.ids))}".encode())
+        return sha.hexdigest()[:20]
 
     @property
     def longest_tokens(self) -> int:

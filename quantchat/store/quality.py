@@ -42,7 +42,7 @@ class Quality:
     group_size: int
     kv: str
     device: str
-    """cpu or cuda."""
+    """Name of the processor or card."""
     calibration: str
     """Key of the calibration settings, empty for schemes without."""
     reference: str

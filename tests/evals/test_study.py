@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
+import click
 import factory
 import pytest
 import torch
 from click.testing import CliRunner
 
+from quantchat import paths
 from quantchat.cli.eval import command
+from quantchat.cli.eval_words import kv_words, scheme_words
 from quantchat.errors import Cancelled, PlanError, UsageError
 from quantchat.evals.report import COLUMNS, cells
-from quantchat.evals.study import evaluate
+from quantchat.evals.study import Wish, evaluate
 from quantchat.evals.subject import open_subject
 from quantchat.evals.text import METHODS, cut
+from quantchat.hardware.memory import KV_FORMATS
 from quantchat.quant.registry import SCHEMES
+from quantchat.store.quality import measured_quality
 
 PROSE = Path(__file__).parent.parent / "data" / "prose.txt"
 
@@ -28,24 +34,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return factory.write_hf(path, "qwen3", max_position_embeddings=1024)
 
 
-def run(folder: Path, *words: str) -> Any:
+def run(folder: Path, *words: str, code: int = 0) -> Any:
     torch.set_num_threads(1)
+    count = () if {"--quick", "--tokens"} & set(words) else ("--tokens", "255")
     result = CliRunner().invoke(
         command,
-        ["--model", str(folder), "--device", "cpu", "--tokens", "255", *words],
+        ["--model", str(folder), "--device", "cpu", *count, *words],
         catch_exceptions=False,
     )
-    assert result.exit_code == 0
+    assert result.exit_code == code
     return result
 
 
 def test_json_rows_are_in_the_order_of_their_bits(folder: Path) -> None:
-    result = run(folder, "--text", str(PROSE), "--json", "--schemes", "all")
+    chosen = ("fp16", "int8", "int4", "fp8", "stored")
+    result = run(folder, "--text", str(PROSE), "--json", "--schemes", ",".join(chosen))
     record = json.loads(result.stdout)
     assert (record["method"], record["scored_tokens"]) == ("llama.cpp", 255)
     rows = {(row["scheme"], row["kv"]): row for row in record["rows"]}
-    schemes = set(SCHEMES) - {"stored"}
-    assert set(rows) == {(scheme, kv) for scheme in schemes for kv in ("16bit", "int8")}
+    assert set(rows) == {(scheme, kv) for scheme in chosen[:-1] for kv in ("16bit", "int8")}
     kl = {key: row["kl_mean"] for key, row in rows.items()}
     assert 0 < kl["fp16", "16bit"] < kl["int8", "16bit"] < kl["int4", "16bit"]
     assert kl["fp16", "16bit"] < kl["fp16", "int8"]
@@ -53,6 +60,7 @@ def test_json_rows_are_in_the_order_of_their_bits(folder: Path) -> None:
         assert row["positions"] == 255 and row["nonfinite_positions"] == 0
         assert 0 < row["kl_mean_se"] < row["kl_mean"]
         assert row["kl_median"] <= row["kl_p99"] <= row["kl_p999"] <= row["kl_max"]
+        assert 0 < row["kl_median_se"] < row["kl_median"] and row["kl_p999_se"] is None
         assert 0 < row["same_top"] <= 1
         base = record["reference"]["nll"]
         assert row["nll"] == pytest.approx(base + row["ln_ppl_ratio"], abs=1e-9)
@@ -60,11 +68,115 @@ def test_json_rows_are_in_the_order_of_their_bits(folder: Path) -> None:
     assert rows["fp16", "16bit"]["weight_bytes"] == 2 * parameters
     assert rows["fp16", "16bit"]["bits_per_weight"] == 16
     assert 8 < rows["int8", "16bit"]["bits_per_weight"] < 9
+    # What a card holds, though a CPU keeps fp8 values in 16 bits.
+    assert 8 < rows["fp8", "16bit"]["bits_per_weight"] < 9
+    assert rows["fp8", "16bit"]["held_bytes"] > rows["fp8", "16bit"]["weight_bytes"]
     assert (
         2 * rows["fp16", "int8"]["kv_bytes_per_token"] > rows["fp16", "16bit"]["kv_bytes_per_token"]
     )
     assert len(record["refused"]) == 2
     assert all(line.startswith("stored with") for line in record["refused"])
+    assert not record["stopped"] and not record["reference"]["cached"]
+
+
+def test_all_names_every_scheme_and_other_names_are_ours() -> None:
+    assert scheme_words("all") == tuple(SCHEMES)
+    assert scheme_words("w8a16, int8,bf16") == ("int8", "fp16")
+    assert kv_words("all") == tuple(KV_FORMATS)
+
+
+def test_the_second_run_takes_the_reference_from_the_disk(folder: Path) -> None:
+    words = ("--text", str(PROSE), "--schemes", "int8", "--kv", "16bit")
+    first = json.loads(run(folder, *words, "--json").stdout)
+    second = json.loads(run(folder, *words, "--json").stdout)
+    assert not first["reference"].pop("cached") and second["reference"].pop("cached")
+    assert first["reference"] == second["reference"]
+    rows = [{k: v for k, v in x["rows"][0].items() if k[:6] != "score_"} for x in (first, second)]
+    assert rows[0] == rows[1]
+    assert "log-probabilities cached" in run(folder, *words).stdout
+    # Another text is another reference.
+    other = json.loads(run(folder, *words, "--json", "--tokens", "256").stdout)
+    assert not other["reference"]["cached"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "shape"])
+def test_a_damaged_reference_is_made_anew(folder: Path, damage: str) -> None:
+    words = ("--text", str(PROSE), "--schemes", "int8", "--kv", "16bit", "--json")
+    first = json.loads(run(folder, *words).stdout)
+    (kept,) = paths.references_dir().glob("*.safetensors")
+    if damage == "cut":
+        factory.cut(kept, 1000)
+    elif damage == "zeros":
+        factory.patch(kept, 0, bytes(64))
+    else:
+        from safetensors.torch import save_file
+
+        save_file({"window.0": torch.zeros(255, 63)}, kept)
+    again = json.loads(run(folder, *words).stdout)
+    assert again["reference"] == first["reference"]
+
+
+def test_without_a_text_the_model_writes_chats_and_its_answers_are_scored(folder: Path) -> None:
+    words = ("--schemes", "fp16,int4", "--kv", "16bit", "--json", "--tokens", "100")
+    record = json.loads(run(folder, *words).stdout)
+    assert record["method"] == "chats" and "chats of its own, seed 0" in record["text"]
+    assert 100 <= record["scored_tokens"] < 100 + 16 < record["tokens"]
+    rows = {row["scheme"]: row for row in record["rows"]}
+    assert 0 < rows["fp16"]["kl_mean"] < rows["int4"]["kl_mean"]
+    again = json.loads(run(folder, *words).stdout)
+    assert again["reference"].pop("cached") and again["text_hash"] == record["text_hash"]
+    other = json.loads(run(folder, *words, "--seed", "1").stdout)
+    assert other["text_hash"] != record["text_hash"]
+    (kept, _) = paths.references_dir().glob("*.json")
+    kept.write_text('{"windows": [{"ids": [1, 999999], "first_target": 1}]}')
+    assert json.loads(run(folder, *words).stdout)["text_hash"] == record["text_hash"]
+
+
+def test_both_methods_are_named(folder: Path) -> None:
+    deep = folder.parent / "deep"
+    factory.write_hf(deep, "qwen3", max_position_embeddings=4096)
+    long = folder.parent / "long.txt"
+    long.write_text(PROSE.read_text("utf-8") * 8, "utf-8")
+    words = ("--text", str(long), "--schemes", "fp16", "--kv", "16bit", "--method", "both")
+    record = json.loads(run(deep, *words, "--json").stdout)
+    assert [study["method"] for study in record["studies"]] == ["academic", "llama.cpp"]
+    assert [study["scored_tokens"] for study in record["studies"]] == [2047, 255]
+    shown = run(deep, *words).stdout
+    assert "academic method" in shown and "llama.cpp method" in shown
+
+
+def test_measured_rows_are_remembered(folder: Path) -> None:
+    words = ("--text", str(PROSE), "--schemes", "int4", "--kv", "16bit,int8", "--json")
+    record = json.loads(run(folder, *words).stdout)
+    for row in record["rows"]:
+        found = measured_quality(record["identity"], "int4", row["kv"])
+        assert found is not None
+        assert (found.kl_mean, found.same_top) == (row["kl_mean"], row["same_top"])
+        assert (found.tokens, found.method, found.text) == (255, "llama.cpp", "prose.txt")
+        assert found.ppl_ratio == pytest.approx(row["ppl"] / record["reference"]["ppl"])
+
+
+def test_ctrl_c_prints_the_rows_that_are_finished(folder: Path) -> None:
+    def interrupt(text: str) -> None:
+        if text.startswith("int8"):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.MonkeyPatch.context() as patch:
+        echo = click.echo
+
+        def heard(message: Any = None, *args: Any, **kwargs: Any) -> None:
+            echo(message, *args, **kwargs)
+            if kwargs.get("err") and "KL" in str(message):
+                interrupt(str(message))
+
+        patch.setattr("quantchat.cli.eval_words.click.echo", heard)
+        words = ("--text", str(PROSE), "--schemes", "fp16,int8,int4", "--kv", "16bit", "--json")
+        result = run(folder, *words, code=130)
+    record = json.loads(result.stdout)
+    assert [row["scheme"] for row in record["rows"]] == ["fp16", "int8"]
+    assert record["stopped"] and "stopping" in result.stderr
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_model_against_itself_is_nothing_apart(folder: Path) -> None:
@@ -84,10 +196,12 @@ def test_the_table_holds_every_row_and_says_what_it_measured(folder: Path) -> No
 
 def test_bad_words_are_usage_errors(folder: Path) -> None:
     for words, match in (
-        ((), "no text"),
         (("--text", "x", "--schemes", "int5"), "unknown scheme 'int5'"),
         (("--text", "x", "--kv", "int5"), "unknown KV precision 'int5'"),
         (("--text", "x", "--schemes", " , "), "names nothing"),
+        (("--text", "x", "--task", "y"), "different things"),
+        (("--quick", "--tokens", "3"), "--quick says"),
+        (("--calibration", "nowhere.txt"), "nowhere.txt cannot be read"),
     ):
         with pytest.raises(UsageError, match=match):
             run(folder, *words)
@@ -114,10 +228,7 @@ def test_cancelling_stops_between_chunks(folder: Path) -> None:
             evaluate(
                 subject,
                 passages,
-                schemes=("fp16",),
-                kvs=("16bit",),
-                device="cpu",
-                reference="fp32",
+                Wish(schemes=("fp16",), kvs=("16bit",), device="cpu"),
                 on_work=lambda *work: seen.append(work),
                 cancelled=lambda: bool(seen) and seen[-1][1] >= 256,
             )
@@ -139,10 +250,7 @@ def test_cells_match_the_columns(folder: Path) -> None:
         study = evaluate(
             subject,
             passages,
-            schemes=("int4",),
-            kvs=("int8",),
-            device="cpu",
-            reference="fp32",
+            Wish(schemes=("int4",), kvs=("int8",), device="cpu"),
             on_work=lambda label, done, total: None,
             cancelled=lambda: False,
         )

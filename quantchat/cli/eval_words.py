@@ -1,0 +1,128 @@
+"""What the measuring commands share: lists of words, progress on stderr, a first Ctrl-C that stops.
+
+Progress is a bar where stderr is a terminal, else a line whenever the work changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+
+import click
+
+from quantchat.errors import UsageError
+
+
+def words(text: str, option: str) -> tuple[str, ...]:
+    """Words between commas, each once; raises UsageError where there are none."""
+    found = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not found:
+        raise UsageError(f"{option} names nothing", hint="separate several with commas")
+    return found
+
+
+def scheme_words(text: str) -> tuple[str, ...]:
+    """Names of schemes, or all; raises UsageError for unknown ones."""
+    from quantchat.quant.registry import SCHEMES, scheme_named
+
+    names = tuple(SCHEMES) if text == "all" else words(text, "--schemes")
+    return tuple(dict.fromkeys(scheme_named(name).name for name in names))
+
+
+def kv_words(text: str) -> tuple[str, ...]:
+    """Names of KV precisions, or all; raises UsageError for unknown ones."""
+    from quantchat.hardware.memory import KV_FORMATS
+
+    names = tuple(KV_FORMATS) if text == "all" else words(text, "--kv")
+    for name in names:
+        if name not in KV_FORMATS:
+            raise UsageError(
+                f"unknown KV precision {name!r}", hint=f"some of: all, {', '.join(KV_FORMATS)}"
+            )
+    return names
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where work stands, on stderr."""
+
+    draw: Callable[[str, int, int], None]
+    say: Callable[[str], None]
+    """A line that stays."""
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def cancelled(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self.stop.is_set()
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Progress]:
+    """Progress until the block ends; the first Ctrl-C asks the work to stop, the second ends it."""
+    with _drawn() as shown, _interruptible(shown):
+        yield shown
+
+
+@contextlib.contextmanager
+def _drawn() -> Iterator[Progress]:
+    if not sys.stderr.isatty():
+        yield Progress(_Lines(), lambda text: click.echo(text, err=True))
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    with Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.completed:.0f} of {task.total:.0f}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as bars:
+        task = bars.add_task("", total=1)
+
+        def draw(label: str, done: int, total: int) -> None:
+            bars.update(task, description=label, completed=done, total=total or 1)
+
+        def say(text: str) -> None:
+            console.print(text, markup=False, highlight=False)
+
+        yield Progress(draw, say)
+
+
+@contextlib.contextmanager
+def _interruptible(shown: Progress) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        shown.stop.set()
+        shown.say("stopping; what is finished will be shown (Ctrl-C again ends at once)")
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Lines:
+    """One line whenever the work changes."""
+
+    def __init__(self) -> None:
+        self._label = ""
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        if label != self._label:
+            self._label = label
+            click.echo(label, err=True)
