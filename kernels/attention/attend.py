@@ -20,7 +20,8 @@ from .._launch import (
     sm_count,
     sm_version,
 )
-from ..rope_append.formats import KvFormat, check_pages, stored_width
+from ..rope_append.formats import ROTATED, VECTORS, KvFormat, check_pages
+from ..rope_append.turn import turn
 from . import fragment_launch
 from .attend_kernel import attend_kernel
 from .splits import Splits, heads_of_part, parts_of, splits_for
@@ -60,7 +61,8 @@ def attend(
     [M], the new token included (0: zeros, nothing is stored); slots int64 [M], -1 stores nothing;
     block_table int32 [M, max_pages]; cos, sin fp32 [context, R] turn the first 2 R values of a head
     in adjacent pairs; pages and params as rope_append/formats.py has them. q_weight, k_weight [D]
-    norm the heads first (both or none). A workspace whose splits fit is reused between launches of
+    norm the heads first (both or none). Where `kv` rotates, a launch of its own turns q and k into a
+    copy of the rows first. A workspace whose splits fit is reused between launches of
     one stream; without one a fresh one is made. A `dependent` launch reads positions, lengths, page
     table and older tokens before the kernel ahead of it has ended: they must be complete since the
     last full boundary of the stream (a graph launch, a copy, a kernel launched plainly), as within
@@ -79,15 +81,32 @@ def attend(
     for angles in (cos, sin):
         assert angles.dtype == torch.float32 and angles.is_contiguous()
         assert angles.shape == cos.shape
-    assert k_cache.shape == v_cache.shape and k_cache.shape[3] == stored_width(head_dim, kv)
-    check_pages(k_cache, k_params, kv, qkv.dtype)
-    check_pages(v_cache, v_params, kv, qkv.dtype)
+    k_format, v_format = VECTORS[kv]
+    assert k_cache.shape[:3] == v_cache.shape[:3]
+    check_pages(k_cache, k_params, k_format, head_dim, qkv.dtype)
+    check_pages(v_cache, v_params, v_format, head_dim, qkv.dtype)
     assert (q_weight is None) == (k_weight is None)
     if q_weight is not None and k_weight is not None:
         assert q_weight.shape == k_weight.shape == (head_dim,)
     if out is None:
         out = torch.empty(rows, heads * head_dim, dtype=qkv.dtype, device=qkv.device)
     check_out(out, (rows, heads * head_dim), qkv.dtype)
+    rotary_half = cos.shape[1]
+    if kv in ROTATED:
+        qkv = turn(
+            qkv,
+            positions,
+            cos,
+            sin,
+            heads=heads,
+            kv_heads=kv_heads,
+            q_weight=q_weight,
+            k_weight=k_weight,
+            eps=eps,
+            dependent=dependent,
+        )
+        q_weight = k_weight = None
+        rotary_half = 0
     sm = sm_version(qkv.device)
     capacity = block_table.shape[1] * page_tokens
     if splits is None:
@@ -109,6 +128,7 @@ def attend(
             k_cache,
             v_cache,
             heads=heads,
+            rotary_half=rotary_half,
             scale_log2=scale * _LOG2_E,
             kv=kv,
             window=window,
@@ -155,13 +175,14 @@ def attend(
         D=head_dim,
         DP=power_of_2(head_dim),
         GP=power_of_2(share),
-        ROTARY_HALF=cos.shape[1],
+        ROTARY_HALF=rotary_half,
         T=splits.tile_tokens,
         PAGE=page_tokens,
         SPLITS=splits.count,
         SP=combined,
         GC=splits.heads_at_once(share, combined, power_of_2(head_dim)),
-        KV=kv,
+        K_KV=k_format,
+        V_KV=v_format,
         HEAD_NORM=q_weight is not None,
         WINDOWED=window > 0,
         num_warps=splits.warps,

@@ -13,6 +13,7 @@ import triton.language as tl
 
 from ..rope_append.heads import (
     head_columns,
+    levels_of,
     normed_heads,
     put_heads,
     stored_heads,
@@ -59,14 +60,16 @@ def attend_kernel(
     SPLITS: tl.constexpr,
     SP: tl.constexpr,
     GC: tl.constexpr,
-    KV: tl.constexpr,
+    K_KV: tl.constexpr,
+    V_KV: tl.constexpr,
     HEAD_NORM: tl.constexpr,
     WINDOWED: tl.constexpr,
 ):
     GROUP: tl.constexpr = HQ // HK
     SHARE: tl.constexpr = (GROUP + PARTS - 1) // PARTS
-    QUANTIZED: tl.constexpr = KV != "16bit"
-    SHIFTED: tl.constexpr = KV == "int8" or KV == "int4"
+    QUANTIZED: tl.constexpr = K_KV != "16bit"
+    SHIFTED: tl.constexpr = K_KV == "int8" or K_KV == "int4"
+    tl.static_assert(K_KV == V_KV or (SHIFTED and (V_KV == "int8" or V_KV == "int4")))
     DTYPE: tl.constexpr = qkv_ptr.dtype.element_ty
     split = tl.program_id(0)
     kv_head = tl.program_id(1)
@@ -102,15 +105,16 @@ def attend_kernel(
     page = load_pages(p_table, t, capacity, PAGE)
     vector = (page * PAGE + t % PAGE) * HK + kv_head
     m_t = (t < old) & (t >= first)
-    k_raw = load_tile(k_ptr, vector, m_t, D, DP, KV)
-    v_raw = load_tile(v_ptr, vector, m_t, D, DP, KV)
-    k_scale, k_minimum = load_params(k_params_ptr, vector, m_t, KV)
-    v_scale, v_minimum = load_params(v_params_ptr, vector, m_t, KV)
+    k_raw = load_tile(k_ptr, vector, m_t, D, DP, K_KV)
+    v_raw = load_tile(v_ptr, vector, m_t, D, DP, V_KV)
+    k_scale, k_minimum = load_params(k_params_ptr, vector, m_t, K_KV)
+    v_scale, v_minimum = load_params(v_params_ptr, vector, m_t, V_KV)
     t_next = t + SPLITS * T
     page_next = load_pages(p_table, t_next, capacity, PAGE)
 
-    d, m_d = head_columns(D, DP, KV == "int4")
-    c, s = turn_of(cos_ptr, sin_ptr, position, D, DP, ROTARY_HALF, KV == "int4")
+    d, m_d = head_columns(D, DP, K_KV == "int4")
+    d_v, m_v = head_columns(D, DP, V_KV == "int4")
+    c, s = turn_of(cos_ptr, sin_ptr, position, D, DP, ROTARY_HALF, K_KV == "int4")
     if HEAD_NORM:
         q_weight = tl.load(q_weight_ptr + d, mask=m_d, other=0.0).to(tl.float32)
         k_weight = tl.load(k_weight_ptr + d, mask=m_d, other=0.0).to(tl.float32)
@@ -123,8 +127,11 @@ def attend_kernel(
     # Row 0 is the newest token's key, row 1 its value; as many rows as q has, for the same layout.
     ROWS: tl.constexpr = GP if GP > 1 else 2
     r = tl.arange(0, ROWS)
-    p_new = qkv_ptr + (heads_row + HQ + r * HK + kv_head)[:, None] * D + d[None, :]
-    new = tl.load(p_new, mask=m_d[None, :] & (r < 2)[:, None], other=0.0).to(tl.float32)
+    is_key = (r == 0)[:, None]
+    d_new = tl.where(is_key, d[None, :], d_v[None, :])
+    m_new = (is_key & m_d[None, :]) | ((r > 0)[:, None] & m_v[None, :])
+    p_new = qkv_ptr + (heads_row + HQ + r * HK + kv_head)[:, None] * D + d_new
+    new = tl.load(p_new, mask=m_new & (r < 2)[:, None], other=0.0).to(tl.float32)
     slot = tl.load(slots_ptr + row)
     if PARTS > 1:
         slot = tl.where(part == 0, slot, -1)
@@ -136,18 +143,18 @@ def attend_kernel(
     newest_score = tl.full([GP], -float("inf"), tl.float32)
     newest_v = tl.zeros([DP], tl.float32)
     if (tiles > 0) & ((tiles - 1) % SPLITS == rank):
-        is_key = (r == 0)[:, None]
         if HEAD_NORM:
             new = tl.where(is_key, normed_heads(new, k_weight, eps, D, DTYPE), new)
         c_new = tl.where(is_key, c[None, :], 1.0)
         s_new = tl.where(is_key, s[None, :], 0.0)
         new = turned_heads(new, c_new, s_new, ROWS, DP, DTYPE)
-        code, scale_16, minimum_16, seen = stored_heads(new, m_d, KV)
+        levels = tl.where(r == 0, levels_of(r, K_KV), levels_of(r, V_KV))
+        code, scale, minimum, seen = stored_heads(new, m_new, levels, K_KV)
         at = slot * HK + kv_head
-        m_k = (r == 0) & (at + r >= 0)
-        m_v = (r == 1) & (at + r > 0)
-        put_heads(code, scale_16, minimum_16, k_ptr, k_params_ptr, at, m_k, d, m_d, ROWS, D, DP, KV)
-        put_heads(code, scale_16, minimum_16, v_ptr, v_params_ptr, at, m_v, d, m_d, ROWS, D, DP, KV)
+        to_k = (r == 0) & (at + r >= 0)
+        to_v = (r == 1) & (at + r > 0)
+        put_heads(code, scale, minimum, k_ptr, k_params_ptr, at, to_k, d, m_d, ROWS, D, DP, K_KV)
+        put_heads(code, scale, minimum, v_ptr, v_params_ptr, at, to_v, d_v, m_v, ROWS, D, DP, V_KV)
         k_row = tl.where(is_key, seen, 0.0)
         v_row = tl.where((r == 1)[:, None], seen, 0.0)
         k_seen, v_seen = tl.split(tl.sum(tl.join(k_row, v_row), 0))
@@ -163,14 +170,14 @@ def attend_kernel(
         m_next = t_next < old
         vector = (page_next * PAGE + t_next % PAGE) * HK + kv_head
         page_next = load_pages(p_table, t_next + SPLITS * T, capacity, PAGE)
-        k = unpack_tile(k_raw, T, DP, KV)
-        k_raw = load_tile(k_ptr, vector, m_next, D, DP, KV)
+        k = unpack_tile(k_raw, T, DP, K_KV)
+        k_raw = load_tile(k_ptr, vector, m_next, D, DP, K_KV)
         scores = tl.sum(q_wide[:, None, :] * k[None, :, :], 2)
         if QUANTIZED:
             scores = scores * k_scale[None, :]
         if SHIFTED:
             scores += k_minimum[None, :] * q_sum[:, None]
-        k_scale, k_minimum = load_params(k_params_ptr, vector, m_next, KV)
+        k_scale, k_minimum = load_params(k_params_ptr, vector, m_next, K_KV)
         scores = tl.where(m_t[None, :], scores * scale_log2, -float("inf"))
         new_top = tl.maximum(top, tl.max(scores, 1))
         keep = tl.exp2(top - new_top)
@@ -182,9 +189,9 @@ def attend_kernel(
             shifts = shifts * keep[:, None] + p * v_minimum[None, :]
         if QUANTIZED:
             p = p * v_scale[None, :]
-        v_scale, v_minimum = load_params(v_params_ptr, vector, m_next, KV)
-        v = unpack_tile(v_raw, T, DP, KV)
-        v_raw = load_tile(v_ptr, vector, m_next, D, DP, KV)
+        v_scale, v_minimum = load_params(v_params_ptr, vector, m_next, V_KV)
+        v = unpack_tile(v_raw, T, DP, V_KV)
+        v_raw = load_tile(v_ptr, vector, m_next, D, DP, V_KV)
         # In this order: the compiler takes p times v for a product of matrices, in 10-bit mantissas,
         # and tiles narrower than that product's eight tokens would count twice.
         acc += tl.sum(v[None, :, :] * p[:, :, None], 1)
@@ -199,16 +206,16 @@ def attend_kernel(
     norm = tl.sum(norms, 1) * keep + fresh
     if SHIFTED:
         y += (tl.sum(shifts, 1) * keep)[:, None]
-    m_y = m_h[:, None] & m_d[None, :]
+    m_y = m_h[:, None] & m_v[None, :]
     head = row * HQ + first_head
     if active <= 1:
         y = y / tl.where(norm > 0.0, norm, 1.0)[:, None]
-        p_out = out_ptr + (head + h)[:, None] * D + d[None, :]
+        p_out = out_ptr + (head + h)[:, None] * D + d_v[None, :]
         tl.store(p_out, y.to(out_ptr.dtype.element_ty), mask=m_y)
     else:
         first_slot = head * SPLITS
         at_part = first_slot + rank * held + h
-        tl.store(partial_ptr + at_part[:, None] * D + d[None, :], y, mask=m_y)
+        tl.store(partial_ptr + at_part[:, None] * D + d_v[None, :], y, mask=m_y)
         tl.store(stats_ptr + at_part * 2, base, mask=m_h)
         tl.store(stats_ptr + at_part * 2 + 1, norm, mask=m_h)
         tl.debug_barrier()

@@ -31,7 +31,18 @@ from .fragments import (
     unpack,
     words_of,
 )
-from .newest import inverse_of, normed, page_params, put, stored, turned, wide_halves, words_from
+from .newest import (
+    inverse_of,
+    normed,
+    page_params,
+    put,
+    stored,
+    top_code,
+    top_codes,
+    turned,
+    wide_halves,
+    words_from,
+)
 
 
 @gluon.jit
@@ -100,7 +111,8 @@ def fragment_attend_kernel(
     SPLITS: gl.constexpr,
     SP: gl.constexpr,
     ALONE: gl.constexpr,
-    KV: gl.constexpr,
+    K_KV: gl.constexpr,
+    V_KV: gl.constexpr,
     BF16: gl.constexpr,
     HEAD_NORM: gl.constexpr,
     WINDOWED: gl.constexpr,
@@ -118,17 +130,20 @@ def fragment_attend_kernel(
     ROWS: gl.constexpr = 8 if SHARE <= 8 else 16
     TILE: gl.constexpr = W * T
     HALF: gl.constexpr = DP // 2
-    SHIFTED: gl.constexpr = KV != DENSE and KV != FP8
-    MIDDLE: gl.constexpr = 128.0 if KV == INT8 else (8.0 if KV == INT4 else 0.0)
+    gl.static_assert(K_KV == V_KV or (K_KV >= INT8 and V_KV >= INT8), "both or none have minima")
+    SHIFTED: gl.constexpr = K_KV != DENSE and K_KV != FP8
+    K_MIDDLE: gl.constexpr = 128.0 if K_KV == INT8 else (8.0 if K_KV == INT4 else 0.0)
+    V_MIDDLE: gl.constexpr = 128.0 if V_KV == INT8 else (8.0 if V_KV == INT4 else 0.0)
     # Keeps p * scale inside fp16 for every scale that a page can hold.
-    V_UNIT: gl.constexpr = 1.0 if KV == DENSE else (4.0 if KV == INT4 else 64.0)
+    V_UNIT: gl.constexpr = 1.0 if V_KV == DENSE else (4.0 if V_KV == INT4 else 64.0)
     DTYPE: gl.constexpr = gl.bfloat16 if BF16 else gl.float16
-    INNER: gl.constexpr = DTYPE if KV == DENSE else gl.float16
-    WORDS: gl.constexpr = words_of(KV, DP)
-    PIECE: gl.constexpr = piece_of(KV, DP)
+    INNER: gl.constexpr = DTYPE if K_KV == DENSE else gl.float16
+    K_WORDS: gl.constexpr = words_of(K_KV, DP)
+    V_WORDS: gl.constexpr = words_of(V_KV, DP)
+    PIECE: gl.constexpr = piece_of(V_KV, DP)
     LQ: gl.constexpr = rows_layout(W, ROWS, HALF, 4)
-    LK: gl.constexpr = rows_layout(W, T, WORDS, 4 if KV == DENSE else 2)
-    LV: gl.constexpr = columns_layout(W, T, WORDS, 4 if KV == DENSE else PIECE // 4)
+    LK: gl.constexpr = rows_layout(W, T, K_WORDS, 4 if K_KV == DENSE else 2)
+    LV: gl.constexpr = columns_layout(W, T, V_WORDS, 4 if V_KV == DENSE else PIECE // 4)
     LM: gl.constexpr = gl.NVMMADistributedLayout([2, 0], [W, 1, 1], [1, 16, 8])
     LA: gl.constexpr = gl.DotOperandLayout(0, LM, 8)
     LB: gl.constexpr = gl.DotOperandLayout(1, LM, 8)
@@ -183,10 +198,10 @@ def fragment_attend_kernel(
     m_v = (t_v < old) & (t_v >= first)
     vector_k = (page_k * PAGE + t_k % PAGE) * HK + kv_head
     vector_v = (page_v * PAGE + t_v % PAGE) * HK + kv_head
-    k_raw = read(k_ptr, vector_k, m_k, D, DP, KV, LK)
-    v_raw = read(v_ptr, vector_v, m_v, D, DP, KV, LV)
-    k_pair = read_params(k_params_ptr, vector_v, m_v, KV)
-    v_pair = read_params(v_params_ptr, vector_v, m_v, KV)
+    k_raw = read(k_ptr, vector_k, m_k, D, DP, K_KV, LK)
+    v_raw = read(v_ptr, vector_v, m_v, D, DP, V_KV, LV)
+    k_pair = read_params(k_params_ptr, vector_v, m_v, K_KV)
+    v_pair = read_params(v_params_ptr, vector_v, m_v, V_KV)
     t_k += active * TILE
     t_v += active * TILE
     page_k = pages_of(p_table, t_k, capacity, PAGE)
@@ -195,7 +210,7 @@ def fragment_attend_kernel(
     i = gl.set_auto_layout(gl.arange(0, HALF)[None, None, :], LQ)
     r = gl.set_auto_layout(gl.arange(0, ROWS)[None, :, None], LQ)
     w = gl.set_auto_layout(gl.arange(0, W)[:, None, None], LQ)
-    d, real = head_column(i * 2, D, DP, KV)
+    d, real = head_column(i * 2, D, DP, K_KV)
     pair_of_d = d // 2
     turning = real & (pair_of_d < ROTARY_HALF)
     at_turn = gl.maximum(position, 0) * ROTARY_HALF + pair_of_d
@@ -220,8 +235,14 @@ def fragment_attend_kernel(
     if mine:
         # Warps of even number have the newest token's key, the others its value.
         value = w % 2
-        p_new = qkv_ptr + (heads_row + HQ + value * HK + kv_head) * (D // 2) + pair_of_d
-        raw = gl.load(p_new + r * 0, mask=here & (r >= 0), other=0)
+        new_pair = pair_of_d
+        new_real = real
+        if K_KV != V_KV and D != DP:
+            d_v, real_v = head_column(i * 2, D, DP, V_KV)
+            new_pair = gl.where(value == 0, pair_of_d, d_v // 2)
+            new_real = gl.where(value == 0, real, real_v)
+        p_new = qkv_ptr + (heads_row + HQ + value * HK + kv_head) * (D // 2) + new_pair
+        raw = gl.load(p_new + r * 0, mask=new_real & (w >= 0) & (r >= 0), other=0)
         even, odd = wide_halves(raw, BF16)
         is_key = value == 0
         if HEAD_NORM:
@@ -232,12 +253,16 @@ def fragment_attend_kernel(
         k_c = gl.where(is_key, c, 1.0)
         k_s = gl.where(is_key, s, 0.0)
         even, odd = turned(even, odd, k_c, k_s, DTYPE)
-        scale_16, minimum_16 = page_params(even, odd, real, KV)
+        LQR: gl.constexpr = gl.SliceLayout(2, LQ)
+        w2 = gl.set_auto_layout(gl.arange(0, W)[:, None], LQR)
+        levels = top_codes(w2 % 2, K_KV, V_KV)
+        scale_16, minimum_16 = page_params(even, odd, new_real, levels, K_KV)
         scale = scale_16.to(gl.float32)
         minimum = minimum_16.to(gl.float32)
         inverse = inverse_of(scale)[:, :, None]
-        code_even, even = stored(even, scale[:, :, None], minimum[:, :, None], inverse, KV)
-        code_odd, odd = stored(odd, scale[:, :, None], minimum[:, :, None], inverse, KV)
+        scale_3, minimum_3, levels = scale[:, :, None], minimum[:, :, None], levels[:, :, None]
+        code_even, even = stored(even, scale_3, minimum_3, inverse, levels, K_KV)
+        code_odd, odd = stored(odd, scale_3, minimum_3, inverse, levels, K_KV)
         score = gl.sum(gl.where(real, q_even * even + q_odd * odd, 0.0), 2) * scale_log2
         s_newest.store(score)
         s_scale.store(scale)
@@ -246,20 +271,18 @@ def fragment_attend_kernel(
         if PARTS > 1:
             slot = gl.where(part == 0, slot, -1)
         if slot >= 0:
-            if KV == DENSE:
+            if K_KV == DENSE:
                 raw = words_from(even.to(DTYPE), odd.to(DTYPE))
             vector = slot * HK + kv_head
-            LQR: gl.constexpr = gl.SliceLayout(2, LQ)
-            w2 = gl.set_auto_layout(gl.arange(0, W)[:, None], LQR)
             first_row = gl.set_auto_layout(gl.arange(0, ROWS)[None, :], LQR) == 0
             halves = (raw, code_even, code_odd, scale_16, minimum_16)
             to_k = (k_ptr, k_store_ptr, k_params_ptr)
             to_v = (v_ptr, v_store_ptr, v_params_ptr)
-            put(to_k, halves, vector, first_row & (w2 == 0), W, ROWS, D, DP, KV, LQ)
-            put(to_v, halves, vector, first_row & (w2 == 1), W, ROWS, D, DP, KV, LQ)
+            put(to_k, halves, vector, first_row & (w2 == 0), W, ROWS, D, DP, K_KV, LQ)
+            put(to_v, halves, vector, first_row & (w2 == 1), W, ROWS, D, DP, V_KV, LQ)
 
     unit = gl.full([W, 16], 1.0, gl.float32, LR) * scale_log2
-    if KV != DENSE and BF16:
+    if K_KV != DENSE and BF16:
         # A power of two brings q into fp16's range.
         largest = gl.max(gl.maximum(gl.abs(q_even), gl.abs(q_odd)), 2)
         exponent = largest.to(gl.int32, bitcast=True) & 0x7F800000
@@ -297,17 +320,17 @@ def fragment_attend_kernel(
         vector_v = (page_v * PAGE + t_v % PAGE) * HK + kv_head
         t_k += active * TILE
         t_v += active * TILE
-        k = gl.permute(unpack(k_raw, W, T, DP, KV, DTYPE, FP8_UNIT), (0, 2, 1))
+        k = gl.permute(unpack(k_raw, W, T, DP, K_KV, DTYPE, FP8_UNIT), (0, 2, 1))
         k = gl.convert_layout(k, LB, assert_trivial=True)
         scores = gl.nvidia.ampere.mma_v2(q, k, blank)
-        k_raw = read(k_ptr, vector_k, m_k, D, DP, KV, LK)
-        k_pair = read_params(k_params_ptr, vector_v, m_v, KV)
+        k_raw = read(k_ptr, vector_k, m_k, D, DP, K_KV, LK)
+        k_pair = read_params(k_params_ptr, vector_v, m_v, K_KV)
         page_k = pages_of(p_table, t_k, capacity, PAGE)
-        if KV == FP8:
+        if K_KV == FP8:
             scores = scores * k_now.to(gl.float32)[:, None, :]
-        elif KV != DENSE:
+        elif K_KV != DENSE:
             k_scale, k_minimum = pair_params(k_now)
-            lift = k_minimum + MIDDLE * k_scale
+            lift = k_minimum + K_MIDDLE * k_scale
             scores = scores * k_scale[:, None, :] + lift[:, None, :] * q_sum[:, :, None]
         scores = gl.where(m_now[:, None, :], scores * unit[:, :, None], -float("inf"))
         new_top = gl.maximum(top, gl.max(scores, 2))
@@ -316,19 +339,19 @@ def fragment_attend_kernel(
         top = new_top
         p = gl.exp2(scores - base[:, :, None])
         norm = norm * keep + gl.sum(p, 2)
-        if KV == FP8:
+        if V_KV == FP8:
             p = p * (v_now.to(gl.float32) * V_UNIT)[:, None, :]
-        elif KV != DENSE:
+        elif V_KV != DENSE:
             v_scale, v_minimum = pair_params(v_now)
-            lift = v_minimum + MIDDLE * v_scale
+            lift = v_minimum + V_MIDDLE * v_scale
             shift = shift * keep + gl.sum(p * lift[:, None, :], 2)
             p = p * (v_scale * V_UNIT)[:, None, :]
         weights = gl.convert_layout(p.to(INNER), LP, assert_trivial=True)
-        v = unpack(v_raw, W, T, DP, KV, DTYPE, FP8_UNIT)
+        v = unpack(v_raw, W, T, DP, V_KV, DTYPE, FP8_UNIT)
         v = gl.convert_layout(out_of_order(v, W, T, DP, PIECE), LU, assert_trivial=True)
         acc = gl.nvidia.ampere.mma_v2(weights, v, acc * keep[:, :, None])
-        v_raw = read(v_ptr, vector_v, m_v, D, DP, KV, LV)
-        v_pair = read_params(v_params_ptr, vector_v, m_v, KV)
+        v_raw = read(v_ptr, vector_v, m_v, D, DP, V_KV, LV)
+        v_pair = read_params(v_params_ptr, vector_v, m_v, V_KV)
         page_v = pages_of(p_table, t_v, capacity, PAGE)
 
     # All warps' parts into one, then the newest token.
@@ -365,13 +388,14 @@ def fragment_attend_kernel(
         y += moved[:, None]
     g = gl.set_auto_layout(gl.arange(0, GP)[:, None], LY)
     column = gl.set_auto_layout(gl.arange(0, DP)[None, :], LY)
-    d, real = head_column(column, D, DP, KV)
+    d, real = head_column(column, D, DP, V_KV)
     if mine:
         p_new = new_ptr + (heads_row + HQ + HK + kv_head) * D + d
         v_new = gl.load(p_new, mask=real, other=0.0).to(gl.float32)
         scale = _one_warp(s_scale, 1, GP, LF1, LYG)[:, None]
         minimum = _one_warp(s_minimum, 1, GP, LF1, LYG)[:, None]
-        _v_code, v_seen = stored(v_new, scale, minimum, inverse_of(scale), KV)
+        inverse = inverse_of(scale)
+        _v_code, v_seen = stored(v_new, scale, minimum, inverse, top_code(V_KV), V_KV)
         y += gl.convert_layout(fresh, LYG, assert_trivial=True)[:, None] * v_seen
     m_y = (g < held) & real
     head = row * HQ + first_head
@@ -391,5 +415,5 @@ def fragment_attend_kernel(
         p_arrived = arrived_ptr + (row * HK + kv_head) * PARTS + part
         if gl.atomic_add(p_arrived, 1, sem="acq_rel") == active - 1:
             p_out = out_ptr + head * D
-            combine(partial_ptr, stats_ptr, p_out, first_slot, active, held, D, DP, GP, SP, KV, W)
+            combine(partial_ptr, stats_ptr, p_out, first_slot, active, held, D, DP, GP, SP, V_KV, W)
             gl.store(p_arrived, 0)

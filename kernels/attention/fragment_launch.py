@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from .._launch import launch_options, power_of_2
-from ..rope_append.formats import KvFormat
+from ..rope_append.formats import VECTORS, KvFormat, VectorFormat
 from .fragment_kernel import fragment_attend_kernel
 from .fragments import LEAST_COLUMNS
 from .splits import Splits, heads_of_part, parts_of
 from .workspace import Workspace
 
-_CODE: dict[KvFormat, int] = {"16bit": 0, "fp8": 1, "int8": 2, "int4": 3}
+_CODE: dict[VectorFormat, int] = {"16bit": 0, "fp8": 1, "int8": 2, "int4": 3}
 _LOWEST_FP8_SM = 89
 
 
@@ -31,6 +31,7 @@ def constants(
     dependent: bool,
 ) -> dict[str, int | bool]:
     """Compile-time arguments of the kernel."""
+    k_format, v_format = VECTORS[kv]
     return {
         "HQ": heads,
         "HK": kv_heads,
@@ -43,7 +44,8 @@ def constants(
         "SPLITS": splits.count,
         "SP": power_of_2(splits.count),
         "ALONE": splits.alone,
-        "KV": _CODE[kv],
+        "K_KV": _CODE[k_format],
+        "V_KV": _CODE[v_format],
         "BF16": bf16,
         "HEAD_NORM": norm,
         "WINDOWED": windowed,
@@ -66,6 +68,7 @@ def launch(
     v_cache: torch.Tensor,
     *,
     heads: int,
+    rotary_half: int,
     scale_log2: float,
     kv: KvFormat,
     window: int,
@@ -80,12 +83,16 @@ def launch(
     sm: int,
     dependent: bool,
 ) -> None:
-    """Writes out [M, heads * D]; arguments are those of attend.attend, which has checked them."""
+    """Writes out [M, heads * D]; arguments are those of attend.attend, which has checked them.
+
+    rotary_half: pairs of a head that turn, 0 where the rows come turned.
+    """
     page_tokens, kv_heads = k_cache.shape[1:3]
     head_dim = out.shape[1] // heads
-    params: list[torch.Tensor | None] = [k_params, v_params]
-    if kv in ("int8", "int4"):
-        params = [None if p is None else p.view(torch.int32) for p in params]
+    params = [
+        p.view(torch.int32) if p is not None and form in ("int8", "int4") else p
+        for p, form in zip((k_params, v_params), VECTORS[kv], strict=True)
+    ]
     weights = [None if w is None else w.view(torch.int32) for w in (q_weight, k_weight)]
     fragment_attend_kernel[(splits.count, kv_heads * parts_of(heads, kv_heads), qkv.shape[0])](
         qkv.view(torch.int32),
@@ -115,7 +122,7 @@ def launch(
             heads,
             kv_heads,
             head_dim,
-            cos.shape[1],
+            rotary_half,
             page_tokens,
             kv,
             splits,

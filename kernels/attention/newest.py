@@ -9,7 +9,7 @@ from __future__ import annotations
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
-from .fragments import DENSE, FP8, INT4, INT8
+from .fragments import DENSE, FP8, INT4
 
 
 @gluon.jit
@@ -51,9 +51,27 @@ def turned(even, odd, c, s, DTYPE: gl.constexpr):
     return turned_even, turned_odd
 
 
+@gluon.constexpr_function
+def top_code(kv: int) -> float:
+    """Highest code of a format; no matter for those without codes."""
+    return 255.0 if kv == 2 else 15.0
+
+
 @gluon.jit
-def page_params(even, odd, real, KV: gl.constexpr):
-    """Scale and minimum in fp16 of each head [W, R], of its columns that are real."""
+def top_codes(value, K_KV: gl.constexpr, V_KV: gl.constexpr):
+    """Highest code in fp32: that of K's format where value is 0, elsewhere that of V's."""
+    codes = gl.full_like(value, top_code(K_KV), dtype=gl.float32)
+    if K_KV != V_KV:
+        codes = gl.where(value == 0, codes, top_code(V_KV))
+    return codes
+
+
+@gluon.jit
+def page_params(even, odd, real, levels, KV: gl.constexpr):
+    """Scale and minimum in fp16 of each head [W, R], of its columns that are real.
+
+    levels [W, 1]: highest codes; rows of both integer formats may stand together.
+    """
     if KV == DENSE:
         scale_16 = gl.max(even, 2).to(gl.float16)
         minimum_16 = scale_16
@@ -62,10 +80,9 @@ def page_params(even, odd, real, KV: gl.constexpr):
         scale_16 = gl.div_rn(largest, gl.full_like(largest, 448.0)).to(gl.float16)
         minimum_16 = scale_16
     else:
-        LEVELS: gl.constexpr = 255.0 if KV == INT8 else 15.0
         low = gl.min(gl.where(real, gl.minimum(even, odd), float("inf")), 2)
         high = gl.max(gl.where(real, gl.maximum(even, odd), -float("inf")), 2)
-        scale_16 = gl.div_rn(high - low, gl.full_like(low, LEVELS)).to(gl.float16)
+        scale_16 = gl.div_rn(high - low, gl.zeros_like(low) + levels).to(gl.float16)
         minimum_16 = low.to(gl.float16)
     return scale_16, minimum_16
 
@@ -78,7 +95,7 @@ def inverse_of(scale):
 
 
 @gluon.jit
-def stored(x, scale, minimum, inverse, KV: gl.constexpr):
+def stored(x, scale, minimum, inverse, levels, KV: gl.constexpr):
     """Codes int32 of x under the params of its page, and x as a reader will see it."""
     if KV == DENSE:
         code = x.to(gl.int32)
@@ -92,8 +109,7 @@ def stored(x, scale, minimum, inverse, KV: gl.constexpr):
         seen = (bits << 20).to(gl.float32, bitcast=True) * 1.329227995784916e36 * scale
         seen = gl.where(x < 0.0, -seen, seen)
     else:
-        LEVELS: gl.constexpr = 255.0 if KV == INT8 else 15.0
-        steps = gl.minimum(gl.maximum((x - minimum) * inverse, 0.0), LEVELS)
+        steps = gl.minimum(gl.maximum((x - minimum) * inverse, 0.0), levels)
         steps = (steps + 12582912.0) - 12582912.0  # 1.5 * 2**23: half to even
         code = steps.to(gl.int32)
         seen = steps * scale + minimum

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..rope_append.formats import KvFormat
+from ..rope_append.formats import VECTORS, KvFormat, VectorFormat
 from ..rope_append.reference import dequantize_heads, rope_append
 
 
@@ -13,14 +13,14 @@ def gather(
     params: torch.Tensor | None,
     pages: torch.Tensor,
     tokens: int,
-    kv: KvFormat,
+    form: VectorFormat,
 ) -> torch.Tensor:
     """The first `tokens` vectors fp32 [tokens, Hk, D] of the pages int [n] of one sequence."""
     flat = cache[pages.long()].flatten(0, 1)[:tokens]
     if params is None:
         return flat.float()
     fresh = params[pages.long()].flatten(0, 1)[:tokens]
-    return dequantize_heads(flat, fresh, kv, torch.float32)
+    return dequantize_heads(flat, fresh, form, torch.float32)
 
 
 def decode(
@@ -38,17 +38,18 @@ def decode(
 ) -> torch.Tensor:
     """q [B, Hq, D] against the newest `window` (0: all) of seq_lens tokens -> [B, Hq, D].
 
-    fp32 inside, rounded once; a sequence of length 0 yields zeros.
+    fp32 inside, rounded once; a sequence of length 0 yields zeros. q is rotated where `kv` is.
     """
     out = torch.zeros_like(q)
     heads, kv_heads = q.shape[1], k_cache.shape[2]
+    k_format, v_format = VECTORS[kv]
     for b, length in enumerate(seq_lens.tolist()):
         if length == 0:
             continue
         pages = block_table[b, : -(-length // k_cache.shape[1])]
         first = max(0, length - window) if window else 0
-        k = gather(k_cache, k_params, pages, length, kv)[first:]
-        v = gather(v_cache, v_params, pages, length, kv)[first:]
+        k = gather(k_cache, k_params, pages, length, k_format)[first:]
+        v = gather(v_cache, v_params, pages, length, v_format)[first:]
         k = k.repeat_interleave(heads // kv_heads, dim=1)
         v = v.repeat_interleave(heads // kv_heads, dim=1)
         scores = torch.einsum("hd,thd->ht", q[b].float(), k) * scale

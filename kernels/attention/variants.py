@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from .._launch import power_of_2
 from .._variants import POINTEE, Variant
-from ..rope_append.formats import KvFormat
+from ..rope_append.formats import ROTATED, VECTORS, KvFormat, VectorFormat
 from . import fragment_launch
 from .attend_kernel import attend_kernel
 from .fragment_kernel import fragment_attend_kernel
 from .splits import heads_of_part, parts_of, splits_for
 
 _LOWEST_PDL_SM = 90
-_WORD_PARAMS: dict[KvFormat, str] = {"16bit": "", "fp8": "*fp16", "int8": "*i32", "int4": "*i32"}
+_WORD_PARAMS: dict[VectorFormat, str] = {
+    "16bit": "",
+    "fp8": "*fp16",
+    "int8": "*i32",
+    "int4": "*i32",
+}
 _BOTH = {
     "positions_ptr": "*i32",
     "lengths_ptr": "*i32",
@@ -71,7 +76,7 @@ def _fragments(
         "out_ptr": value,
     }
     optional = dict.fromkeys(("q_weight_ptr", "k_weight_ptr"), "*i32")
-    optional |= dict.fromkeys(("k_params_ptr", "v_params_ptr"), _WORD_PARAMS[kv])
+    optional |= dict.fromkeys(("k_params_ptr", "v_params_ptr"), _WORD_PARAMS[VECTORS[kv][0]])
     signature, left_out = _with_optional(signature, optional, norm=norm, params=kv != "16bit")
     return Variant(
         name=(
@@ -85,7 +90,7 @@ def _fragments(
             heads,
             kv_heads,
             head_dim,
-            head_dim // 2,
+            0 if kv in ROTATED else head_dim // 2,
             16,
             kv,
             splits,
@@ -135,13 +140,14 @@ def _plain(
             "D": head_dim,
             "DP": padded,
             "GP": power_of_2(share),
-            "ROTARY_HALF": head_dim // 2,
+            "ROTARY_HALF": 0 if kv in ROTATED else head_dim // 2,
             "T": splits.tile_tokens,
             "PAGE": 16,
             "SPLITS": splits.count,
             "SP": combined,
             "GC": splits.heads_at_once(share, combined, padded),
-            "KV": kv,
+            "K_KV": VECTORS[kv][0],
+            "V_KV": VECTORS[kv][1],
             "HEAD_NORM": norm,
             "WINDOWED": windowed,
         },
@@ -158,6 +164,8 @@ def variants() -> tuple[Variant, ...]:
         _fragments(32, 8, 128, "fp16", "int8", 90, 100, 120, most_stack_bytes=0),
         _fragments(32, 8, 128, "bf16", "fp8", 90, 100, 120, most_stack_bytes=0),
         _fragments(32, 8, 128, "fp16", "int4", 90, 100, 120, most_stack_bytes=0),
+        _fragments(32, 8, 128, "fp16", "k8v4", 90, 100, 120, most_stack_bytes=0),
+        _fragments(32, 8, 128, "bf16", "int4r", 90),
         _fragments(32, 8, 128, "bf16", "int8", 90, norm=True, windowed=True),
         _fragments(32, 8, 128, "fp16", "16bit", 90, rows=8, norm=True),
         _fragments(32, 8, 128, "fp16", "int8", 80, 86, 89),
@@ -168,6 +176,7 @@ def variants() -> tuple[Variant, ...]:
         _fragments(14, 2, 64, "bf16", "int4", 90, windowed=True),
         _fragments(32, 32, 80, "fp16", "int4", 86),
         _fragments(32, 32, 80, "bf16", "16bit", 90),
+        _fragments(32, 32, 80, "bf16", "k8v4", 80, 89, norm=True),
         _fragments(12, 12, 96, "fp16", "int8", 90, rows=4),
         _fragments(8, 4, 256, "bf16", "16bit", 90, norm=True),
         _fragments(8, 4, 256, "fp16", "int8", 80),
@@ -177,6 +186,7 @@ def variants() -> tuple[Variant, ...]:
         _plain(9, 3, 64, "fp16", "16bit", 75),
         _plain(32, 8, 128, "fp16", "int8", 75),
         _plain(14, 2, 64, "fp16", "int4", 75, windowed=True),
+        _plain(32, 32, 80, "fp16", "k8v4", 75),
         _plain(8, 4, 256, "fp16", "fp8", 75, norm=True),
         _plain(20, 1, 64, "fp16", "int8", 75),
         _plain(8, 2, 512, "bf16", "int8", 90),

@@ -71,6 +71,30 @@ def turned_heads(x, c, s, R: tl.constexpr, DP: tl.constexpr, DTYPE: tl.constexpr
 
 
 @triton.jit
+def _butterfly(x, R: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr):
+    """Sums and differences of values HALF apart."""
+    blocks = tl.reshape(x, (R, D // (2 * HALF), 2, HALF))
+    low, high = tl.split(tl.permute(blocks, (0, 1, 3, 2)))
+    both = tl.permute(tl.join(low + high, low - high), (0, 1, 3, 2))
+    return tl.reshape(both, (R, D))
+
+
+@triton.jit
+def hadamard_heads(x, R: tl.constexpr, D: tl.constexpr, DTYPE: tl.constexpr):
+    """Heads [R, D] times the normalised Hadamard matrix of order D <= 1024; rounded, in fp32."""
+    for stage in tl.static_range(10):
+        if (2 << stage) <= D:
+            x = _butterfly(x, R, D, 1 << stage)
+    return (x * D**-0.5).to(DTYPE).to(tl.float32)
+
+
+@triton.jit
+def levels_of(rows, KV: tl.constexpr):
+    """Highest code of an integer format in fp32, in the shape of rows."""
+    return tl.zeros_like(rows).to(tl.float32) + (255.0 if KV == "int8" else 15.0)
+
+
+@triton.jit
 def _rounded(steps):
     return (steps + 12582912.0) - 12582912.0  # 1.5 * 2**23: half to even
 
@@ -91,10 +115,11 @@ def _fp8_bits(x):
 
 
 @triton.jit
-def stored_heads(x, m_d, KV: tl.constexpr):
+def stored_heads(x, m_x, levels, KV: tl.constexpr):
     """What a page keeps of heads [R, DP]: codes (or values), scale and minimum fp16 [R].
 
-    Then the heads as a reader will see them, in fp32.
+    Then the heads as a reader will see them, in fp32. levels [R]: highest code, where there are
+    codes; rows of both integer formats may stand together.
     """
     if KV == "16bit":
         code = x
@@ -110,17 +135,16 @@ def stored_heads(x, m_d, KV: tl.constexpr):
         magnitude = (bits << 20).to(tl.float32, bitcast=True) * 1.329227995784916e36 * scale
         seen = tl.where(x < 0.0, -magnitude, magnitude)
     else:
-        LEVELS: tl.constexpr = 255.0 if KV == "int8" else 15.0
-        low = tl.min(tl.where(m_d[None, :], x, float("inf")), 1)
-        high = tl.max(tl.where(m_d[None, :], x, -float("inf")), 1)
-        scale_16 = tl.div_rn(high - low, tl.zeros_like(low) + LEVELS).to(tl.float16)
+        low = tl.min(tl.where(m_x, x, float("inf")), 1)
+        high = tl.max(tl.where(m_x, x, -float("inf")), 1)
+        scale_16 = tl.div_rn(high - low, tl.zeros_like(low) + levels).to(tl.float16)
         minimum_16 = low.to(tl.float16)
         scale = scale_16.to(tl.float32)[:, None]
         minimum = minimum_16.to(tl.float32)[:, None]
         steps = (x - minimum) * _inverse(scale)
-        steps = _rounded(tl.minimum(tl.maximum(steps, 0.0), LEVELS))
+        steps = _rounded(tl.minimum(tl.maximum(steps, 0.0), levels[:, None]))
         code = steps.to(tl.int32)
-        seen = tl.where(m_d[None, :], steps * scale + minimum, 0.0)
+        seen = tl.where(m_x, steps * scale + minimum, 0.0)
     return code, scale_16, minimum_16, seen
 
 

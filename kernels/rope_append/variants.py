@@ -1,16 +1,20 @@
-"""The rope and append kernel in the configurations of models, to compile ahead of time."""
+"""The kernels of this package in the configurations of models, to compile ahead of time."""
 
 from __future__ import annotations
 
 from .._variants import POINTEE, Variant
 from .append import rope_append_kernel
-from .formats import KvFormat
+from .formats import ROTATED, VECTORS, KvFormat
+from .turn import turn_kernel
+
+_LOWEST_PDL_SM = 90
 
 
 def _append(
     heads: int, kv_heads: int, head_dim: int, dtype: str, kv: KvFormat, norm: bool
 ) -> Variant:
     pointer = POINTEE[dtype]
+    k_format, v_format = VECTORS[kv]
     cache = pointer if kv == "16bit" else "*u8"
     return Variant(
         name=f"append-{heads}x{kv_heads}x{head_dim}-{dtype}-{kv}-norm{norm:d}",
@@ -36,10 +40,43 @@ def _append(
             "D": head_dim,
             "DP": 1 << (head_dim - 1).bit_length(),
             "ROTARY_HALF": head_dim // 2,
-            "KV": kv,
+            "K_KV": k_format,
+            "V_KV": v_format,
+            "ROTATES": kv in ROTATED,
             "HEAD_NORM": norm,
         },
         warps=1,
+    )
+
+
+def _turn(heads: int, kv_heads: int, head_dim: int, dtype: str, norm: bool, pdl: bool) -> Variant:
+    pointer = POINTEE[dtype]
+    signature = {
+        "qkv_ptr": pointer,
+        "positions_ptr": "*i32",
+        "cos_ptr": "*fp32",
+        "sin_ptr": "*fp32",
+        "out_ptr": pointer,
+        "eps": "fp32",
+    }
+    weights = ("q_weight_ptr", "k_weight_ptr")
+    left_out: dict[str, object] = {} if norm else dict.fromkeys(weights)
+    return Variant(
+        name=f"turn-{heads}x{kv_heads}x{head_dim}-{dtype}-norm{norm:d}",
+        kernel=turn_kernel,
+        signature=signature | (dict.fromkeys(weights, pointer) if norm else {}),
+        constexprs=left_out
+        | {
+            "HQ": heads,
+            "HK": kv_heads,
+            "D": head_dim,
+            "ROTARY_HALF": head_dim // 2,
+            "HEAD_NORM": norm,
+            "PDL": pdl,
+        },
+        warps=1,
+        lowest_sm=_LOWEST_PDL_SM if pdl else 75,
+        options={"launch_pdl": True} if pdl else {},
     )
 
 
@@ -49,5 +86,9 @@ def variants() -> tuple[Variant, ...]:
         _append(9, 3, 64, "fp16", "16bit", False),
         _append(32, 8, 128, "bf16", "int8", True),
         _append(32, 32, 80, "fp16", "int4", False),
+        _append(12, 12, 96, "fp16", "k8v4", True),
+        _append(32, 8, 128, "fp16", "int4r", False),
         _append(8, 4, 256, "bf16", "fp8", True),
+        _turn(32, 8, 128, "fp16", False, True),
+        _turn(8, 4, 256, "bf16", True, False),
     )

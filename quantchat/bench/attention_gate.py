@@ -13,7 +13,15 @@ import torch
 from quantchat.bench.kernel_gate import TOLERANCE, Case
 from quantchat.kernels.attention import reference
 from quantchat.kernels.rope_append import reference as append_reference
-from quantchat.kernels.rope_append.formats import FORMATS, PARAMS, KvFormat, stored_width
+from quantchat.kernels.rope_append.formats import (
+    FORMATS,
+    PARAMS,
+    ROTATED,
+    VECTORS,
+    KvFormat,
+    VectorFormat,
+    stored_width,
+)
 
 _POISON = float("nan")
 
@@ -61,14 +69,14 @@ def poisoned_pages(
 ) -> dict[str, torch.Tensor]:
     """Pages by the keyword names of the kernels, unfit to be read."""
     size = (pages, shape.page_tokens, shape.kv_heads)
-    width = stored_width(shape.head_dim, kv)
     made: dict[str, torch.Tensor] = {}
-    for name in ("k", "v"):
-        if kv == "16bit":
+    for name, form in zip(("k", "v"), VECTORS[kv], strict=True):
+        width = stored_width(shape.head_dim, form)
+        if form == "16bit":
             made[f"{name}_cache"] = torch.full((*size, width), _POISON, dtype=dtype, device=device)
             continue
         made[f"{name}_cache"] = torch.full((*size, width), 255, dtype=torch.uint8, device=device)
-        params = torch.full((*size, PARAMS[kv]), _POISON, dtype=torch.float16, device=device)
+        params = torch.full((*size, PARAMS[form]), _POISON, dtype=torch.float16, device=device)
         made[f"{name}_params"] = params
     return made
 
@@ -81,13 +89,13 @@ def _fill(
         flat[slots] = old
         return
     width, params = flat.shape[-1], pages[f"{name}_params"].flatten(0, 1)
-    by_shape: dict[tuple[bool, int], KvFormat] = {
+    by_shape: dict[tuple[bool, int], VectorFormat] = {
         (True, 1): "fp8",
         (True, 2): "int8",
         (False, 2): "int4",
     }
-    kv = by_shape[width == old.shape[-1], params.shape[-1]]
-    flat[slots], params[slots] = append_reference.quantize_heads(old, kv)
+    form = by_shape[width == old.shape[-1], params.shape[-1]]
+    flat[slots], params[slots] = append_reference.quantize_heads(old, form)
 
 
 def make_step(
@@ -141,16 +149,16 @@ def make_step(
 
 def grown(mine: Step, theirs: Step) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The newest tokens as stored, dequantised, by kernel and reference, and what else there is."""
-    kv, slots = mine.options["kv"], mine.inputs[3]
+    slots = mine.inputs[3]
     slots = slots[slots >= 0]
     pairs = []
-    for name in ("k", "v"):
+    for name, form in zip(("k", "v"), VECTORS[mine.options["kv"]], strict=True):
         sides = []
         for step in (mine, theirs):
             stored = step.pages[f"{name}_cache"].flatten(0, 1)[slots]
-            if kv != "16bit":
+            if form != "16bit":
                 params = step.pages[f"{name}_params"].flatten(0, 1)[slots]
-                stored = append_reference.dequantize_heads(stored, params, kv, torch.float32)
+                stored = append_reference.dequantize_heads(stored, params, form, torch.float32)
             sides.append(stored)
         pairs.append((sides[0], sides[1]))
     return pairs
@@ -169,10 +177,16 @@ SHAPES = (
 LENGTHS = ([0, 1, 2, 63, 128, 129, 1000, 4097], [9000], [64, 2049])
 
 
+APPEND_FACTOR: dict[VectorFormat, int] = {"16bit": 1, "fp8": 3, "int8": 1, "int4": 10}
+"""A value between two codes may fall to either side: up to a step of its vector."""
+
+
 def attention_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
-    """Decode attention and the append of prompts, in every KV format."""
+    """Decode attention and the append of prompts, in every KV format that the heads can have."""
     for shape in SHAPES:
         for kv in FORMATS:
+            if not has_format(shape, kv):
+                continue
             yield Case(
                 name=f"attend {shape.label} {kv}",
                 run=lambda a=shape, b=kv: _attend(a, b, dtype, device),  # type: ignore[misc]
@@ -181,9 +195,13 @@ def attention_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
             yield Case(
                 name=f"rope_append {shape.label} {kv}",
                 run=lambda a=shape, b=kv: _append(a, b, dtype, device),  # type: ignore[misc]
-                # A value between two codes may fall to either side: up to a step of its vector.
-                tolerance=TOLERANCE[dtype] * (10 if kv == "int4" else 3 if kv == "fp8" else 1),
+                tolerance=TOLERANCE[dtype] * max(APPEND_FACTOR[form] for form in VECTORS[kv]),
             )
+
+
+def has_format(shape: Heads, kv: KvFormat) -> bool:
+    """Whether heads of that size can be kept so: rotation wants powers of two."""
+    return kv not in ROTATED or shape.head_dim & (shape.head_dim - 1) == 0
 
 
 def _attend(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from quantchat.kernels.rope_append.formats import FORMATS, KvFormat, stored_width
+from quantchat.kernels.rope_append.formats import FORMATS, VECTORS, KvFormat, stored_width
 
 from quantchat.bench.attention_gate import Heads, grown, make_step
 
@@ -77,11 +77,11 @@ def test_a_captured_step_follows_the_lengths() -> None:
         assert relative(out, theirs.truth()) < 1.5e-3, length
 
 
-@pytest.mark.parametrize("kv", ["16bit", "int4"])
+@pytest.mark.parametrize("kv", ["16bit", "int4", "k8v4"])
 def test_pages_beyond_two_gigabytes(kv: KvFormat) -> None:
     from quantchat.kernels.attention.attend import attend
 
-    far = 2**31 // (16 * 8 * stored_width(128, kv)) + 1
+    far = 2**31 // (16 * 8 * stored_width(128, VECTORS[kv][1])) + 1
     if torch.cuda.mem_get_info()[0] < 24 << 30:
         pytest.skip("too little memory")
     mine = make_step([300, 17], LLAMA, kv, torch.float16, device(), first_page=far)

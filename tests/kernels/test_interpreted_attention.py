@@ -12,14 +12,22 @@ from quantchat.kernels.attention.workspace import Workspace
 from quantchat.kernels.rope_append import append
 from quantchat.kernels.rope_append import reference as append_reference
 from quantchat.kernels.rope_append.formats import FORMATS, KvFormat
+from quantchat.kernels.rope_append.turn import turn
 
-from quantchat.bench.attention_gate import Heads, Step, grown, make_step, poisoned_pages
+from quantchat.bench.attention_gate import (
+    Heads,
+    Step,
+    grown,
+    has_format,
+    make_step,
+    poisoned_pages,
+)
 
 CPU = torch.device("cpu")
 DTYPES = (torch.float16, torch.bfloat16)
 # The interpreter cuts where a card rounds to bf16, at every rounding of the op.
 TOLERANCE = {torch.float16: 1e-3, torch.bfloat16: 2e-2}
-STEPS = {"16bit": 1, "fp8": 3, "int8": 1, "int4": 4}
+STEPS = {"16bit": 1, "fp8": 3, "int8": 1, "k8v4": 4, "int4r": 4, "int4": 4}
 """Cut bf16 values land on other codes; a step of int4 is coarse."""
 
 ODD = Heads(heads=3, kv_heads=1, head_dim=16, page_tokens=4, norm=True)
@@ -27,6 +35,10 @@ PADDED = Heads(heads=4, kv_heads=2, head_dim=80, page_tokens=4, window=5, rotary
 WIDE = Heads(heads=1, kv_heads=1, head_dim=96, page_tokens=4)
 GROUPED = Heads(heads=38, kv_heads=2, head_dim=32, page_tokens=4, norm=True, window=23)
 """Groups of 19 heads: parts of ten and of nine."""
+
+APPENDED = [(shape, kv) for shape in (ODD, PADDED, WIDE) for kv in FORMATS if has_format(shape, kv)]
+CUT = ((ODD, 3, 4), (PADDED, 3, 2), (WIDE, 1, 8), (GROUPED, 2, 16))
+ATTENDED = [(*cut, kv) for cut in CUT for kv in FORMATS if has_format(cut[0], kv)]
 
 
 def close(result: torch.Tensor, truth: torch.Tensor, tolerance: float) -> None:
@@ -50,10 +62,7 @@ def check(step: Step, splits: Splits, workspace: Workspace | None = None) -> tor
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kv", FORMATS)
-@pytest.mark.parametrize(
-    ("shape", "count", "tile_tokens"), [(ODD, 3, 4), (PADDED, 3, 2), (WIDE, 1, 8), (GROUPED, 2, 16)]
-)
+@pytest.mark.parametrize(("shape", "count", "tile_tokens", "kv"), ATTENDED)
 def test_attend(
     shape: Heads, count: int, tile_tokens: int, kv: KvFormat, dtype: torch.dtype
 ) -> None:
@@ -100,8 +109,7 @@ def test_the_newest_token_is_seen_as_stored() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kv", FORMATS)
-@pytest.mark.parametrize("shape", [ODD, PADDED, WIDE])
+@pytest.mark.parametrize(("shape", "kv"), APPENDED)
 def test_rope_append(shape: Heads, kv: KvFormat, dtype: torch.dtype) -> None:
     slots = torch.tensor([3, -1, 0, 19, 7, 8])
     width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
@@ -127,10 +135,32 @@ def test_rope_append(shape: Heads, kv: KvFormat, dtype: torch.dtype) -> None:
     close(out, truth, tolerance)
     for result, wanted in grown(mine, theirs):
         close(result, wanted, tolerance)
-    if kv in ("int8", "int4"):
+    if kv not in ("16bit", "fp8"):
         flat = mine.pages["v_params"].flatten(0, 1)[0, -1]
         assert flat.tolist() == [0.0, 0.5], "a flat vector has scale 0"
         assert not mine.pages["v_cache"].flatten(0, 1)[0, -1].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "shape", [ODD, GROUPED, Heads(heads=2, kv_heads=1, head_dim=128, rotary_half=32)]
+)
+def test_rows_turned_before_attention(shape: Heads, dtype: torch.dtype) -> None:
+    width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+    qkv = torch.randn(3, width).to(dtype)
+    positions = torch.tensor([0, 7, 49], dtype=torch.int32)
+    angles = torch.rand(50, shape.rotary_half or shape.head_dim // 2) * 6
+    options: dict[str, object] = {"heads": shape.heads, "kv_heads": shape.kv_heads}
+    if shape.norm:
+        weights = torch.randn(2, shape.head_dim).to(dtype)
+        options |= {"q_weight": weights[0], "k_weight": weights[1], "eps": 1e-6}
+    before = qkv.clone()
+    out = turn(qkv, positions, angles.cos(), angles.sin(), **options)
+    common = (positions, angles.cos(), angles.sin())
+    q, k, v = append_reference.turn(qkv, *common, kv="int4r", **options)
+    heads = out.view(3, -1, shape.head_dim)
+    close(heads[:, : -shape.kv_heads], torch.cat((q, k), 1), TOLERANCE[dtype])
+    assert torch.equal(heads[:, -shape.kv_heads :], v) and torch.equal(qkv, before)
 
 
 @pytest.mark.parametrize("kv", FORMATS)

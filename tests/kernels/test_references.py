@@ -6,7 +6,7 @@ import pytest
 import torch
 from quantchat.kernels.attention import reference as attention
 from quantchat.kernels.rope_append import reference as append
-from quantchat.kernels.rope_append.formats import PARAMS, KvFormat, stored_width
+from quantchat.kernels.rope_append.formats import PARAMS, VectorFormat, stored_width
 from quantchat.kernels.wna16 import reference as w4
 from quantchat.kernels.wna16.pack import pack, unpack
 
@@ -38,7 +38,7 @@ def test_weights_are_scale_times_code_plus_offset() -> None:
 
 
 @pytest.mark.parametrize("kv", ["fp8", "int8", "int4"])
-def test_quantised_heads_are_within_half_a_step(kv: KvFormat) -> None:
+def test_quantised_heads_are_within_half_a_step(kv: VectorFormat) -> None:
     x = torch.randn(5, 3, 80) * torch.logspace(-2, 2, 5)[:, None, None]
     stored, params = append.quantize_heads(x, kv)
     assert stored.shape[-1] == stored_width(80, kv) and params.shape[-1] == PARAMS[kv]
@@ -51,7 +51,7 @@ def test_quantised_heads_are_within_half_a_step(kv: KvFormat) -> None:
 
 @pytest.mark.parametrize("kv", ["fp8", "int8", "int4"])
 @pytest.mark.parametrize("value", [0.0, 0.75, -3.0, 1e-9])
-def test_flat_heads_stay_what_they_are(kv: KvFormat, value: float) -> None:
+def test_flat_heads_stay_what_they_are(kv: VectorFormat, value: float) -> None:
     stored, params = append.quantize_heads(torch.full((2, 16), value), kv)
     back = append.dequantize_heads(stored, params, kv, torch.float32)
     torch.testing.assert_close(back, torch.full((2, 16), value), atol=1e-8, rtol=1e-3)
@@ -61,6 +61,15 @@ def test_int4_halves_share_bytes() -> None:
     x = torch.arange(16.0)
     stored, _ = append.quantize_heads(x, "int4")
     assert stored.tolist() == [low | (low + 8) << 4 for low in range(8)]
+
+
+@pytest.mark.parametrize("size", [8, 64, 256])
+def test_hadamard_heads_are_a_product_with_the_matrix(size: int) -> None:
+    from quantchat.ops.hadamard import rotated
+
+    x = torch.randn(3, 2, size)
+    torch.testing.assert_close(append.hadamard_heads(x), rotated(x))
+    torch.testing.assert_close(append.hadamard_heads(append.hadamard_heads(x)), x)
 
 
 def test_rope_matches_complex_rotation() -> None:
