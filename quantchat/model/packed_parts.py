@@ -13,7 +13,11 @@ from typing import Any
 
 import torch
 
+from quantchat.model.packed_weights import BIAS, weight_of
 from quantchat.ops.linear import LinearForm
+from quantchat.quant.codebook import CodebookWeight
+from quantchat.quant.lut import LutWeight
+from quantchat.quant.progressive import ProgressiveWeight
 from quantchat.quant.tensor import (
     DenseWeight,
     Fp8ChannelWeight,
@@ -91,39 +95,25 @@ class Index:
 
 def stored_form(weight: StoredWeight, bias: torch.Tensor | None) -> LinearForm:
     """A stored weight as a form, for ops that have none of their own."""
-    tensors = dict(weight.tensors())
+    tensors = {
+        name: values.reshape(1) if values.dim() == 0 else values
+        for name, values in weight.tensors().items()
+    }
     if bias is not None:
-        tensors["bias"] = bias
-    group = weight.group_size if isinstance(weight, Int4GroupWeight) else 0
-    return LinearForm(
-        form=STORED + _NAMES[type(weight)], shape=weight.shape, group_size=group, tensors=tensors
-    )
+        tensors[BIAS] = bias
+    group = 0
+    if isinstance(weight, (Int4GroupWeight, ProgressiveWeight)):
+        group = weight.group_size
+    elif isinstance(weight, CodebookWeight):
+        group = weight.block_size
+    kind = f"lut{weight.bits}" if isinstance(weight, LutWeight) else _NAMES[type(weight)]
+    return LinearForm(form=STORED + kind, shape=weight.shape, group_size=group, tensors=tensors)
 
 
 def stored_weight(form: LinearForm) -> tuple[StoredWeight, torch.Tensor | None]:
     """What `stored_form` was made of; ValueError where it does not fit together."""
-    tensors, (n, k), group = form.tensors, form.shape, form.group_size
-    kind = form.form.removeprefix(STORED)
-    wanted: dict[str, tuple[int, ...]] = {"bias": (n,)} if "bias" in tensors else {}
-    if kind == "dense":
-        wanted["data"] = (n, k)
-    elif kind in ("int8_channel", "fp8_channel"):
-        wanted |= {"codes": (n, k), "scale": (n,)}
-    elif kind == "int4_group" and group > 0 and k % group == 0:
-        wanted |= {"packed": (n, k // 2), "scale": (n, k // group), "offset": (n, k // group)}
-    else:
-        raise ValueError(f"unknown stored format {kind!r} in groups of {group}")
-    if {key: tuple(tensor.shape) for key, tensor in tensors.items()} != wanted:
-        raise ValueError(f"{kind}: the tensors are not those of [{n}, {k}]")
-    bias = tensors.get("bias")
-    if kind == "dense":
-        return DenseWeight(tensors["data"]), bias
-    scale = tensors["scale"]
-    if kind == "int8_channel":
-        return Int8ChannelWeight(tensors["codes"], scale), bias
-    if kind == "fp8_channel":
-        return Fp8ChannelWeight(tensors["codes"].view(torch.uint8), scale), bias
-    return Int4GroupWeight(tensors["packed"], scale, tensors["offset"], group), bias
+    weight = weight_of(form.form.removeprefix(STORED), form)
+    return weight, form.tensors.get(BIAS)
 
 
 _NAMES: Mapping[type, str] = {
@@ -131,6 +121,8 @@ _NAMES: Mapping[type, str] = {
     Int8ChannelWeight: "int8_channel",
     Fp8ChannelWeight: "fp8_channel",
     Int4GroupWeight: "int4_group",
+    CodebookWeight: "codebook4",
+    ProgressiveWeight: "progressive4",
 }
 
 
