@@ -19,15 +19,19 @@ from .fragments import (
     INT4,
     INT8,
     columns_layout,
+    first_rows,
     head_column,
     in_order,
+    one_warp,
     out_of_order,
+    own_tokens,
     pages_of,
     pair_params,
     piece_of,
     read,
     read_params,
     rows_layout,
+    sixteen,
     unpack,
     words_of,
 )
@@ -43,34 +47,6 @@ from .newest import (
     wide_halves,
     words_from,
 )
-
-
-@gluon.jit
-def _sixteen(x, W: gl.constexpr, N: gl.constexpr):
-    """[W, 8, N] with as many rows of zeros below."""
-    both = gl.permute(gl.join(x, gl.zeros_like(x)), (0, 3, 1, 2))
-    return gl.reshape(both, [W, 16, N])
-
-
-@gluon.jit
-def _rows(x, W: gl.constexpr, ROWS: gl.constexpr):
-    """The first rows of [W, 16]."""
-    if ROWS == 8:
-        x, _ = gl.split(gl.permute(gl.reshape(x, [W, 2, 8]), (0, 2, 1)))
-    return x
-
-
-@gluon.jit
-def _one_warp(shared, w: gl.constexpr, GP: gl.constexpr, L: gl.constexpr, LG: gl.constexpr):
-    """What warp w has stored for the first GP rows."""
-    one = shared.slice(w, 1, dim=0).slice(0, GP, dim=1).load(gl.SliceLayout(2, L))
-    return gl.convert_layout(gl.sum(one, 0), LG, assert_trivial=True)
-
-
-@gluon.jit
-def _own_tokens(W: gl.constexpr, T: gl.constexpr, L: gl.constexpr):
-    """Place of every token [W, T] in a tile."""
-    return gl.set_auto_layout(gl.arange(0, W)[:, None] * T + gl.arange(0, T)[None, :], L)
 
 
 @gluon.jit
@@ -176,8 +152,8 @@ def fragment_attend_kernel(
     length = gl.load(lengths_ptr + row, cache_modifier=".cg")
     position = gl.load(positions_ptr + row, cache_modifier=".cg")
     p_table = table_ptr + row * table_stride
-    own_k = _own_tokens(W, T, LKT)
-    own_v = _own_tokens(W, T, LVT)
+    own_k = own_tokens(W, T, LKT)
+    own_v = own_tokens(W, T, LVT)
     first = 0
     if WINDOWED:
         first = gl.maximum(length - window, 0)
@@ -302,7 +278,7 @@ def fragment_attend_kernel(
             q_sum = gl.reshape(q_sum, [W, 16])
         q_sum = gl.convert_layout(q_sum, LR, assert_trivial=True)
     if ROWS == 8:
-        q = _sixteen(q, W, DP)
+        q = sixteen(q, W, DP)
     q = gl.convert_layout(q, LA, assert_trivial=True)
 
     top = gl.full([W, 16], -float("inf"), gl.float32, LR)
@@ -362,10 +338,10 @@ def fragment_attend_kernel(
         [[DP, 4]], [W, ROWS, DP], [2, 1, 0]
     )
     s_acc = gl.allocate_shared_memory(gl.float32, [W, ROWS, DP], PADDED)
-    s_top.store(_rows(top, W, ROWS))
-    s_norm.store(_rows(norm, W, ROWS))
+    s_top.store(first_rows(top, W, ROWS))
+    s_norm.store(first_rows(norm, W, ROWS))
     if SHIFTED:
-        s_shift.store(_rows(shift, W, ROWS))
+        s_shift.store(first_rows(shift, W, ROWS))
     y16 = in_order(acc, W, 16, DP, PIECE)
     if ROWS == 8:
         y16, _ = gl.split(gl.permute(gl.reshape(y16, [W, 2, 8, DP]), (0, 2, 3, 1)))
@@ -374,7 +350,7 @@ def fragment_attend_kernel(
     part_top = s_top.slice(0, GP, dim=1).load(LFW)
     part_norm = s_norm.slice(0, GP, dim=1).load(LFW)
     part_acc = s_acc.slice(0, GP, dim=1).load(LF)
-    newest = _one_warp(s_newest, 0, GP, LF1, LG)
+    newest = one_warp(s_newest, 0, GP, LF1, LG)
     newest = gl.where(mine, newest, -float("inf"))
     highest = gl.maximum(gl.max(part_top, 0), newest)
     base = gl.where(highest == -float("inf"), 0.0, highest)
@@ -392,8 +368,8 @@ def fragment_attend_kernel(
     if mine:
         p_new = new_ptr + (heads_row + HQ + HK + kv_head) * D + d
         v_new = gl.load(p_new, mask=real, other=0.0).to(gl.float32)
-        scale = _one_warp(s_scale, 1, GP, LF1, LYG)[:, None]
-        minimum = _one_warp(s_minimum, 1, GP, LF1, LYG)[:, None]
+        scale = one_warp(s_scale, 1, GP, LF1, LYG)[:, None]
+        minimum = one_warp(s_minimum, 1, GP, LF1, LYG)[:, None]
         inverse = inverse_of(scale)
         _v_code, v_seen = stored(v_new, scale, minimum, inverse, top_code(V_KV), V_KV)
         y += gl.convert_layout(fresh, LYG, assert_trivial=True)[:, None] * v_seen

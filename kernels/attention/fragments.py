@@ -236,3 +236,31 @@ def in_order(y, W: gl.constexpr, R: gl.constexpr, DP: gl.constexpr, PIECE: gl.co
     """Columns of a product [W, R, DP] as columns of the head."""
     pieces = gl.reshape(y, [W, R, DP // (8 * PIECE), PIECE, 8])
     return gl.reshape(gl.permute(pieces, (0, 1, 2, 4, 3)), [W, R, DP])
+
+
+@gluon.jit
+def sixteen(x, W: gl.constexpr, N: gl.constexpr):
+    """[W, 8, N] with as many rows of zeros below."""
+    both = gl.permute(gl.join(x, gl.zeros_like(x)), (0, 3, 1, 2))
+    return gl.reshape(both, [W, 16, N])
+
+
+@gluon.jit
+def first_rows(x, W: gl.constexpr, ROWS: gl.constexpr):
+    """The first rows of [W, 16]."""
+    if ROWS == 8:
+        x, _ = gl.split(gl.permute(gl.reshape(x, [W, 2, 8]), (0, 2, 1)))
+    return x
+
+
+@gluon.jit
+def one_warp(shared, w: gl.constexpr, GP: gl.constexpr, L: gl.constexpr, LG: gl.constexpr):
+    """What warp w has stored for the first GP rows."""
+    one = shared.slice(w, 1, dim=0).slice(0, GP, dim=1).load(gl.SliceLayout(2, L))
+    return gl.convert_layout(gl.sum(one, 0), LG, assert_trivial=True)
+
+
+@gluon.jit
+def own_tokens(W: gl.constexpr, T: gl.constexpr, L: gl.constexpr):
+    """Place of every token [W, T] in a tile."""
+    return gl.set_auto_layout(gl.arange(0, W)[:, None] * T + gl.arange(0, T)[None, :], L)
