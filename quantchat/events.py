@@ -12,7 +12,9 @@ from typing import Literal, TypeAlias
 from quantchat.requests import Slot
 
 FinishReason: TypeAlias = Literal["stop", "length", "context", "cancelled"]
-LoadPhase: TypeAlias = Literal["import", "fetch", "read", "quantize", "upload", "warm", "tune"]
+LoadPhase: TypeAlias = Literal[
+    "import", "fetch", "read", "sample", "calibrate", "quantize", "upload", "warm", "tune"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,8 @@ class LoadRequest:
     """auto, cpu or cuda."""
     context_tokens: int = 0
     """Longest context wanted; 0 takes what the plan finds fit."""
+    calibration_file: str = ""
+    """UTF-8 text that calibrated schemes look at; empty: the model writes its own."""
     tune: bool = True
     """Whether kernels are tuned on a card where no measured tiles fit the model."""
 

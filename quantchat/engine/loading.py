@@ -18,11 +18,17 @@ from weakref import WeakValueDictionary
 import torch
 
 from quantchat import paths
+from quantchat.calibration.methods import method_of
+from quantchat.calibration.settings import CalibrationSettings
+from quantchat.calibration.source import CalibratedSource
+from quantchat.calibration.text import calibration_ids
+from quantchat.calibration.walk import product_dtype
 from quantchat.checkpoints.gguf import GgufFile
 from quantchat.engine.device_errors import forget_frames, trouble_of
 from quantchat.engine.load_errors import device_error
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.read_ahead import cache_used as cache_used
+from quantchat.engine.read_ahead import calibration_key, calibration_of
 from quantchat.engine.read_ahead import plan_request as plan_request
 from quantchat.engine.room import Room, plan_in
 from quantchat.errors import Cancelled, QuantchatError
@@ -116,7 +122,9 @@ def _placed(
     # The tokenizer is read while bytes are on their way to the card.
     with ThreadPoolExecutor(1, "tokenizer") as beside:
         reading = beside.submit(read_tokenizer, source, local.path)
-        decoder, notes, from_cache = _decoder(source, plan, report, cancelled, shared)
+        decoder, notes, from_cache = _decoder(
+            source, plan, calibration_of(request), report, cancelled, shared
+        )
         tokenizer = reading.result()
     report("warm", 0, 1, "")
     pool = build_pool(decoder, plan)
@@ -138,6 +146,7 @@ def read_tokenizer(source: ModelSource, path: Path) -> Tokenizer:
 def _decoder(
     source: ModelSource,
     plan: ExecutionPlan,
+    calibration: CalibrationSettings,
     report: Report,
     cancelled: Callable[[], bool],
     shared: SharedDecoders,
@@ -147,6 +156,7 @@ def _decoder(
         identity,
         plan.scheme.name,
         plan.group_size,
+        calibration_key(plan.scheme, calibration),
         plan.compute_dtype,
         plan.device,
         plan.gpu_index,
@@ -163,6 +173,7 @@ def _decoder(
         ops,
         on_progress=lambda phase, done, total: report(phase, done, total, plan.scheme.title),
         cancelled=cancelled,
+        calibration=calibration,
     )
     shared.by_key[key] = loaded.decoder
     return loaded.decoder, loaded.notes, loaded.from_cache
@@ -176,19 +187,25 @@ def build_decoder(
     on_progress: OnProgress,
     cancelled: Callable[[], bool],
     made: MatrixSource | None = None,
+    calibration: CalibrationSettings | None = None,
 ) -> LoadedDecoder:
     """Read, round and place the plan's weights, out of the packed cache where they are in it.
 
     `ops` may compute in another type than the plan's, as the float32 reference does. `made`: where
-    matrices come from that are not in the cache, in place of the source.
+    matrices come from that are not in the cache, in place of the source. `calibration`: of schemes
+    that are calibrated, the default where it is None.
     """
+    calibration = calibration or CalibrationSettings()
     recipe = WeightRecipe(
         scheme=plan.scheme, group_size=plan.group_size, dtype=ops.dtype, device=ops.device
     )
     cache = None
     if cache_used(plan):
         identity = source.checkpoint.identity()
-        cache = PackedCache(paths.packed_dir(), identity, plan.scheme.name, plan.group_size)
+        key = calibration_key(plan.scheme, calibration)
+        cache = PackedCache(paths.packed_dir(), identity, plan.scheme.name, plan.group_size, key)
+    if made is None and plan.scheme.calibration != "none":
+        made = _calibrated(source, recipe, ops, calibration, on_progress, cancelled)
     return load_decoder(
         source,
         ops,
@@ -198,6 +215,39 @@ def build_decoder(
         on_progress=on_progress,
         cancelled=cancelled,
         made=made,
+    )
+
+
+def _calibrated(
+    source: ModelSource,
+    recipe: WeightRecipe,
+    ops: TorchOps,
+    settings: CalibrationSettings,
+    on_progress: OnProgress,
+    cancelled: Callable[[], bool],
+) -> CalibratedSource:
+    """Matrices of a calibrated scheme; nothing runs before the first is asked for."""
+
+    def ids() -> torch.Tensor:
+        on_progress("sample", 0, settings.tokens)
+        return calibration_ids(
+            source,
+            settings,
+            tokenizer=lambda: read_tokenizer(source, source.checkpoint.path),
+            device=ops.device,
+            dtype=ops.dtype,
+            on_progress=lambda done, total: on_progress("sample", done, total),
+            cancelled=cancelled,
+        )
+
+    return CalibratedSource(
+        source,
+        recipe,
+        method_of(recipe),
+        ids,
+        dtype=product_dtype(ops.device),
+        memory_bytes=settings.memory_bytes,
+        cancelled=cancelled,
     )
 
 

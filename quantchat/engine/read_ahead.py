@@ -11,6 +11,7 @@ from io import FileIO
 from pathlib import Path
 
 from quantchat import paths
+from quantchat.calibration.settings import CalibrationSettings
 from quantchat.errors import QuantchatError
 from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts
@@ -19,6 +20,7 @@ from quantchat.hardware.probe import probe
 from quantchat.hub.local import resolve
 from quantchat.model.families import ModelSource, open_model
 from quantchat.model.packed_name import packed_stem
+from quantchat.quant.scheme import Scheme
 from quantchat.requests import LoadRequest
 
 PIECE_BYTES = 8 << 20
@@ -55,7 +57,8 @@ def files_of(request: LoadRequest, facts: Facts) -> list[Path]:
         plan = make_plan(facts, source.spec, plan_request(request, source))
         if cache_used(plan):
             identity = source.checkpoint.identity()
-            stem = packed_stem(identity, plan.scheme.name, plan.group_size)
+            key = calibration_key(plan.scheme, calibration_of(request))
+            stem = packed_stem(identity, plan.scheme.name, plan.group_size, key)
             kind = f"{stem}-{'card' if plan.triton else 'stored'}-*"
             packed = list(paths.packed_dir().glob(kind))
             if packed:
@@ -78,6 +81,17 @@ def plan_request(request: LoadRequest, source: ModelSource) -> PlanRequest:
         stored_bytes=sum(entry.nbytes for entry in entries),
         stored_types=frozenset(entry.dtype for entry in matrices),
     )
+
+
+def calibration_of(request: LoadRequest) -> CalibrationSettings:
+    """What a calibrated scheme is to be made with."""
+    file = request.calibration_file
+    return CalibrationSettings(file=Path(file).expanduser() if file else None)
+
+
+def calibration_key(scheme: Scheme, settings: CalibrationSettings) -> str:
+    """What the name of the scheme's packed files adds; empty where nothing is calibrated."""
+    return "" if scheme.calibration == "none" else settings.key()
 
 
 def cache_used(plan: ExecutionPlan) -> bool:

@@ -38,18 +38,30 @@ from quantchat.ops.torch_ops import TorchOps
 from quantchat.quant.tensor import StoredWeight
 from quantchat.spec import DecoderSpec
 
-Phase: TypeAlias = Literal["read", "quantize", "upload"]
+Phase: TypeAlias = Literal["read", "sample", "calibrate", "quantize", "upload"]
 OnProgress: TypeAlias = Callable[[Phase, int, int], None]
 """Phase, done, total: bytes where bytes move (upload), else steps."""
 
 
 class MatrixSource(Protocol):
-    """Matrices in stored formats that come from no file."""
+    """Matrices in stored formats that are no file's: calibrated ones, or random ones."""
+
+    phase: Phase
+    """What is under way while matrices are made."""
 
     def matrices(
         self, spec: DecoderSpec, device: torch.device, on_part: Callable[[str], None]
     ) -> Iterator[tuple[str, Matrix]]:
-        """Every linear of the decoder, then the head; `on_part` is called before each."""
+        """Every linear of the decoder, layers in any order, the head last.
+
+        `on_part` is called before each, and raises Cancelled where loading is to stop.
+        """
+
+    def vector(self, name: str) -> torch.Tensor | None:
+        """float32 norm weight of our name, None where it is the file's; after all matrices."""
+
+    def table(self) -> StoredWeight | None:
+        """An embedding table, None where it is the file's; after all matrices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,8 @@ class _Parts:
     embedding: Embedding
     vectors: dict[str, torch.Tensor]
     """float32, by our names."""
+    own_table: bool
+    """The embedding's memory is not the head's."""
 
 
 def load_decoder(
@@ -153,7 +167,9 @@ def _restored(
     if embedding.shape != (spec.vocab, spec.hidden):
         raise ValueError(f"the embedding is {embedding.shape}")
     vectors = {name: tensors[file.index.vectors[name]] for name in vector_names(spec)}
-    return _Parts(linears, Embedding(embedding), vectors)
+    heads = {name for part in file.index.linears["head"] for name in part.tensors.values()}
+    own_table = heads.isdisjoint(table.tensors.values())
+    return _Parts(linears, Embedding(embedding), vectors, own_table)
 
 
 def _rounded(
@@ -168,6 +184,8 @@ def _rounded(
     spec, recipe = reader.source.spec, reader.recipe
     steps = 4 * spec.layers + 2
     phase: Phase = "read" if recipe.scheme.rounding == "none" else "quantize"
+    if made is not None:
+        phase = made.phase
     done = 0
 
     def step(name: str) -> None:
@@ -183,7 +201,7 @@ def _rounded(
     linears: dict[str, LinearOp] = {}
     head: StoredWeight | None = None
     try:
-        with _fetching(reader, cancelled):
+        with fetching(reader, cancelled):
             matrices = (
                 read_matrices(reader, step)
                 if made is None
@@ -198,19 +216,30 @@ def _rounded(
                     writer.add_linear(name, _forms(made_ops, matrix))
             assert head is not None
             step("embed")
-            table = head if spec.tied_head else reader.weight("embed", "dense")
-        vectors = {name: reader.vector(name) for name in vector_names(spec)}
+            table = None if made is None else made.table()
+            if table is None:
+                table = head if spec.tied_head else reader.weight("embed", "dense")
+        vectors = _vectors(reader, made)
         if writer is not None:
             _write_rest(writer, table, linears["head"], head, vectors)
     finally:
         if writer is not None:
             writer.discard()
     on_progress(phase, steps, steps)
-    return _Parts(linears, Embedding(table), vectors)
+    own_table = table is not head or linears["head"].owns_copy
+    return _Parts(linears, Embedding(table), vectors, own_table)
+
+
+def _vectors(reader: WeightReader, made: MatrixSource | None) -> dict[str, torch.Tensor]:
+    """Norm weights by our names: the file's, but for those that `made` has changed."""
+    names = vector_names(reader.source.spec)
+    changed = {} if made is None else {name: made.vector(name) for name in names}
+    kept = {name: values for name, values in changed.items() if values is not None}
+    return {name: kept[name] if name in kept else reader.vector(name) for name in names}
 
 
 @contextlib.contextmanager
-def _fetching(reader: WeightReader, cancelled: Callable[[], bool]) -> Iterator[None]:
+def fetching(reader: WeightReader, cancelled: Callable[[], bool]) -> Iterator[None]:
     """Large tensors of files reach a card through page-locked buffers meanwhile."""
     device, checkpoint = reader.recipe.device, reader.source.checkpoint
     if device.type == "cpu" or not isinstance(checkpoint, (GgufFile, SafetensorsFolder)):
@@ -278,7 +307,7 @@ def _stacked(made: list[LinearOp]) -> LinearOp:
 def _decoder(spec: DecoderSpec, ops: TorchOps, parts: _Parts, context_tokens: int) -> Decoder:
     linears = parts.linears
     weight_bytes = sum(op.weight_bytes for op in linears.values())
-    if not spec.tied_head or linears["head"].owns_copy:
+    if parts.own_table:
         weight_bytes += parts.embedding.weight_bytes
     return Decoder(
         spec=spec,

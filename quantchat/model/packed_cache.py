@@ -1,7 +1,7 @@
 """Packed weights kept on disk, so that the second start and the second switch only read.
 
-One safetensors file per (model, scheme, group size, layout of the ops, format version): weights
-as the ops hold them, norms and embedding. Streamed beside its place and renamed, so that a killed
+One safetensors file per (model, scheme, group size, calibration, layout of the ops, format
+version): weights as the ops hold them, norms and embedding. Streamed beside its place and renamed, so that a killed
 process leaves nothing that could be taken for whole. The oldest files go first.
 """
 
@@ -56,9 +56,12 @@ logger = logging.getLogger(__name__)
 class PackedCache:
     """The packed files of one model under one scheme, one for each layout."""
 
-    def __init__(self, folder: Path, identity: str, scheme: str, group_size: int) -> None:
+    def __init__(
+        self, folder: Path, identity: str, scheme: str, group_size: int, calibration: str = ""
+    ) -> None:
+        """`calibration`: key of the settings of a calibrated scheme."""
         self._folder = folder
-        self._stem = packed_stem(identity, scheme, group_size)
+        self._stem = packed_stem(identity, scheme, group_size, calibration)
 
     def path(self, layout: str) -> Path:
         """Where the file of a layout lies, or would."""

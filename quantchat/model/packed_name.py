@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 
 
-def packed_stem(identity: str, scheme: str, group_size: int) -> str:
-    """How the names of a model's packed files under a scheme begin; the layout follows."""
-    return f"{_plain(identity)}-{_plain(scheme)}-g{group_size}"
+def packed_stem(identity: str, scheme: str, group_size: int, calibration: str = "") -> str:
+    """How the names of a model's packed files under a scheme begin; the layout follows.
+
+    `calibration`: key of the settings that a calibrated scheme was made with.
+    """
+    stem = f"{plain(identity)}-{plain(scheme)}-g{group_size}"
+    return f"{stem}-c{plain(calibration)}" if calibration else stem
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """The letters and digits of a text, for a file's name."""
     return re.sub(r"[^A-Za-z0-9]", "", text)

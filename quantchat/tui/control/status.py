@@ -18,6 +18,8 @@ PHASES: Mapping[LoadPhase, str] = {
     "import": "starting the engine",
     "fetch": "fetching",
     "read": "reading the file",
+    "sample": "writing calibration text",
+    "calibrate": "calibrating",
     "quantize": "quantizing",
     "upload": "moving weights to the device",
     "warm": "warming up",
