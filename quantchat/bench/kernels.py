@@ -15,7 +15,8 @@ import torch
 
 from quantchat.bench.ceilings import Ceilings
 from quantchat.bench.graph_time import graph_times_s
-from quantchat.bench.random_model import DEVIATION, RandomCodes
+from quantchat.bench.random_codes import RandomCodes
+from quantchat.bench.random_model import DEVIATION
 from quantchat.bench.stats import Summary, summarize
 from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts

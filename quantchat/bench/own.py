@@ -19,9 +19,10 @@ from quantchat.bench.accounting import kv_token_bytes, read_weight_bytes
 from quantchat.bench.contest import EngineFacts, Job, RunTimes, row_prompts, run_times
 from quantchat.bench.gate import check
 from quantchat.bench.memory import peak_bytes
-from quantchat.bench.random_model import RandomCodes, random_source, shape_named
+from quantchat.bench.random_codes import RandomCodes
+from quantchat.bench.random_model import random_source, shape_named
 from quantchat.engine.forced import greedy_sequence, prefill
-from quantchat.engine.loading import build_pool, plan_request, scheme_detail
+from quantchat.engine.loading import build_decoder, build_pool, plan_request, scheme_detail
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.runner import Runner
 from quantchat.engine.sequence import Sequence
@@ -38,6 +39,7 @@ from quantchat.model.packed_cache import PackedCache
 from quantchat.model.weights import WeightRecipe
 from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.select import make_ops
+from quantchat.ops.torch_ops import TorchOps
 from quantchat.requests import LoadRequest
 from quantchat.spec import DecoderSpec
 from quantchat.tokenizer import Tokenizer
@@ -71,10 +73,12 @@ class OwnEngine:
         started_s = time.perf_counter()
         subject = open_subject(job.model, job.shape)
         try:
-            self._room = min(job.context_tokens + SPARE_TOKENS, subject.source.spec.context)
+            spec = subject.source.spec
+            self._room = min(job.context_tokens + SPARE_TOKENS, spec.context)
             self.plan = _plan(job, subject, self._room)
             torch.set_num_threads(self.plan.threads)
-            decoder = _decoder(subject, self.plan)
+            ops = make_ops(spec, self.plan)
+            decoder = place(subject, self.plan, ops, subject.source, ops.dtype)
             load_s = time.perf_counter() - started_s
             # Rows of pages for the longest runs; the plan's context stays that of the app.
             row_tokens = -(-self._room // self.plan.page_tokens) * self.plan.page_tokens
@@ -201,31 +205,37 @@ def _rows_most(plan: ExecutionPlan, wanted: int) -> int:
     return min(wanted, ROW_BUCKETS[-1])
 
 
-def _decoder(subject: Subject, plan: ExecutionPlan) -> Decoder:
-    ops = make_ops(subject.source.spec, plan)
-    cache = weight_cache(subject, plan)
-    loaded = load_decoder(
-        subject.source,
+def place(
+    subject: Subject,
+    plan: ExecutionPlan,
+    ops: TorchOps,
+    source: ModelSource,
+    dtype: torch.dtype,
+) -> Decoder:
+    """`source`'s weights in the plan's scheme under `ops`: from the disk as in the app, or random.
+
+    `dtype`: of weights that stay dense; `ops` may compute in another one.
+    """
+    scheme = plan.scheme
+    if scheme.calibration != "none" and not subject.random:
+        return build_decoder(
+            source, plan, ops, on_progress=lambda phase, done, total: None, cancelled=lambda: False
+        ).decoder
+    identity = subject.source.checkpoint.identity()
+    cache: PackedCache | MatrixSource | None = None
+    if scheme.rounding != "none" and subject.random:
+        cache = RandomCodes(identity, scheme, plan.group_size)
+    elif scheme.rounding != "none":
+        cache = PackedCache(paths.packed_dir(), identity, scheme.name, plan.group_size)
+    return load_decoder(
+        source,
         ops,
-        WeightRecipe(
-            scheme=plan.scheme, group_size=plan.group_size, dtype=ops.dtype, device=ops.device
-        ),
+        WeightRecipe(scheme=scheme, group_size=plan.group_size, dtype=dtype, device=ops.device),
         context_tokens=plan.context_tokens,
         cache=cache,
         on_progress=lambda phase, done, total: None,
         cancelled=lambda: False,
-    )
-    return loaded.decoder
-
-
-def weight_cache(subject: Subject, plan: ExecutionPlan) -> PackedCache | MatrixSource | None:
-    """Where rounded weights come from: the disk, as in the app, or random codes."""
-    if plan.scheme.rounding == "none":
-        return None
-    identity = subject.source.checkpoint.identity()
-    if subject.random:
-        return RandomCodes(identity, plan.scheme, plan.group_size)
-    return PackedCache(paths.packed_dir(), identity, plan.scheme.name, plan.group_size)
+    ).decoder
 
 
 def _loaded(

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from quantchat import paths
-from quantchat.bench.random_model import RandomCodes, random_source, shape_named
+from quantchat.bench.random_codes import RandomCodes
+from quantchat.bench.random_model import random_source, shape_named
 from quantchat.engine.loading import cache_used, plan_request
 from quantchat.errors import UsageError
 from quantchat.hardware.plan import plan as make_plan

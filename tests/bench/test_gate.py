@@ -6,9 +6,10 @@ import pytest
 import torch
 from bench_subjects import TINY, open_tiny, variants_of
 
-from quantchat.bench.gate import KL_LIMIT, check, compare
+from quantchat.bench.gate import KL_LIMIT, ROUNDED_LIMIT, check, compare
 from quantchat.bench.own import Subject
 from quantchat.bench.random_model import random_source
+from quantchat.quant.registry import SCHEMES
 from quantchat.spec import DecoderSpec
 
 IDS = tuple((7 * i * i + 3) % TINY.vocab for i in range(20))
@@ -21,6 +22,35 @@ def test_right_weights_pass(spec: DecoderSpec, scheme: str) -> None:
     assert gate is not None and gate.passed, gate
     assert gate.layers == spec.layers and gate.positions == len(IDS)
     assert gate.relative_error > 0
+
+
+@pytest.mark.parametrize("scheme", sorted(set(SCHEMES) - {"stored", "fp16", "int8", "int4"}))
+def test_every_scheme_passes_on_random_weights(scheme: str) -> None:
+    engine = open_tiny(TINY, scheme, gate_ids=IDS)
+    gate = engine.facts.gate
+    assert gate is not None and gate.passed, gate
+    # Rounded inputs fall to either side: what is let through then is still far from a wrong sum.
+    assert gate.relative_error < (ROUNDED_LIMIT / 2 if engine.plan.all_rows else 0.05), gate
+
+
+@pytest.mark.parametrize("scheme", ["llm-int8", "qoq"])
+def test_rounded_inputs_do_not_hide_a_wrong_linear(scheme: str) -> None:
+    engine = open_tiny(TINY, scheme)
+    decoder = engine.model.decoder
+    layers = list(decoder.layers)
+    right = layers[0].down
+
+    class Wrong:
+        def __init__(self) -> None:
+            self.__dict__.update(right.__dict__)
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            return right(x).flip(-1)
+
+    layers[0] = dataclasses.replace(layers[0], down=Wrong())
+    engine.model.decoder = dataclasses.replace(decoder, layers=tuple(layers))
+    gate = check(engine, Subject(random_source("tiny", TINY), "tiny", True), list(IDS))
+    assert not gate.passed, gate
 
 
 @pytest.mark.parametrize("kv", list(KL_LIMIT))

@@ -16,7 +16,8 @@ import torch
 from engine_log import GREEDY, LONG, Log, chat
 
 from quantchat.bench.own import ids_only
-from quantchat.bench.random_model import RandomCodes, random_source
+from quantchat.bench.random_codes import RandomCodes
+from quantchat.bench.random_model import random_source
 from quantchat.engine import loading
 from quantchat.engine.loading import build_pool, load_model, plan_request
 from quantchat.engine.memory import give_back
