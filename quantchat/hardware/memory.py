@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from quantchat.hardware.matrix_bytes import MatrixFormat
+from quantchat.quant.registry import SCHEMES
 from quantchat.quant.scheme import HeadFormat, Scheme, WeightFormat
 from quantchat.spec import DecoderSpec
 
@@ -28,12 +30,8 @@ RESERVE_SHARE = 0.05
 """Part of the free memory left alone for fragmentation and other programs."""
 TIGHT_SHARE = 0.90
 """Above this part of the free memory a fit counts as tight."""
-INT8_ROW_BYTES = 4
-"""int8 and fp8 per channel: one fp32 scale per output row."""
 FP8_CPU_BYTES = 2
 """fp8 on the CPU: no op reads it there, its values are held as bfloat16."""
-INT4_GROUP_BYTES = 4
-"""int4: 16-bit scale and 16-bit offset per group."""
 KV_BITS: Mapping[KvFormat, tuple[int, int]] = MappingProxyType(
     {
         "16bit": (16, 16),
@@ -53,6 +51,11 @@ KV_HEAD_BYTES: Mapping[KvFormat, int] = MappingProxyType(
 """Beside each vector: fp16 scale, and minimum of the integer formats, for K and for V each."""
 ROUNDING_BYTES = 2**28
 """Temporaries of rounding on a card, which goes through a matrix in slices."""
+CALIBRATION_LENGTH = 256
+CALIBRATION_TOKENS = 16 * CALIBRATION_LENGTH
+"""16 sequences, the default."""
+CALIBRATION_BUDGET_BYTES = 2 * GIB
+"""The default bound of activations held at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,29 +121,6 @@ def group_size_of(spec: DecoderSpec, scheme: Scheme) -> int:
     return 0
 
 
-def matrix_bytes(
-    rows: int,
-    columns: int,
-    weights: WeightFormat,
-    *,
-    group_size: int,
-    dense_bytes: int,
-    fp8_bytes: int = 1,
-) -> int:
-    """Bytes of one [rows, columns] matrix in a stored format other than the file's own."""
-    elements = rows * columns
-    if weights == "dense":
-        return elements * dense_bytes
-    if weights == "int8_channel":
-        return elements + rows * INT8_ROW_BYTES
-    if weights == "fp8_channel":
-        return elements * fp8_bytes + rows * INT8_ROW_BYTES
-    if weights == "int4_group":
-        assert group_size > 0 and columns % group_size == 0, (columns, group_size)
-        return elements // 2 + elements // group_size * INT4_GROUP_BYTES
-    raise AssertionError(f"no size rule for {weights}")
-
-
 def weight_bytes(
     spec: DecoderSpec,
     scheme: Scheme,
@@ -168,14 +148,8 @@ def weight_bytes(
         table = spec.embedding_parameters
 
     def one(rows: int, columns: int, weights: WeightFormat) -> int:
-        return matrix_bytes(
-            rows,
-            columns,
-            weights,
-            group_size=group_size,
-            dense_bytes=dense_bytes,
-            fp8_bytes=fp8_bytes,
-        )
+        form = MatrixFormat.of(scheme, weights, group_size, dense_bytes, fp8_bytes)
+        return form.nbytes(rows, columns)
 
     linears = sum(
         linear.count * one(linear.rows, linear.columns, scheme.weights)
@@ -236,17 +210,46 @@ def load_peak_bytes(spec: DecoderSpec, scheme: Scheme, weights: int, *, on_gpu: 
     """Weights plus staging: the widest tensor, in fp32 where it is rounded, and temporaries.
 
     An untied embedding table is read last, so the head is rounded in the room of the table.
-    Blocks of a file that must be rounded are held in fp32 three times while the error is taken.
+    Blocks of a file that must be rounded are held in fp32 three times while the error is taken,
+    matrices that get tables of channels five times. Calibration takes what it needs besides;
+    the text that a model writes for it is `calibration_text_bytes`.
     """
-    parts = (spec.heads * spec.head_dim * spec.hidden, spec.intermediate * spec.hidden)
-    widest = max(*parts, spec.embedding_parameters)
+    parts = max(spec.heads * spec.head_dim * spec.hidden, spec.intermediate * spec.hidden)
+    widest = max(parts, spec.embedding_parameters)
     rounds = scheme.rounding != "none"
     if scheme.weights == "stored":
         staging = widest * 12
     else:
         staging = widest * 4 if rounds and spec.tied_head else widest * 2
+    if scheme.rounding == "kmeans":
+        staging = max(staging, parts * 20)
+    if scheme.calibration != "none":
+        staging = max(staging, calibration_bytes(spec))
     runtime = CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES
     return weights + staging + (ROUNDING_BYTES if rounds else 0) + runtime
+
+
+def calibration_bytes(spec: DecoderSpec) -> int:
+    """Bytes that going through the layers with calibration text takes, at the default settings.
+
+    A layer in fp32, as it was, as it is changed and with what is learned of its weights; streams
+    and inputs of its linears up to the budget, twice; or the embedding in fp32 at the start.
+    """
+    layer = spec.linear_parameters // spec.layers
+    q = spec.heads * spec.head_dim
+    row = 3 * spec.intermediate + 4 * spec.hidden + 3 * q + spec.heads * CALIBRATION_LENGTH
+    taps = min(CALIBRATION_BUDGET_BYTES, 2 * CALIBRATION_TOKENS * row * 4)
+    return max(spec.embedding_parameters * 4, layer * 12 + taps)
+
+
+def calibration_text_bytes(spec: DecoderSpec, *, on_gpu: bool, dense_bytes: int = 2) -> int:
+    """Bytes while a model writes its calibration text: all weights dense, KV and the runtime.
+
+    Once a text is kept, or given by the user, nothing of it.
+    """
+    weights = weight_bytes(spec, SCHEMES["fp16"], 0, dense_bytes=dense_bytes)
+    kv = CALIBRATION_TOKENS * spec.kv_elements_per_token() * dense_bytes
+    return weights + kv + (CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES)
 
 
 def fit(
