@@ -37,8 +37,8 @@ def as_record(study: Study) -> dict[str, Any]:
             "what": study.reference,
             "kind": study.reference_kind,
             "cached": study.reference_cached,
-            **_estimate("ppl", reference.ppl),
-            **_estimate("nll", reference.nll),
+            **estimate_record("ppl", reference.ppl),
+            **estimate_record("nll", reference.nll),
             "positions": reference.positions,
             "nonfinite_positions": reference.nonfinite_positions,
         },
@@ -64,7 +64,7 @@ def _row_record(row: Row) -> dict[str, Any]:
         "held_bytes": row.held_bytes,
         "positions": divergence.positions,
         "nonfinite_positions": divergence.nonfinite_positions,
-        **_estimate("kl_mean", divergence.kl_mean),
+        **estimate_record("kl_mean", divergence.kl_mean),
         "kl_median": _finite(divergence.kl_median),
         "kl_median_se": _finite(divergence.kl_median_se),
         "kl_p99": _finite(divergence.kl_p99),
@@ -72,17 +72,18 @@ def _row_record(row: Row) -> dict[str, Any]:
         "kl_p999": _finite(divergence.kl_p999),
         "kl_p999_se": _finite(divergence.kl_p999_se),
         "kl_max": _finite(divergence.kl_max),
-        **_estimate("same_top", divergence.same_top),
-        **_estimate("delta_p_mean", divergence.delta_p_mean),
-        **_estimate("delta_p_rms", divergence.delta_p_rms),
-        **_estimate("ppl", row.perplexity.ppl),
-        **_estimate("nll", row.perplexity.nll),
-        **_estimate("ln_ppl_ratio", row.ln_ppl_ratio),
+        **estimate_record("same_top", divergence.same_top),
+        **estimate_record("delta_p_mean", divergence.delta_p_mean),
+        **estimate_record("delta_p_rms", divergence.delta_p_rms),
+        **estimate_record("ppl", row.perplexity.ppl),
+        **estimate_record("nll", row.perplexity.nll),
+        **estimate_record("ln_ppl_ratio", row.ln_ppl_ratio),
         "score_tok_per_s": row.score_tok_per_s,
     }
 
 
-def _estimate(name: str, estimate: Estimate) -> dict[str, float | None]:
+def estimate_record(name: str, estimate: Estimate) -> dict[str, float | None]:
+    """The figure under `name`, its error under `name` with _se."""
     return {name: _finite(estimate.value), f"{name}_se": _finite(estimate.se)}
 
 

@@ -1,0 +1,111 @@
+"""A task's rows as a table for people and as objects for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from quantchat.evals.report import METRICS_VERSION, estimate_record, plus_minus
+from quantchat.evals.task_files import TaskKind
+from quantchat.evals.task_study import TaskRow, TaskStudy
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FIGURES: Mapping[TaskKind, tuple[tuple[str, str], tuple[str, str]]] = MappingProxyType(
+    {
+        "choices": (("acc", "accuracy %"), ("acc_norm", "normalised %")),
+        "letters": (("acc", "accuracy %"), ("acc_norm", "normalised %")),
+        "exact": (("exact", "exact match %"), ("exact_flexible", "last number %")),
+    }
+)
+"""Kind -> name in JSON and heading of the two figures."""
+METHODS: Mapping[TaskKind, str] = MappingProxyType(
+    {
+        "choices": "multiple choice by log-likelihood of each choice's text; normalised by its bytes",
+        "letters": "multiple choice by log-likelihood of the choice's letter, all one byte long",
+        "exact": "greedy answers in the chat template; the number after ####, or the last one",
+    }
+)
+
+
+def as_record(study: TaskStudy) -> dict[str, Any]:
+    """One JSON object."""
+    task = study.task
+    (first, _), (second, _) = FIGURES[task.kind]
+    return {
+        "metrics_version": METRICS_VERSION,
+        "model": study.model,
+        "task": task.name,
+        "task_hash": task.digest,
+        "kind": task.kind,
+        "method": METHODS[task.kind],
+        "questions": len(task.questions),
+        "examples": len(task.examples),
+        "rows": [
+            {
+                "scheme": row.scheme,
+                "kv": row.kv,
+                "detail": row.detail,
+                "device": row.device,
+                "weight_bytes": row.weight_bytes,
+                "bits_per_weight": row.bits_per_weight,
+                "questions": row.questions,
+                **estimate_record(first, row.first),
+                **estimate_record(second, row.second),
+                "seconds": row.seconds,
+            }
+            for row in study.rows
+        ],
+        "refused": list(study.refused),
+        "stopped": study.stopped,
+    }
+
+
+def line(study_kind: TaskKind, row: TaskRow) -> str:
+    """A row in words, for when it is finished."""
+    (_, first), (_, second) = FIGURES[study_kind]
+    return (
+        f"{row.scheme}, {row.kv} KV: {row.bits_per_weight:.2f} bits, "
+        f"{first} {plus_minus(row.first, times=100, digits=1)}, "
+        f"{second} {plus_minus(row.second, times=100, digits=1)}"
+    )
+
+
+def table(study: TaskStudy) -> Table:
+    """The study drawn by rich."""
+    from rich.table import Table
+
+    task = study.task
+    title = f"{study.model} on {task.name}: {len(task.questions)} questions"
+    if task.examples:
+        title += f", {len(task.examples)} examples"
+    drawn = Table(title=title, title_justify="left")
+    (_, first), (_, second) = FIGURES[task.kind]
+    for name in ("scheme", "KV"):
+        drawn.add_column(name, no_wrap=True)
+    for name in ("bits/w", "weights", first, second):
+        drawn.add_column(name, justify="right", no_wrap=True)
+    for row in study.rows:
+        drawn.add_row(
+            row.scheme,
+            row.kv,
+            f"{row.bits_per_weight:.2f}",
+            f"{row.weight_bytes / 2**20:.1f} MiB",
+            plus_minus(row.first, times=100, digits=1),
+            plus_minus(row.second, times=100, digits=1),
+        )
+    return drawn
+
+
+def notes(study: TaskStudy) -> list[str]:
+    """Lines for below the table."""
+    lines = [
+        f"{METHODS[study.task.kind]}; ± one standard error; bits per weight and bytes as a card "
+        "holds them"
+    ]
+    lines += [f"not run: {reason}" for reason in study.refused]
+    if study.stopped:
+        lines.append("stopped: only the rows that were finished are shown")
+    return lines
