@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import get_args
 
 from quantchat.hardware.execution import ExecutionPlan
+from quantchat.hardware.kv_choice import kv_refusal
 from quantchat.hardware.memory import (
     GIB,
     MIB,
@@ -76,11 +77,11 @@ def _context(plan: ExecutionPlan, spec: DecoderSpec, budget_bytes: int) -> str:
 def _kv(plan: ExecutionPlan, spec: DecoderSpec) -> str:
     present = kv_bytes_per_token(spec, plan.kv)
     formats: tuple[KvFormat, ...] = get_args(KvFormat)
-    sizes = {name: kv_bytes_per_token(spec, name) for name in formats}
+    sizes = {name: kv_bytes_per_token(spec, name) for name in formats if not kv_refusal(name, spec)}
     narrower = {name: size for name, size in sizes.items() if size < 0.9 * present}
     if not narrower:
         return ""
-    # The widest that saves something: int8 before int4.
+    # The widest that saves something: int8 before int4, and of equals the better.
     name = "int8" if "int8" in narrower else max(narrower, key=lambda each: narrower[each])
     tokens = plan.context_tokens
     return (

@@ -242,6 +242,7 @@ def _gpu_decode_attention(target: OpTarget) -> OpChoice:
                 "norms, turns and stores the new token, reads pages in place, split along the "
                 "context to fill the card"
                 + (f"; {target.kv} is decoded in the kernel" if target.kv != "16bit" else "")
+                + ("; q and k are turned in a launch before" if target.kv == "int4r" else "")
                 + ("" if target.sm >= 80 else "; sums without tl.dot, no tensor cores on SM 75")
             ),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from machines import GIB, machine
 
@@ -37,6 +39,25 @@ def test_wide_weights_get_four_ways() -> None:
 def test_the_widest_scheme_that_fits_is_named(budget_gib: int, scheme: str) -> None:
     ways = ways_out(made("fp16"), SPEC, budget_bytes=budget_gib * GIB, ram_free_bytes=GIB)
     assert ways[0].startswith(f"scheme {scheme}")
+
+
+@pytest.mark.parametrize(
+    ("head_dim", "kv", "way"),
+    [(128, "int8", "k8v4"), (128, "k8v4", "int4r"), (96, "k8v4", "int4"), (20, "16bit", "int8")],
+)
+def test_the_next_narrower_cache_that_the_heads_allow(head_dim: int, kv: str, way: str) -> None:
+    spec = dataclasses.replace(SPEC, head_dim=head_dim)
+    wish = PlanRequest(scheme="int8", kv=kv, device="cuda", context_tokens=4096)
+    ways = ways_out(
+        plan(machine("H100"), spec, wish), spec, budget_bytes=8 * GIB, ram_free_bytes=GIB
+    )
+    assert any(each.startswith(f"{way} KV: ") for each in ways), ways
+
+
+def test_the_narrowest_cache_has_no_narrower() -> None:
+    for kv in ("int4", "int4r"):
+        ways = ways_out(made("int4", kv=kv), SPEC, budget_bytes=6 * GIB, ram_free_bytes=GIB)
+        assert not any(" KV: " in way for way in ways)
 
 
 def test_nothing_is_named_that_does_not_help() -> None:
