@@ -6,29 +6,16 @@ tiles of the same weights, so that these come from memory once and the codes sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import triton
 import triton.language as tl
 
 from .._launch import launch_options, sm_version
+from .tiles import Tile
+from .wide import wide_matmul
 
 LOWEST_SM = 80
 """First card whose tl.dot multiplies int8 on tensor cores."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
-    """What a program computes, and how."""
-
-    rows: int
-    columns: int
-    depth: int
-    warps: int
-    stages: int
-    group: int = 8
-    """Row tiles that follow each other before the next column tile."""
 
 
 WIDE = Tile(rows=128, columns=256, depth=128, warps=8, stages=3)
@@ -114,6 +101,9 @@ def scaled_matmul(
     assert tuple(out.shape) == (rows, columns) and out.dtype == dtype and out.is_contiguous()
     if tile is None:
         tile = WIDE if sm_version(codes.device) in (90, 100) else SMALL
+    if tile.copies:
+        wide_matmul(codes, row_scale, weight, column_scale, out, bias=bias, tile=tile)
+        return out
     grid = (triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns),)
     scaled_matmul_kernel[grid](
         codes,

@@ -56,12 +56,14 @@ def prepare_rows(
     wide = x.float()
     if squares is not None:
         wide = wide * torch.rsqrt(squares.sum(-1, keepdim=True) / x.shape[1] + eps)
+    if threshold is None:
+        amax = torch.linalg.vector_norm(wide, torch.inf, dim=-1, keepdim=True)
+        amax.clamp_min_(LOWEST_AMAX)
+        return (wide * (127 / amax)).round_().to(x.dtype), (amax / 127).squeeze(-1)
     magnitude = wide.abs()
-    kept = torch.ones_like(wide, dtype=torch.bool) if threshold is None else magnitude < threshold
-    amax = torch.where(kept, magnitude, 0).amax(-1, keepdim=True)
-    if threshold is not None:
-        amax = torch.maximum(amax, magnitude.amax(-1, keepdim=True) * (127 / OUTLIER_SPAN))
-    amax = amax.clamp_min(LOWEST_AMAX)
+    kept = magnitude < threshold
+    part = torch.where(kept, magnitude, magnitude * (127 / OUTLIER_SPAN))
+    amax = part.amax(-1, keepdim=True).clamp_min_(LOWEST_AMAX)
     values = wide * (127 / amax)
     return torch.where(kept, values.round(), values).to(x.dtype), (amax / 127).squeeze(-1)
 

@@ -8,6 +8,10 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
+from quantchat.kernels.quantize import reference
+from quantchat.ops.quantized_rows import threshold_of
+from quantchat.quant.scheme import ActivationFormat
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearForm:
@@ -63,6 +67,26 @@ class DenseLinear:
     def packed(self) -> LinearForm | None:
         """See LinearOp.packed."""
         return None
+
+
+class RoundedLinear:
+    """A linear whose inputs are rounded to int8 and put back first, whatever runs it."""
+
+    def __init__(self, op: LinearOp, activations: ActivationFormat) -> None:
+        """`activations`: int8 or int8_outliers."""
+        self.out_features, self.in_features = op.out_features, op.in_features
+        self.weight_bytes, self.copy_bytes = op.weight_bytes, op.copy_bytes
+        self.kernel = f"{op.kernel}, rounded inputs"
+        self.owns_copy = op.owns_copy
+        self._op = op
+        self._threshold = threshold_of(activations)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self._op(reference.round_rows(x, threshold=self._threshold))
+
+    def packed(self) -> LinearForm | None:
+        """See LinearOp.packed."""
+        return self._op.packed()
 
 
 class StackedLinear:

@@ -6,6 +6,7 @@ bias. Weights are read as stored, codes [N, K] row after row; few rows are anoth
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -41,6 +42,8 @@ class ManyRows(Protocol):
 
     form: CodeFormat | None
     """Codes that are taken as they are; None where the product is in 16 bits."""
+    given: torch.Tensor | None
+    """float32 []: the scale that codes are to have, where calibration has fixed it."""
 
     def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor: ...
 
@@ -61,9 +64,11 @@ class Int8Product:
         bias: torch.Tensor | None,
         *,
         dtype: torch.dtype,
+        given: torch.Tensor | None = None,
         product_bytes: int = PRODUCT_BYTES,
     ) -> None:
-        """codes int8 [N, K]; scale float32 [N]; `dtype` of the result."""
+        """codes int8 [N, K]; scale float32 [N]; `dtype` of the result; `given`: see ManyRows."""
+        self.given = given
         self._codes = codes
         self._scale = scale
         self._bias = bias
@@ -71,7 +76,7 @@ class Int8Product:
         self._product_bytes = product_bytes
 
     def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor:
-        rows = quantized(x, "int8")
+        rows = quantized(x, "int8", self.given)
         count, columns = rows.shape[0], self._codes.shape[0]
         assert count >= INT8_LOWEST_ROWS, f"the int8 product takes no {count} rows"
         y = torch.empty(count, columns, dtype=self._dtype, device=rows.codes.device)
@@ -104,12 +109,14 @@ class Fp8Product:
         bias: torch.Tensor | None,
         *,
         dtype: torch.dtype,
+        given: torch.Tensor | None = None,
         fast: bool = True,
     ) -> None:
-        """codes uint8 [N, K], E4M3FN bits; scale float32 [N].
+        """codes uint8 [N, K], E4M3FN bits; scale float32 [N]; `given`: see ManyRows.
 
         `fast` sums inside the tensor cores, with fewer bits than fp32.
         """
+        self.given = given
         self._codes = codes.view(torch.float8_e4m3fn)
         self._scale = scale.view(1, -1)
         # The library's product by rows writes bfloat16 and takes a bias in it.
@@ -118,7 +125,7 @@ class Fp8Product:
         self._fast = fast
 
     def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor:
-        rows = quantized(x, "fp8")
+        rows = quantized(x, "fp8", self.given)
         y = torch._scaled_mm(
             rows.codes,
             self._codes.t(),
@@ -142,9 +149,11 @@ class KernelProduct:
         *,
         form: CodeFormat,
         dtype: torch.dtype,
+        given: torch.Tensor | None = None,
     ) -> None:
-        """codes [N, K] int8, or uint8 with E4M3FN bits; scale float32 [N]."""
+        """codes [N, K] int8, or uint8 with E4M3FN bits; scale float32 [N]; `given`: see ManyRows."""
         self.form: CodeFormat | None = form
+        self.given = given
         self._form: CodeFormat = form
         self._codes = codes if form == "int8" else codes.view(torch.float8_e4m3fn)
         self._scale = scale
@@ -152,17 +161,50 @@ class KernelProduct:
         self._dtype = dtype
 
     def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor:
-        rows = quantized(x, self._form)
+        rows = quantized(x, self._form, self.given)
         y: torch.Tensor = scaled_matmul(
             rows.codes, rows.scale, self._codes, self._scale, dtype=self._dtype, bias=self._bias
         )
         return y
 
 
+class ExpandedProduct:
+    """int8 codes made for each call from a smaller form, then our kernel's or the library's product."""
+
+    form: CodeFormat | None = "int8"
+    given: torch.Tensor | None = None
+
+    def __init__(
+        self,
+        expand: Callable[[], torch.Tensor],
+        scale: torch.Tensor,
+        bias: torch.Tensor | None,
+        *,
+        dtype: torch.dtype,
+    ) -> None:
+        """`expand` gives codes int8 [N, K]; scale float32 [N]; `dtype` of the result."""
+        self._expand = expand
+        self._scale = scale
+        self._bias = bias
+        self._dtype = dtype
+
+    def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor:
+        codes = self._expand()
+        product = many_rows(
+            Int8ChannelWeight(codes, self._scale),
+            self._bias,
+            activations="int8",
+            dtype=self._dtype,
+        )
+        assert product is not None, f"no int8 product takes {tuple(codes.shape)}"
+        return product(x)
+
+
 class Fp8Dequantized:
     """fp8 weights made dense before the library's 16-bit product, on cards without fp8."""
 
     form: CodeFormat | None = None
+    given: torch.Tensor | None = None
 
     def __init__(self, codes: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None) -> None:
         """codes uint8 [N, K], E4M3FN bits; scale float32 [N]."""
@@ -189,21 +231,24 @@ def many_rows(
     caller dequantises them.
     """
     codes, scale = weight.codes.contiguous(), weight.scale.contiguous()
+    given = weight.input_scale
     n, k = weight.shape
     if isinstance(weight, Fp8ChannelWeight):
         if activations != "fp8" or k % KERNEL_MULTIPLE:
             return Fp8Dequantized(codes, scale, bias)
         if n % FP8_MULTIPLE == 0 and dtype == torch.bfloat16:
-            return Fp8Product(codes, scale, bias, dtype=dtype)
-        return KernelProduct(codes, scale, bias, form="fp8", dtype=dtype)
+            return Fp8Product(codes, scale, bias, dtype=dtype, given=given)
+        return KernelProduct(codes, scale, bias, form="fp8", dtype=dtype, given=given)
     if activations != "int8":
         return None
     sm = sm_version(codes.device)
     fits = k % KERNEL_MULTIPLE == 0 and sm >= LOWEST_SM
     kernel_wins = sm in KERNEL_WINS_SMS
     if not (fits and kernel_wins) and n % INT8_MULTIPLE == 0 and k % INT8_MULTIPLE == 0:
-        return Int8Product(codes, scale, bias, dtype=dtype)
-    return KernelProduct(codes, scale, bias, form="int8", dtype=dtype) if fits else None
+        return Int8Product(codes, scale, bias, dtype=dtype, given=given)
+    if not fits:
+        return None
+    return KernelProduct(codes, scale, bias, form="int8", dtype=dtype, given=given)
 
 
 def product_columns(rows: int, columns: int, product_bytes: int) -> int:
@@ -214,32 +259,45 @@ def product_columns(rows: int, columns: int, product_bytes: int) -> int:
     return min(columns, -(-even // PRODUCT_COLUMNS) * PRODUCT_COLUMNS)
 
 
-def quantized(x: torch.Tensor | QuantizedRows, form: CodeFormat) -> QuantizedRows:
-    """The codes of x [M, K], as they are where the op before made them."""
+def quantized(
+    x: torch.Tensor | QuantizedRows, form: CodeFormat, given: torch.Tensor | None = None
+) -> QuantizedRows:
+    """The codes of x [M, K], as they are where the op before made them; `given`: see ManyRows."""
     if isinstance(x, QuantizedRows):
         assert x.form == form, f"{form} codes are read, not {x.form}"
         return x
-    return QuantizedRows(*row_kernels.quantize_rows(x.contiguous(), form))
+    return QuantizedRows(*row_kernels.quantize_rows(x.contiguous(), form, given=given))
 
 
 def rms_norm_quantized(
-    x: torch.Tensor, weight: torch.Tensor, eps: float, form: CodeFormat
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    eps: float,
+    form: CodeFormat,
+    given: torch.Tensor | None = None,
 ) -> QuantizedRows:
-    """RMS norm of x [M, K] and its codes in one launch."""
-    made = norm_rows(x, weight, eps, form=form)
+    """RMS norm of x [M, K] and its codes in one launch; `given`: see ManyRows."""
+    made = norm_rows(x, weight, eps, form=form, given=given)
     assert made.scale is not None
     return QuantizedRows(made.values, made.scale)
 
 
 def add_rms_norm_quantized(
-    x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, eps: float, form: CodeFormat
+    x: torch.Tensor,
+    residual: torch.Tensor,
+    weight: torch.Tensor,
+    eps: float,
+    form: CodeFormat,
+    given: torch.Tensor | None = None,
 ) -> tuple[QuantizedRows, torch.Tensor]:
     """Codes of the RMS norm of x + residual, and the sum, which replaces the residual in place."""
-    made = norm_rows(x, weight, eps, residual=residual, total=residual, form=form)
+    made = norm_rows(x, weight, eps, residual=residual, total=residual, form=form, given=given)
     assert made.scale is not None
     return QuantizedRows(made.values, made.scale), residual
 
 
-def silu_mul_quantized(gate_up: torch.Tensor, form: CodeFormat) -> QuantizedRows:
-    """Codes of silu(gate) * up of the fused [M, 2 I], in one launch."""
-    return QuantizedRows(*activate_quantized(gate_up, "silu", form))
+def silu_mul_quantized(
+    gate_up: torch.Tensor, form: CodeFormat, given: torch.Tensor | None = None
+) -> QuantizedRows:
+    """Codes of silu(gate) * up of the fused [M, 2 I], in one launch; `given`: see ManyRows."""
+    return QuantizedRows(*activate_quantized(gate_up, "silu", form, given=given))

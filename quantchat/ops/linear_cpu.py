@@ -10,8 +10,15 @@ import torch
 import torch.nn.functional as F
 
 from quantchat.hardware.op_table import CPU_COPY_ROWS
-from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp
-from quantchat.ops.linear_cpu_8bit import Fp8Linear, Int8RowsLinear, aligned
+from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp, RoundedLinear
+from quantchat.ops.linear_cpu_8bit import (
+    Fp8Linear,
+    Int8InputsLinear,
+    Int8RowsLinear,
+    aligned,
+    packed_int8,
+)
+from quantchat.quant.progressive import ProgressiveWeight
 from quantchat.quant.scheme import ActivationFormat
 from quantchat.quant.tensor import (
     DenseWeight,
@@ -34,7 +41,10 @@ class PackedLinear:
         weight: Int8ChannelWeight | Int4GroupWeight,
         bias: torch.Tensor | None,
         copy_dtype: torch.dtype | None,
+        *,
+        owns_copy: bool = False,
     ) -> None:
+        """`owns_copy`: an int8 weight is not the stored one."""
         self.out_features, self.in_features = weight.shape
         self._bias = bias
         self._group = 0
@@ -51,7 +61,7 @@ class PackedLinear:
             zero = weight.offset.float().t() + 8 * scale
             self._scale = torch.stack((scale, zero), dim=-1).to(torch.bfloat16).contiguous()
             self.kernel = "packed int4"
-        self.owns_copy = self._group > 0
+        self.owns_copy = owns_copy or self._group > 0
         self.weight_bytes = self._codes.nbytes + self._scale.nbytes
         self._copy = None if copy_dtype is None else weight.dequantize(copy_dtype)
         self.copy_bytes = 0 if self._copy is None else self._copy.nbytes
@@ -62,7 +72,7 @@ class PackedLinear:
         elif self._group:
             y = torch.ops.aten._weight_int4pack_mm_for_cpu(x, self._codes, self._group, self._scale)
         else:
-            y = torch.ops.aten._weight_int8pack_mm(x, self._codes, self._scale)
+            y = packed_int8(x, self._codes, self._scale)
         return y if self._bias is None else y.add_(self._bias)
 
     def packed(self) -> LinearForm | None:
@@ -73,8 +83,10 @@ class PackedLinear:
 class DenseCopyLinear(DenseLinear):
     """A 16-bit weight for few rows beside a float32 copy for many, on CPUs without bf16 units."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        super().__init__(weight, bias)
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, *, owns_copy: bool = False
+    ) -> None:
+        super().__init__(weight, bias, owns_copy=owns_copy)
         self._copy = weight.float()
         self.copy_bytes = self._copy.nbytes
 
@@ -92,27 +104,44 @@ def cpu_linear(
     dtype: torch.dtype,
     copy_dtype: torch.dtype | None,
     activations: ActivationFormat = "16bit",
+    all_rows: bool = False,
 ) -> LinearOp:
     """The op for a weight on the CPU; formats that no packed op takes are made dense.
 
-    `activations`: what the inputs of many rows are rounded to, where the weight is of that kind.
+    `activations`: what the inputs of many rows are rounded to, or with `all_rows` those of any,
+    where the weight is of that kind.
     """
     bias = None if bias is None else bias.to(dtype)
-    if isinstance(weight, DenseWeight):
-        if dtype == torch.bfloat16 and copy_dtype == torch.float32:
-            return DenseCopyLinear(weight.dequantize(dtype), bias)
-        return DenseLinear(weight.dequantize(dtype), bias)
-    if dtype == torch.bfloat16 and isinstance(weight, Fp8ChannelWeight):
+    rounds = all_rows and isinstance(weight, (Int8ChannelWeight, ProgressiveWeight))
+    if dtype != torch.bfloat16:
+        held = not isinstance(weight, DenseWeight)
+        dense = DenseLinear(weight.dequantize(dtype), bias, owns_copy=held)
+        return RoundedLinear(dense, activations) if rounds else dense
+    if isinstance(weight, ProgressiveWeight):
+        codes = Int8ChannelWeight(weight.expand(), weight.scale)
+        if rounds:
+            return Int8InputsLinear(
+                codes, bias, copy_dtype, activations=activations, owns_copy=True
+            )
+        return PackedLinear(codes, bias, copy_dtype, owns_copy=True)
+    if isinstance(weight, Fp8ChannelWeight):
         return Fp8Linear(weight, bias, copy_dtype, round_inputs=activations == "fp8")
-    if dtype == torch.bfloat16 and isinstance(weight, Int8ChannelWeight) and activations == "int8":
-        return Int8RowsLinear(weight, bias, copy_dtype)
+    if isinstance(weight, Int8ChannelWeight):
+        if rounds:
+            return Int8InputsLinear(
+                weight, bias, copy_dtype, activations=activations, owns_copy=False
+            )
+        if activations == "int8":
+            return Int8RowsLinear(weight, bias, copy_dtype)
+        return PackedLinear(weight, bias, copy_dtype)
+    if isinstance(weight, Int4GroupWeight) and _packs(weight):
+        return PackedLinear(weight, bias, copy_dtype)
+    held = not isinstance(weight, DenseWeight)
+    made = DenseCopyLinear if copy_dtype == torch.float32 else DenseLinear
+    return made(weight.dequantize(dtype), bias, owns_copy=held)
+
+
+def _packs(weight: Int4GroupWeight) -> bool:
+    """Whether torch's int4 op takes the shape."""
     n, k = weight.shape
-    fits = isinstance(weight, Int8ChannelWeight) or (
-        isinstance(weight, Int4GroupWeight)
-        and n % 16 == 0
-        and k % 2 == 0
-        and weight.group_size in INT4_GROUPS
-    )
-    if dtype != torch.bfloat16 or isinstance(weight, Fp8ChannelWeight) or not fits:
-        return DenseLinear(weight.dequantize(dtype), bias, owns_copy=True)
-    return PackedLinear(weight, bias, copy_dtype)
+    return n % 16 == 0 and k % 2 == 0 and weight.group_size in INT4_GROUPS

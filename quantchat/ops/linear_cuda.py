@@ -15,8 +15,16 @@ from quantchat.kernels.wna16 import dequantize as int4_dense
 from quantchat.kernels.wna16 import gemv as int4_gemv
 from quantchat.kernels.wna16 import pack as int4_pack
 from quantchat.kernels.wna16.tiles import MAX_ROWS
-from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp, bias_of, tensor_of
+from quantchat.ops.linear import (
+    DenseLinear,
+    LinearForm,
+    LinearOp,
+    RoundedLinear,
+    bias_of,
+    tensor_of,
+)
 from quantchat.ops.linear_tiles import restored_tiles, tile_linear
+from quantchat.quant.progressive import ProgressiveWeight
 from quantchat.quant.scheme import ActivationFormat
 from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, Int8ChannelWeight, StoredWeight
 
@@ -159,9 +167,14 @@ def cuda_linear(
     dtype: torch.dtype,
     gated: bool,
     activations: ActivationFormat,
+    all_rows: bool = False,
     dependent: bool,
 ) -> LinearOp:
-    """The op for a weight on a card; shapes that no kernel takes are made dense."""
+    """The op for a weight on a card; shapes that no kernel takes are made dense.
+
+    `all_rows`: inputs are rounded however few, here where no kernel takes the shape; else who calls
+    a TileLinear rounds them, since it knows the norm before.
+    """
     bias = None if bias is None else bias.to(dtype)
     if sm_version(_device(weight)) >= LOWEST_SM:
         made = tile_linear(
@@ -169,6 +182,9 @@ def cuda_linear(
         )
         if made is not None:
             return made
+    if all_rows and isinstance(weight, (Int8ChannelWeight, ProgressiveWeight)):
+        dense = DenseLinear(weight.dequantize(dtype), bias, owns_copy=True)
+        return RoundedLinear(dense, activations)
     if isinstance(weight, DenseWeight):
         return DenseLinear(weight.dequantize(dtype), bias)
     if isinstance(weight, Int4GroupWeight) and weight.group_size in INT4_GROUPS:

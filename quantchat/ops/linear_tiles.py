@@ -76,6 +76,11 @@ class TileLinear:
         """The 8-bit form in which many rows are best handed over."""
         return None if self._many is None else self._many.form
 
+    @property
+    def input_scale(self) -> torch.Tensor | None:
+        """float32 []: the scale of those codes, where calibration has fixed it."""
+        return None if self._many is None else self._many.given
+
     def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor:
         if isinstance(x, torch.Tensor) and x.shape[0] <= self.few_rows and not self._shuffled:
             return self.few(x)
@@ -95,6 +100,7 @@ class TileLinear:
         *,
         squares: torch.Tensor | None = None,
         eps: float = 0.0,
+        row_scale: torch.Tensor | None = None,
         gated: bool = False,
         residual: torch.Tensor | None = None,
         following: NextNorm | None = None,
@@ -108,6 +114,7 @@ class TileLinear:
             bias=self._bias,
             squares=squares,
             eps=eps,
+            row_scale=row_scale,
             gated=gated,
             residual=residual,
             following=following,
@@ -139,6 +146,8 @@ class TileLinear:
         elif weight.scale is not None:
             form = self.INT8_FORM if self.code == "int8" else self.FP8_FORM
             tensors = {"codes": weight.codes, "scale": weight.scale}
+            if self.input_scale is not None:
+                tensors["input_scale"] = self.input_scale
             group = 0
         else:
             return None
@@ -202,12 +211,14 @@ def restored_tiles(
     if form.shape[1] % ROW_COLUMNS:
         raise ValueError(f"{form.form}: {form.shape[1]} columns")
     scale = tensor_of(form, "scale", form.shape[:1], torch.float32)
+    has_given = "input_scale" in form.tensors
+    given = tensor_of(form, "input_scale", (), torch.float32) if has_given else None
     if form.form == TileLinear.INT8_FORM:
         codes = tensor_of(form, "codes", form.shape, torch.int8)
-        stored: Int8ChannelWeight | Fp8ChannelWeight = Int8ChannelWeight(codes, scale)
+        stored: Int8ChannelWeight | Fp8ChannelWeight = Int8ChannelWeight(codes, scale, given)
     else:
         codes = tensor_of(form, "codes", form.shape, torch.uint8)
-        stored = Fp8ChannelWeight(codes, scale)
+        stored = Fp8ChannelWeight(codes, scale, given)
     many = many_rows(stored, bias, activations=activations, dtype=dtype)
     weight = RowWeight(codes=codes, scale=scale)
     return TileLinear(weight, bias, gated=gated, many=many, dependent=dependent)

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import torch
 
 from quantchat.kernels.quantize import reference
+from quantchat.quant.scheme import OUTLIER_THRESHOLD, ActivationFormat
 
 CodeFormat: TypeAlias = Literal["int8", "fp8"]
 
@@ -38,6 +39,29 @@ class QuantizedRows:
         return dense
 
 
-def quantize_rows(x: torch.Tensor, form: CodeFormat) -> QuantizedRows:
-    """Nearest codes of each row, its largest magnitude being the largest code. x [M, K] float."""
-    return QuantizedRows(*reference.quantize_rows(x, form))
+def quantize_rows(
+    x: torch.Tensor, form: CodeFormat, given: torch.Tensor | None = None
+) -> QuantizedRows:
+    """Nearest codes of each row, its largest magnitude being the largest code. x [M, K] float.
+
+    `given` float32 []: the scale of all rows, fixed before; what is beyond its codes is clipped.
+    """
+    return QuantizedRows(*reference.quantize_rows(x, form, given))
+
+
+def threshold_of(activations: ActivationFormat) -> float | None:
+    """Magnitude from which inputs are not rounded; None where all are."""
+    return OUTLIER_THRESHOLD if activations == "int8_outliers" else None
+
+
+def prepare_rows(
+    x: torch.Tensor, activations: ActivationFormat
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """x [M, K] as integers up to 127 in its own dtype, and float32 [M] that they are to be times.
+
+    With int8_outliers what is not rounded is over the same scale: see kernels.quantize.reference.
+    """
+    pair: tuple[torch.Tensor, torch.Tensor] = reference.prepare_rows(
+        x, threshold=threshold_of(activations)
+    )
+    return pair

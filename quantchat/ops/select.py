@@ -25,6 +25,7 @@ def make_ops(spec: DecoderSpec, plan: ExecutionPlan) -> TorchOps:
             dtype=DTYPES[plan.compute_dtype],
             copy_dtype=copy_dtype,
             activations=plan.activations,
+            all_rows=plan.all_rows,
         )
     device = torch.device("cuda", plan.gpu_index)
     if not plan.triton:
@@ -41,4 +42,5 @@ def make_ops(spec: DecoderSpec, plan: ExecutionPlan) -> TorchOps:
         dtype=DTYPES[plan.compute_dtype],
         dependent_launch=plan.dependent_launch,
         activations=plan.activations,
+        all_rows=plan.all_rows,
     )

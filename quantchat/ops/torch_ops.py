@@ -41,12 +41,17 @@ class TorchOps:
         dtype: torch.dtype,
         copy_dtype: torch.dtype | None = None,
         activations: ActivationFormat = "16bit",
+        all_rows: bool = False,
     ) -> None:
+        """`activations`: what the inputs of the decoder's linears are rounded to, where many rows are
+        multiplied, or with `all_rows` any; never the head's.
+        """
         self.spec = spec
         self.device = device
         self.dtype = dtype
         self.copy_dtype = copy_dtype
         self.activations: ActivationFormat = activations
+        self.all_rows = all_rows and activations != "16bit"
         self._inverse_hidden = 1 / spec.hidden
 
     def begin(self, rows: int) -> None:
@@ -69,6 +74,7 @@ class TorchOps:
                 dtype=self.dtype,
                 copy_dtype=self.copy_dtype,
                 activations=self.activations,
+                all_rows=self.all_rows,
             )
         return DenseLinear(weight.dequantize(self.dtype), bias)
 
@@ -85,7 +91,7 @@ class TorchOps:
         """The op of the output head, which sees few rows: never a copy for many."""
         if self.device.type == "cpu":
             return cpu_linear(weight, None, dtype=self.dtype, copy_dtype=None)
-        return self.linear(weight, None)
+        return DenseLinear(weight.dequantize(self.dtype), None)
 
     def embed(self, embedding: Embedding, batch: Batch) -> torch.Tensor:
         """The batch's ids -> the residual stream's first value, float32 [T, C]."""

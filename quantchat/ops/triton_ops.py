@@ -20,6 +20,7 @@ from quantchat.kernels.rope_append.append import rope_append
 from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.embedding_cuda import embed_batch
+from quantchat.ops.few_inputs import FewInputs, InputRounding, run_rows
 from quantchat.ops.kv_codec import KvPrecision
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import LinearForm, LinearOp, StackedLinear
@@ -57,9 +58,13 @@ class TritonOps(TorchOps):
         dtype: torch.dtype,
         dependent_launch: bool,
         activations: ActivationFormat = "16bit",
+        all_rows: bool = False,
     ) -> None:
-        super().__init__(spec, device=device, dtype=dtype, activations=activations)
+        super().__init__(
+            spec, device=device, dtype=dtype, activations=activations, all_rows=all_rows
+        )
         self._dependent = dependent_launch
+        self._rounding = InputRounding.of(activations) if self.all_rows else None
         self._workspaces: dict[tuple[int, int], Workspace] = {}
 
     def linear(
@@ -72,6 +77,7 @@ class TritonOps(TorchOps):
             dtype=self.dtype,
             gated=gated,
             activations=self.activations,
+            all_rows=self.all_rows,
             dependent=self._dependent,
         )
 
@@ -120,39 +126,41 @@ class TritonOps(TorchOps):
 
     def project(self, stream: Stream, norm: torch.Tensor, op: LinearOp) -> torch.Tensor:
         """See TorchOps.project; without a norm where the linear divides by the mean itself."""
-        return self._project(stream, norm, op, None)
+        return self._project(stream, norm, op, self._rounding)
 
     def head_logits(self, stream: Stream, norm: torch.Tensor, head: LinearOp) -> torch.Tensor:
         """See TorchOps.head_logits; float32 where the kernel writes it."""
-        return self._project(stream, norm, head, torch.float32)
+        return self._project(stream, norm, head, None, torch.float32)
 
     def _project(
-        self, stream: Stream, norm: torch.Tensor, op: LinearOp, out_dtype: torch.dtype | None
+        self,
+        stream: Stream,
+        norm: torch.Tensor,
+        op: LinearOp,
+        rounding: InputRounding | None,
+        out_dtype: torch.dtype | None = None,
     ) -> torch.Tensor:
         rows = stream.residual.shape[0]
         parts = op.parts if isinstance(op, StackedLinear) else [op]
         if stream.scaled is None or not all(_takes(part, rows) for part in parts):
-            return self._many_rows(stream, norm, op)
+            return self._many_rows(stream, norm, op, rounding)
         width = op.out_features
         whole = torch.empty(rows, width, dtype=out_dtype or self.dtype, device=self.device)
+        inputs = FewInputs(
+            stream.scaled, stream.squares, self.spec.norm_eps, rounding, self._dependent
+        )
         made, start = [], 0
         for part in parts:
             assert isinstance(part, TileLinear)
             stop = start + part.out_features
             out = whole[:, start:stop] if rows == 1 or len(parts) == 1 else None
-            made.append(
-                part.few(
-                    stream.scaled,
-                    squares=stream.squares,
-                    eps=self.spec.norm_eps,
-                    out=out,
-                    out_dtype=out_dtype,
-                )
-            )
+            made.append(inputs.through(part, out=out, out_dtype=out_dtype))
             start = stop
         return whole if rows == 1 or len(parts) == 1 else torch.cat(made, dim=-1)
 
-    def _many_rows(self, stream: Stream, norm: torch.Tensor, op: LinearOp) -> torch.Tensor:
+    def _many_rows(
+        self, stream: Stream, norm: torch.Tensor, op: LinearOp, rounding: InputRounding | None
+    ) -> torch.Tensor:
         """A linear after a norm of its own, in 8 bits where the linear reads those."""
         form = op.codes_read if isinstance(op, TileLinear) else None
         if (
@@ -160,13 +168,13 @@ class TritonOps(TorchOps):
             or not isinstance(op, TileLinear)
             or stream.residual.shape[0] <= op.few_rows
         ):
-            return op(self.normed(stream, norm))
+            return run_rows(op, self.normed(stream, norm), rounding, self._dependent)
         stream.scaled = stream.squares = None
-        eps = self.spec.norm_eps
+        eps, given = self.spec.norm_eps, op.input_scale
         if stream.pending is None:
-            return op(rms_norm_quantized(stream.residual, norm, eps, form))
+            return op(rms_norm_quantized(stream.residual, norm, eps, form, given))
         codes, stream.residual = add_rms_norm_quantized(
-            stream.pending, stream.residual, norm, eps, form
+            stream.pending, stream.residual, norm, eps, form, given
         )
         stream.pending = None
         return op(codes)
@@ -177,15 +185,17 @@ class TritonOps(TorchOps):
         """See TorchOps.gate; one launch for few rows, codes for many where `then` reads them."""
         rows = stream.residual.shape[0]
         if isinstance(op, TileLinear) and op.gated and rows <= op.few_rows:
-            if stream.scaled is not None:
-                eps = self.spec.norm_eps
-                return op.few(stream.scaled, squares=stream.squares, eps=eps, gated=True)
-            return op.few(self.normed(stream, norm), gated=True)
+            x, squares = stream.scaled, stream.squares
+            if x is None:
+                x, squares = self.normed(stream, norm), None
+            eps = self.spec.norm_eps
+            inputs = FewInputs(x, squares, eps, self._rounding, self._dependent)
+            return inputs.through(op, gated=True)
         both = self.project(stream, norm, op)
         form = then.codes_read if isinstance(then, TileLinear) else None
         if form is None or not isinstance(then, TileLinear) or rows <= then.few_rows:
             return self.silu_mul(both)
-        return silu_mul_quantized(both, form)
+        return silu_mul_quantized(both, form, then.input_scale)
 
     def advance(
         self,
@@ -197,19 +207,20 @@ class TritonOps(TorchOps):
         """See TorchOps.advance; few rows leave the next norm's inputs in the same launch."""
         rows = stream.residual.shape[0]
         stream.scaled = stream.squares = None
-        if not isinstance(op, TileLinear):
-            assert isinstance(x, torch.Tensor)
+        if not isinstance(x, torch.Tensor):
+            assert isinstance(op, TileLinear)
             stream.pending = op(x)
             return
-        if not isinstance(x, torch.Tensor) or not self._fuses(rows) or not _takes(op, rows):
-            stream.pending = op(x)
+        if not isinstance(op, TileLinear) or not self._fuses(rows) or not _takes(op, rows):
+            stream.pending = run_rows(op, x, self._rounding, self._dependent)
             return
         assert stream.pending is None
         scaled = torch.empty_like(stream.residual)
         parts = -(-stream.residual.shape[1] // PARTIAL_COLUMNS)
         squares = torch.empty(rows, parts, dtype=torch.float32, device=self.device)
-        norm = NextNorm(gamma=following, h=scaled, squares=squares)
-        op.few(x, residual=stream.residual, following=norm)
+        following_norm = NextNorm(gamma=following, h=scaled, squares=squares)
+        inputs = FewInputs(x, None, 0.0, self._rounding, self._dependent)
+        inputs.through(op, residual=stream.residual, following=following_norm)
         stream.scaled, stream.squares = scaled, squares
 
     def normed(self, stream: Stream, norm: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from quantchat.kernels.quantize.reference import quantize_rows
+from table_weights import codebook_weight, lut_weight, progressive_weight
 
 from quantchat.ops.linear import StackedLinear
 from quantchat.ops.linear_cpu import PackedLinear, aligned, cpu_linear
@@ -15,7 +17,16 @@ SHAPES = [(48, 64), (16, 128), (50, 64), (576, 576), (1, 32), (33, 96)]
 
 def weights(n: int, k: int) -> list[StoredWeight]:
     w = torch.randn(n, k) * 0.05
-    return [DenseWeight(w), int8_channel(w), int4_group(w, 32), fp8_channel(w)]
+    return [
+        DenseWeight(w),
+        int8_channel(w),
+        int4_group(w, 32),
+        fp8_channel(w),
+        codebook_weight(n, k),
+        lut_weight(n, k, 4, sparse=True),
+        lut_weight(n, k, 3, sparse=False),
+        progressive_weight(n, k),
+    ]
 
 
 @pytest.mark.parametrize(("n", "k"), SHAPES)
@@ -60,6 +71,47 @@ def test_bytes_and_copies_are_told() -> None:
         not plain.owns_copy
         and PackedLinear(int4_group(torch.randn(32, 64), 32), None, None).owns_copy
     )
+
+
+def test_what_no_op_reads_is_held_in_other_forms() -> None:
+    for weight in weights(32, 64)[4:7]:
+        op = cpu_linear(weight, None, dtype=torch.bfloat16, copy_dtype=None)
+        assert op.owns_copy and op.weight_bytes == 32 * 64 * 2 and op.kernel == "dense bfloat16"
+        copied = cpu_linear(weight, None, dtype=torch.bfloat16, copy_dtype=torch.float32)
+        assert copied.owns_copy and copied.copy_bytes == 32 * 64 * 4
+    op = cpu_linear(weights(32, 64)[7], None, dtype=torch.bfloat16, copy_dtype=None)
+    assert op.owns_copy and 32 * 64 < op.weight_bytes <= 32 * (64 + 4)
+
+
+@pytest.mark.parametrize("group", [32, 96])
+def test_progressive_codes_meet_rounded_rows(group: int) -> None:
+    weight = progressive_weight(48, 96, group)
+    op = cpu_linear(
+        weight,
+        None,
+        dtype=torch.bfloat16,
+        copy_dtype=None,
+        activations="int8",
+        all_rows=True,
+    )
+    for rows in (1, 9):
+        x = torch.randn(rows, 96).to(torch.bfloat16)
+        codes, scale = quantize_rows(x.float(), "int8")
+        product = codes.long() @ weight.expand().long().t()
+        truth = product.double() * scale[:, None] * weight.scale
+        assert float((op(x).double() - truth).norm() / truth.norm()) < 5e-3
+
+
+@pytest.mark.parametrize("k", [72, 97])
+def test_rows_that_the_packed_op_would_read_past_are_made_dense(k: int) -> None:
+    weight = int8_channel(torch.randn(33, k))
+    x = torch.randn(2, k).to(torch.bfloat16)
+    wanted = x.double() @ weight.dequantize(torch.float64).t()
+    for activations in ("16bit", "int8"):
+        op = cpu_linear(
+            weight, None, dtype=torch.bfloat16, copy_dtype=None, activations=activations
+        )
+        assert float((op(x).double() - wanted).norm() / wanted.norm()) < 8e-3
 
 
 def test_stacked_outputs_lie_side_by_side() -> None:
