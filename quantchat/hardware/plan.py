@@ -137,7 +137,7 @@ class _Planner:
     def _fit(
         self, scheme: Scheme, kv: KvFormat, context: int, copy: ComputeDtype | None = None
     ) -> MemoryFit:
-        held = held_as(scheme, sm=0 if self.gpu is None else self.gpu.sm, triton=self.triton)
+        held = self._held(scheme)
         return fit(
             self.spec,
             held,
@@ -151,6 +151,9 @@ class _Planner:
             stored_bytes=self._stored_bytes(),
             copy_dtype_bytes=0 if copy is None else DTYPE_BYTES[copy],
         )
+
+    def _held(self, scheme: Scheme) -> Scheme:
+        return held_as(scheme, sm=0 if self.gpu is None else self.gpu.sm, triton=self.triton)
 
     def _stored_bytes(self) -> int:
         """The file's bytes as they become in memory, an upper bound."""
@@ -213,7 +216,8 @@ class _Planner:
                 )
             return self.wanted
         lowest = min(CONTEXT_LOWEST, self.spec.context)
-        where = f"{scheme.title} with {kv} KV on {self.target.name}"
+        held = "" if self._held(scheme).weights == scheme.weights else ", not held as stored here,"
+        where = f"{scheme.title}{held} with {kv} KV on {self.target.name}"
         needed = f"{estimate.needed_bytes / GIB:.1f} GiB"
         free = f"{estimate.free_bytes / GIB:.1f} GiB"
         if longest < lowest:

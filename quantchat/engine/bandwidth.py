@@ -1,0 +1,27 @@
+"""Measures how fast the processor reads its memory, once for a machine."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+READ_BYTES = 1 << 27
+"""More than the caches of most processors hold; read in some ten milliseconds."""
+REPEATS = 5
+
+
+def cpu_read_bytes_per_s(threads: int) -> float:
+    """Best of several readings of a block of memory, reduced to one number, with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        data = torch.ones(READ_BYTES // 4, dtype=torch.float32)
+        best_s = float("inf")
+        for _ in range(REPEATS):
+            started_s = time.perf_counter()
+            torch.dot(data, data)
+            best_s = min(best_s, time.perf_counter() - started_s)
+    finally:
+        torch.set_num_threads(before)
+    return READ_BYTES / best_s
