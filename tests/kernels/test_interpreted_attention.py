@@ -37,8 +37,9 @@ GROUPED = Heads(heads=38, kv_heads=2, head_dim=32, page_tokens=4, norm=True, win
 """Groups of 19 heads: parts of ten and of nine."""
 
 APPENDED = [(shape, kv) for shape in (ODD, PADDED, WIDE) for kv in FORMATS if has_format(shape, kv)]
-CUT = ((ODD, 3, 4), (PADDED, 3, 2), (WIDE, 1, 8), (GROUPED, 2, 16))
+CUT = ((ODD, 3, 4), (PADDED, 3, 2), (WIDE, 1, 8))
 ATTENDED = [(*cut, kv) for cut in CUT for kv in FORMATS if has_format(cut[0], kv)]
+ATTENDED += [(GROUPED, 2, 16, kv) for kv in ("16bit", "int8", "k8v4")]
 
 
 def close(result: torch.Tensor, truth: torch.Tensor, tolerance: float) -> None:
