@@ -18,6 +18,14 @@ def method_of(recipe: WeightRecipe) -> Callable[[LayerWalk], Method]:
             from quantchat.calibration.awq import Awq
 
             return Awq(walk.forward, recipe.group_size, check=walk.check)
+        if scheme.calibration == "fisher":
+            from quantchat.calibration.squeezellm import SqueezeLlm
+
+            return SqueezeLlm(scheme)
+        if scheme.calibration == "qoq":
+            from quantchat.calibration.qoq import Qoq
+
+            return Qoq(walk, recipe)
         raise AssertionError(f"{scheme.name} is not calibrated here")
 
     return made
