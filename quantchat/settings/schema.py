@@ -161,7 +161,10 @@ SETTINGS: tuple[SettingSpec, ...] = (
     SettingSpec(
         key="kv",
         title="KV cache",
-        help="Precision of the keys and values kept per token; auto follows the device.",
+        help=(
+            "Precision of the keys and values kept per token; auto follows the device. "
+            "k8v4: K in 8 bits, V in 4; int4r: 4 bits, K rotated first, better than int4."
+        ),
         section="Model",
         kind="choice",
         choices=("auto", "16bit", "fp8", "int8", "k8v4", "int4r", "int4"),

@@ -69,7 +69,7 @@ def test_a_layer_and_the_head_are_what_a_step_reads(
 
 
 @pytest.mark.parametrize("spec", variants_of(TINY), ids=lambda s: f"{s.architecture}{s.tied_head}")
-@pytest.mark.parametrize("kv", ["16bit", "int8"])
+@pytest.mark.parametrize("kv", ["16bit", "int8", "k8v4"])
 def test_attention_reads_the_context_of_every_row(
     spec: DecoderSpec, kv: str, launched: list[list[torch.Tensor]]
 ) -> None:
