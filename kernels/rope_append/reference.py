@@ -70,7 +70,8 @@ def hadamard_heads(x: torch.Tensor) -> torch.Tensor:
         low, high = wide.unflatten(-1, (-1, 2, half)).unbind(-2)
         wide = torch.stack((low + high, low - high), dim=-2).flatten(-3)
         half *= 2
-    return (wide * x.shape[-1] ** -0.5).to(x.dtype)
+    scale: float = x.shape[-1] ** -0.5
+    return (wide * scale).to(x.dtype)
 
 
 def turn(
