@@ -1,7 +1,8 @@
 """Stored codes to fragments of a 16-bit matrix product, and the product, in one sequence a unit.
 
 A unit is what 32 lanes hold of 16 output rows: 16 bytes a lane of int4 (64 k), 16 bytes of each of
-two rows of int8 or fp8 (64 k) or of 16-bit weights (32 k). Four registers are a lane's part of the
+two rows of int8 or fp8 (64 k) or of 16-bit weights (32 k); codes that index tables are
+table_codes's. Four registers are a lane's part of the
 weights' side of mma.m16n8k16: rows r and r + 8 of one k pair, then of another. Accumulators are
 rows r and r + 8 by two columns, in this order: [2, 2] a lane.
 """
@@ -15,6 +16,10 @@ INT4 = gl.constexpr(0)
 INT8 = gl.constexpr(1)
 FP8 = gl.constexpr(2)
 DENSE = gl.constexpr(3)
+CODEBOOK4 = gl.constexpr(4)
+NESTED4 = gl.constexpr(5)
+LUT4 = gl.constexpr(6)
+LUT3 = gl.constexpr(7)
 
 INT4_TOP_MAGIC_FP16 = gl.constexpr(1024.0)
 INT4_BOTTOM_MAGIC_FP16 = gl.constexpr(64.0)
@@ -83,7 +88,8 @@ _FP8_BF16 = """
     fma.rn.bf16x2 {high}, {high}, u, z;"""
 
 
-def _mma(bf16: bool, acc: str, a: tuple[str, ...], b: tuple[str, str]) -> str:
+def mma(bf16: bool, acc: str, a: tuple[str, ...], b: tuple[str, str]) -> str:
+    """One product m16n8k16 of registers, added to its accumulators."""
     kind = "bf16" if bf16 else "f16"
     return (
         f"mma.sync.aligned.m16n8k16.row.col.f32.{kind}.{kind}.f32 "
@@ -91,11 +97,13 @@ def _mma(bf16: bool, acc: str, a: tuple[str, ...], b: tuple[str, str]) -> str:
     )
 
 
-def _quad(first: int) -> str:
+def quad(first: int) -> str:
+    """Four operands that follow each other."""
     return ",".join(f"${first + i}" for i in range(4))
 
 
-def _program(lines: list[str], registers: str) -> str:
+def program(lines: list[str], registers: str) -> str:
+    """Inline assembly of lines with 32-bit registers of its own."""
     return "{\n.reg .b32 " + registers + ";\n" + "\n".join(lines) + "\n}"
 
 
@@ -111,8 +119,8 @@ def _int4_program(bf16: bool, halves: int) -> str:
     for step in range(4):
         b = (f"${outputs + 4 + 2 * step}", f"${outputs + 5 + 2 * step}")
         lines.append((_INT4_BF16 if bf16 else _INT4_FP16).format(w=f"${outputs + step}"))
-        lines.append(_mma(bf16, _quad(step * halves // 4 * 4), ("a0", "a1", "a2", "a3"), b))
-    return _program(lines, "a0, a1, a2, a3, v")
+        lines.append(mma(bf16, quad(step * halves // 4 * 4), ("a0", "a1", "a2", "a3"), b))
+    return program(lines, "a0, a1, a2, a3, v")
 
 
 def _sum_program(bf16: bool) -> str:
@@ -120,8 +128,8 @@ def _sum_program(bf16: bool) -> str:
     lines = [f"mov.f32 ${i}, ${8 + i};" for i in range(4)]
     lines.append(f"mov.b32 u, {'0x3f803f80' if bf16 else '0x3c003c00'};")
     for step in range(2):
-        lines.append(_mma(bf16, _quad(0), ("u",) * 4, (f"${4 + 2 * step}", f"${5 + 2 * step}")))
-    return _program(lines, "u")
+        lines.append(mma(bf16, quad(0), ("u",) * 4, (f"${4 + 2 * step}", f"${5 + 2 * step}")))
+    return program(lines, "u")
 
 
 def _byte_program(unpack: str, bf16: bool) -> str:
@@ -131,8 +139,8 @@ def _byte_program(unpack: str, bf16: bool) -> str:
         lines.append(unpack.format(w=f"${4 + step}", low="a0", high="a2"))
         lines.append(unpack.format(w=f"${8 + step}", low="a1", high="a3"))
         b = (f"${12 + 2 * step}", f"${13 + 2 * step}")
-        lines.append(_mma(bf16, _quad(0), ("a0", "a1", "a2", "a3"), b))
-    return _program(lines, "a0, a1, a2, a3, u, v, z")
+        lines.append(mma(bf16, quad(0), ("a0", "a1", "a2", "a3"), b))
+    return program(lines, "a0, a1, a2, a3, u, v, z")
 
 
 def _dense_program(bf16: bool) -> str:
@@ -140,7 +148,7 @@ def _dense_program(bf16: bool) -> str:
     lines = [f"mov.f32 ${i}, ${16 + i};" for i in range(4)]
     for step in range(2):
         a = tuple(f"${j + 2 * step}" for j in (4, 8, 5, 9))
-        lines.append(_mma(bf16, _quad(0), a, (f"${12 + 2 * step}", f"${13 + 2 * step}")))
+        lines.append(mma(bf16, quad(0), a, (f"${12 + 2 * step}", f"${13 + 2 * step}")))
     return "{\n" + "\n".join(lines) + "\n}"
 
 

@@ -1,4 +1,7 @@
-"""int4 tiles to dense 16-bit weights in natural order, for the library's product of many rows."""
+"""int4 tiles to dense weights in natural order, for products of many rows.
+
+16-bit weights for the library's product, or the int8 codes of two-level weights for ours.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,13 @@ _UNITS = 4
 def linear_dequantize_kernel(
     w_ptr,
     s_ptr,
+    channel_ptr,
     y_ptr,
     outputs,
     K: tl.constexpr,
     GROUP: tl.constexpr,
     GATED: tl.constexpr,
+    CHANNEL: tl.constexpr,
     UNITS: tl.constexpr,
 ):
     """w_ptr as int32, s_ptr as int32 pairs of fp16; `outputs` counts rows of one half where GATED."""
@@ -50,7 +55,29 @@ def linear_dequantize_kernel(
     else:
         n = tile * 16 + row
         out = n.to(tl.int64)
+    if CHANNEL:
+        y *= tl.load(channel_ptr + out, mask=n < outputs, other=0.0)
     tl.store(y_ptr + out * K + k, y.to(y_ptr.dtype.element_ty), mask=inside & (n < outputs))
+
+
+def _launch(weight: Int4Tiles, channel: torch.Tensor | None, out: torch.Tensor) -> torch.Tensor:
+    tiles, units = weight.words.shape[:2]
+    linear_dequantize_kernel[(tiles, triton.cdiv(units, _UNITS))](
+        weight.words,
+        weight.pairs.view(torch.int32),
+        channel,
+        out,
+        weight.rows // 2 if weight.gated else weight.rows,
+        K=weight.columns,
+        GROUP=weight.group_size,
+        GATED=weight.gated,
+        CHANNEL=channel is not None,
+        UNITS=_UNITS,
+        num_warps=4,
+        num_stages=1,
+        **launch_options(),
+    )
+    return out
 
 
 def dequantize(
@@ -61,18 +88,14 @@ def dequantize(
     if out is None:
         out = torch.empty(shape, dtype=dtype, device=weight.words.device)
     check_out(out, shape, dtype)
-    tiles, units = weight.words.shape[:2]
-    linear_dequantize_kernel[(tiles, triton.cdiv(units, _UNITS))](
-        weight.words,
-        weight.pairs.view(torch.int32),
-        out,
-        weight.rows // 2 if weight.gated else weight.rows,
-        K=weight.columns,
-        GROUP=weight.group_size,
-        GATED=weight.gated,
-        UNITS=_UNITS,
-        num_warps=4,
-        num_stages=1,
-        **launch_options(),
-    )
-    return out
+    return _launch(weight, weight.channel, out)
+
+
+def expand(weight: Int4Tiles, *, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Codes int8 [N, K] of two-level weights: what `channel` multiplies."""
+    assert weight.channel is not None
+    shape = (weight.rows, weight.columns)
+    if out is None:
+        out = torch.empty(shape, dtype=torch.int8, device=weight.words.device)
+    check_out(out, shape, torch.int8)
+    return _launch(weight, None, out)

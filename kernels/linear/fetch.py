@@ -9,7 +9,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
 from .._gluon import copies_end_a_stage, copy_to_shared
-from .codes import DENSE, INT4
+from .codes import CODEBOOK4, DENSE, INT4, LUT3, LUT4, NESTED4
 
 
 @gluon.jit
@@ -37,7 +37,7 @@ def _fetch_words(
     UG: gl.constexpr,
     LV: gl.constexpr,
 ):
-    """Starts the copy of int32 [UG, W, 8, 4, 4]: unit `part` of int4, else rows r or r + 8.
+    """Starts the copy of int32 [UG, W, 8, 4, 4]: unit `part` of tiles, else rows r or r + 8.
 
     What lies beyond the matrix is read from its edge: x is zero there.
     """
@@ -45,10 +45,12 @@ def _fetch_words(
     c = gl.arange(0, 4)[None, None, None, :, None]
     i = gl.arange(0, 4)[None, None, None, None, :]
     block = blocks_of(step, W, UG)
-    if CODE == INT4:
+    if CODE == INT4 or CODE >= CODEBOOK4:
+        # Low bits of lut3: one word does for two units.
+        UNITS: gl.constexpr = 1 if CODE == LUT3 else PB
         block = gl.minimum(block, KB - 1)
-        offset = (block * PB + part) * 128 + r * 16 + c * 4 + i
-        pointers = w_ptr + tile.to(gl.int64) * (KB * PB * 128) + offset
+        offset = (block * UNITS + part) * 128 + r * 16 + c * 4 + i
+        pointers = w_ptr + tile.to(gl.int64) * (KB * UNITS * 128) + offset
     else:
         WORDS: gl.constexpr = K // 2 if CODE == DENSE else K // 4
         if GATED:
@@ -63,7 +65,7 @@ def _fetch_words(
 
 
 @gluon.jit
-def _fetch_scales(
+def _fetch_beside(
     shared,
     s_ptr,
     tile,
@@ -71,17 +73,54 @@ def _fetch_scales(
     part: gl.constexpr,
     KB: gl.constexpr,
     SUB: gl.constexpr,
+    LANES: gl.constexpr,
+    COUNT: gl.constexpr,
     W: gl.constexpr,
     UG: gl.constexpr,
     LS: gl.constexpr,
 ):
-    """Starts the copy of pairs of fp16 (scale, offset) as int32 [UG, W, 8, 1, 2]."""
+    """Starts the copy of what a block has besides words, int32 [UG, W, 8, LANES, COUNT].
+
+    COUNT words of a row pair, or of each of its lanes: pairs of fp16 (scale, offset), scales in
+    fp32 or in 8 bits, top bits.
+    """
     r = gl.arange(0, 8)[None, None, :, None, None]
-    half = gl.arange(0, 2)[None, None, None, None, :]
+    c = gl.arange(0, LANES)[None, None, None, :, None]
+    i = gl.arange(0, COUNT)[None, None, None, None, :]
     block = gl.minimum(blocks_of(step, W, UG), KB - 1)
-    offset = (block * SUB + part) * 16 + r * 2 + half
-    pointers = s_ptr + tile.to(gl.int64) * (KB * SUB * 16) + offset
+    offset = (block * SUB + part) * (8 * LANES * COUNT) + r * (LANES * COUNT) + c * COUNT + i
+    pointers = s_ptr + tile.to(gl.int64) * (KB * SUB * 8 * LANES * COUNT) + offset
     copy_to_shared(shared, gl.set_auto_layout(pointers, LS))
+
+
+@gluon.jit
+def _fetch_tables(
+    tables,
+    item,
+    t_ptr,
+    outputs,
+    CODE: gl.constexpr,
+    STEPS: gl.constexpr,
+    GATED: gl.constexpr,
+    TABLES: gl.constexpr,
+    LT: gl.constexpr,
+):
+    """With a tile's first step, starts the copy of its rows' tables, int32 [1, 1, 8, 1, 4] a part.
+
+    Beyond the last tile it is that one's again, in a place that nobody reads: a condition of two
+    parts around copies does not compile with Triton 3.6.
+    """
+    PARTS: gl.constexpr = 4 if CODE == LUT4 else 2
+    if item % STEPS == 0:
+        place = item // STEPS
+        last = (outputs - 1) // (8 if GATED else 16)
+        tile = gl.minimum(gl.program_id(0) + place * gl.num_programs(0), last)
+        r = gl.arange(0, 8)[None, None, :, None, None]
+        i = gl.arange(0, 4)[None, None, None, None, :]
+        for part in gl.static_range(PARTS):
+            pointers = t_ptr + tile.to(gl.int64) * (PARTS * 32) + (part * 32 + r * 4 + i)
+            table = tables.index(place % TABLES * PARTS + part)
+            copy_to_shared(table, gl.set_auto_layout(pointers, LT))
 
 
 @gluon.jit
@@ -90,11 +129,13 @@ def fetch_stage(
     words1,
     pairs0,
     pairs1,
+    tables,
     item,
     slot,
     items,
     w_ptr,
     s_ptr,
+    t_ptr,
     outputs,
     K: gl.constexpr,
     CODE: gl.constexpr,
@@ -107,20 +148,31 @@ def fetch_stage(
     UG: gl.constexpr,
     LV: gl.constexpr,
     LS: gl.constexpr,
+    LT: gl.constexpr,
+    TABLES: gl.constexpr,
 ):
-    """Starts the copies of one step of one tile, as one group, empty beyond the last."""
+    """Starts the copies of one step of one tile, as one group, empty beyond the last.
+
+    A tile's own tables come with its first step; TABLES of them have room at once.
+    """
     if item < items:
         tile = gl.program_id(0) + item // STEPS * gl.num_programs(0)
         step = item % STEPS
         _fetch_words(
             words0.index(slot), w_ptr, tile, step, 0, outputs, K, CODE, PB, KB, GATED, W, UG, LV
         )
-        if CODE != INT4 or PB == 2:
+        if (PB == 2 and CODE != LUT3) or (CODE != INT4 and CODE < CODEBOOK4):
             _fetch_words(
                 words1.index(slot), w_ptr, tile, step, 1, outputs, K, CODE, PB, KB, GATED, W, UG, LV
             )
-        if CODE == INT4:
-            _fetch_scales(pairs0.index(slot), s_ptr, tile, step, 0, KB, SUB, W, UG, LS)
+        if (CODE == INT4) | (CODE == CODEBOOK4):
+            _fetch_beside(pairs0.index(slot), s_ptr, tile, step, 0, KB, SUB, 1, 2, W, UG, LS)
             if SUB == 2:
-                _fetch_scales(pairs1.index(slot), s_ptr, tile, step, 1, KB, SUB, W, UG, LS)
+                _fetch_beside(pairs1.index(slot), s_ptr, tile, step, 1, KB, SUB, 1, 2, W, UG, LS)
+        if CODE == NESTED4:
+            _fetch_beside(pairs0.index(slot), s_ptr, tile, step, 0, KB, 1, 1, 1, W, UG, LS)
+        if CODE == LUT3:
+            _fetch_beside(pairs0.index(slot), s_ptr, tile, step, 0, KB, 1, 4, 2, W, UG, LS)
+    if CODE >= LUT4:
+        _fetch_tables(tables, item, t_ptr, outputs, CODE, STEPS, GATED, TABLES, LT)
     copies_end_a_stage()

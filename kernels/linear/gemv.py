@@ -18,10 +18,14 @@ from triton.experimental.gluon import language as gl
 
 from .._gluon import dependents_may_start, wait_for_producers, wait_for_stage
 from .codes import (
+    CODEBOOK4,
     DENSE,
     FP8,
     FP8_FACTOR_FP16,
     INT4,
+    LUT3,
+    LUT4,
+    NESTED4,
     unit_byte,
     unit_dense,
     unit_int4,
@@ -30,6 +34,8 @@ from .codes import (
 from .epilogue import hand_on, load_halves, places_of, sum_of_warps
 from .fetch import fetch_stage
 from .inputs import inverse_rms, load_fragments, scaled, sum_fragments, sum_row
+from .scales import nested_scales, plain_scales
+from .table_codes import block_lut3, unit_codebook, unit_lut4
 
 
 @gluon.jit
@@ -37,8 +43,14 @@ def linear_kernel(
     x_ptr,
     w_ptr,
     s_ptr,
+    channel_ptr,
+    table_ptr,
+    nested_values_ptr,
+    nested_pairs_ptr,
     bias_ptr,
     squares_ptr,
+    row_scale_ptr,
+    extra_ptr,
     residual_ptr,
     gamma_ptr,
     y_ptr,
@@ -52,7 +64,10 @@ def linear_kernel(
     GROUP: gl.constexpr,
     BF16: gl.constexpr,
     ONE: gl.constexpr,
+    CHANNEL: gl.constexpr,
     NORMED: gl.constexpr,
+    ROW_SCALED: gl.constexpr,
+    EXTRA: gl.constexpr,
     HAS_BIAS: gl.constexpr,
     GATED: gl.constexpr,
     RESIDUAL: gl.constexpr,
@@ -61,15 +76,22 @@ def linear_kernel(
     UG: gl.constexpr,
     STAGES: gl.constexpr,
 ):
-    """x_ptr and w_ptr are seen as int32; `outputs` counts results, of which GATED takes two rows."""
-    PB: gl.constexpr = 2 if GROUP == 128 else 1
+    """`outputs` counts results, of which GATED takes two rows.
+
+    x_ptr, w_ptr, s_ptr (what a block has besides words) and table_ptr are seen as int32.
+    """
+    TILED: gl.constexpr = CODE == INT4 or CODE >= CODEBOOK4
+    PB: gl.constexpr = 2 if (GROUP == 128) | (CODE == NESTED4) | (CODE == LUT3) else 1
     SUB: gl.constexpr = 2 if GROUP == 32 else 1
-    BLOCK: gl.constexpr = 64 * PB if CODE == INT4 else (32 if CODE == DENSE else 64)
+    BLOCK: gl.constexpr = 64 * PB if TILED else (32 if CODE == DENSE else 64)
     KB: gl.constexpr = (K + BLOCK - 1) // BLOCK
     STEPS: gl.constexpr = (KB + W * UG - 1) // (W * UG)
     MASKED: gl.constexpr = (KB % (W * UG) != 0) or (K % BLOCK != 0)
-    PARTS: gl.constexpr = 2 if CODE != INT4 or PB == 2 else 1
-    CHUNKS: gl.constexpr = 2 * PB if CODE == INT4 else (1 if CODE == DENSE else 2)
+    PARTS: gl.constexpr = 2 if not TILED or (PB == 2 and CODE != LUT3) else 1
+    CHUNKS: gl.constexpr = 2 * PB if TILED else (1 if CODE == DENSE else 2)
+    # Tiles whose tables are read or on their way.
+    TABLES: gl.constexpr = 1 << ((STAGES + STEPS - 1 + STEPS - 1) // STEPS - 1).bit_length()
+    TABLE_PARTS: gl.constexpr = 4 if CODE == LUT4 else 2
     # x stays in registers where one step is a whole tile.
     KEEP_X: gl.constexpr = STEPS == 1 and UG * CHUNKS <= 16
     LC: gl.constexpr = gl.BlockedLayout(
@@ -80,6 +102,9 @@ def linear_kernel(
     )
     LS: gl.constexpr = gl.BlockedLayout(
         [UG, 1, 1, 1, 2], [1, 1, 8, 4, 1], [1, W, 1, 1, 1], [4, 3, 2, 1, 0]
+    )
+    LT: gl.constexpr = gl.BlockedLayout(
+        [1, 1, 1, 1, 4], [1, 1, 8, 4, 1], [1, W, 1, 1, 1], [4, 3, 2, 1, 0]
     )
     # A finished tile: lane of row r and column pair c, both rows r and r + 8 in it.
     LR: gl.constexpr = gl.BlockedLayout(
@@ -103,6 +128,15 @@ def linear_kernel(
         pairs1 = pairs0
         if SUB == 2:
             pairs1 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 1, 2], STACK)
+    if CODE == CODEBOOK4:
+        pairs0 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 1, 2], STACK)
+    if CODE == NESTED4:
+        pairs0 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 1, 1], STACK)
+    if CODE == LUT3:
+        pairs0 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 4, 2], STACK)
+    tables = words0
+    if CODE >= LUT4:
+        tables = gl.allocate_shared_memory(gl.int32, [TABLES * TABLE_PARTS, 1, 1, 8, 1, 4], STACK)
     sums0 = words0
     sums1 = words0
     if CODE == INT4 and ONE:
@@ -125,11 +159,13 @@ def linear_kernel(
             words1,
             pairs0,
             pairs1,
+            tables,
             ahead,
             ahead,
             items,
             w_ptr,
             s_ptr,
+            table_ptr,
             outputs,
             K,
             CODE,
@@ -142,7 +178,15 @@ def linear_kernel(
             UG,
             LV,
             LS,
+            LT,
+            TABLES,
         )
+    low = gl.zeros([1, 1, 1, 1, 4], gl.int32, LV)
+    high = low
+    if (CODE == CODEBOOK4) | (CODE == NESTED4):
+        i = gl.set_auto_layout(gl.arange(0, 4)[None, None, None, None, :], LV)
+        low = gl.load(table_ptr + i)
+        high = gl.load(table_ptr + 4 + i)
     if PDL:
         wait_for_producers()
 
@@ -157,6 +201,9 @@ def linear_kernel(
             inverse = gl.convert_layout(
                 inverse_rms(squares_ptr, rows, first_row, eps, K, 8, W), gl.SliceLayout(0, LE)
             )
+    if ROW_SCALED:
+        column = gl.arange(0, 8, gl.SliceLayout(0, LE))
+        inverse = gl.load(row_scale_ptr + gl.minimum(first_row + column, rows - 1))
 
     xa = gl.zeros([UG, W, 8, 4, 4], gl.int32, LV)
     xb = xa
@@ -186,6 +233,8 @@ def linear_kernel(
     bias_lower = add_upper
     scale_upper = add_upper
     scale_lower = add_upper
+    extra_upper = add_upper
+    extra_lower = add_upper
     acc = gl.zeros([UG, W, 8, 4, 2, 2], gl.float32, LC)
     flat = gl.zeros([UG, W, 8, 4, 4], gl.float32, LV)
     for item in range(0, items):
@@ -218,16 +267,33 @@ def linear_kernel(
             s0 = pairs0.index(stage).load(LS)
             if SUB == 2:
                 s1 = pairs1.index(stage).load(LS)
+        t0 = w0
+        t1 = w0
+        if CODE == CODEBOOK4:
+            s0 = pairs0.index(stage).load(LS)
+        if CODE == NESTED4:
+            t0 = pairs0.index(stage).load(LV)
+        if CODE == LUT3:
+            t0, t1 = gl.split(pairs0.index(stage).load(LS))
+        if CODE >= LUT4:
+            place = item // STEPS % TABLES * TABLE_PARTS
+            e0 = gl.convert_layout(tables.index(place).load(LT), LV, assert_trivial=True)
+            e1 = gl.convert_layout(tables.index(place + 1).load(LT), LV, assert_trivial=True)
+            if CODE == LUT4:
+                e2 = gl.convert_layout(tables.index(place + 2).load(LT), LV, assert_trivial=True)
+                e3 = gl.convert_layout(tables.index(place + 3).load(LT), LV, assert_trivial=True)
         fetch_stage(
             words0,
             words1,
             pairs0,
             pairs1,
+            tables,
             item + STAGES,
             stage,
             items,
             w_ptr,
             s_ptr,
+            table_ptr,
             outputs,
             K,
             CODE,
@@ -240,6 +306,8 @@ def linear_kernel(
             UG,
             LV,
             LS,
+            LT,
+            TABLES,
         )
         if step == 0:
             n, p, upper_in, lower_in = places_of(tile, r, m, token, outputs, rows, TOP, GATED, LE)
@@ -248,8 +316,11 @@ def linear_kernel(
                 gamma_upper, gamma_lower = load_halves(gamma_ptr + n, 8, upper_in, lower_in)
             if HAS_BIAS:
                 bias_upper, bias_lower = load_halves(bias_ptr + n, LOWER, upper_in, lower_in)
-            if CODE != INT4 and CODE != DENSE:
-                scale_upper, scale_lower = load_halves(s_ptr + n, LOWER, upper_in, lower_in)
+            if CHANNEL:
+                scale_upper, scale_lower = load_halves(channel_ptr + n, LOWER, upper_in, lower_in)
+            if EXTRA:
+                q = p + token.to(gl.int64) * outputs if GATED else p
+                extra_upper, extra_lower = load_halves(extra_ptr + q, LOWER, upper_in, lower_in)
         if CODE == INT4:
             if SUB == 2:
                 c0, c1 = unit_int4_halves(w0, xa, xb, BF16)
@@ -262,6 +333,23 @@ def linear_kernel(
                 acc = scaled(acc, products, x0, s0, W, UG, LC, BF16)
         elif CODE == DENSE:
             flat = unit_dense(w0, w1, xa, flat, BF16)
+        elif CODE == CODEBOOK4:
+            top, bottom = plain_scales(s0)
+            top = gl.convert_layout(top, LV, assert_trivial=True)
+            bottom = gl.convert_layout(bottom, LV, assert_trivial=True)
+            flat = unit_codebook(w0, xa, xb, low, high, top, bottom, flat, BF16)
+        elif CODE == NESTED4:
+            a0, b0, a1, b1 = nested_scales(
+                t0, nested_values_ptr, nested_pairs_ptr, tile, step, outputs, K, GATED, W, UG, LV
+            )
+            flat = unit_codebook(w0, xa, xb, low, high, a0, b0, flat, BF16)
+            flat = unit_codebook(w1, xc, xd, low, high, a1, b1, flat, BF16)
+        elif CODE == LUT4:
+            flat = unit_lut4(w0, xa, xb, e0, e1, e2, e3, flat, BF16)
+        elif CODE == LUT3:
+            t0 = gl.convert_layout(gl.expand_dims(t0, 4), LV, assert_trivial=True)
+            t1 = gl.convert_layout(gl.expand_dims(t1, 4), LV, assert_trivial=True)
+            flat = block_lut3(w0, t0, t1, xa, xb, xc, xd, e0, e1, flat, BF16)
         else:
             flat = unit_byte(w0, w1, xa, xb, flat, CODE, BF16)
         if step == STEPS - 1:
@@ -271,13 +359,18 @@ def linear_kernel(
                 )
             mine = gl.sum(acc, 0)
             upper, lower = sum_of_warps(mine, finished.index(item // STEPS % 2), LR)
-            upper = gl.convert_layout(upper, LE) * gl.expand_dims(inverse, 0)
-            lower = gl.convert_layout(lower, LE) * gl.expand_dims(inverse, 0)
+            upper = gl.convert_layout(upper, LE)
+            lower = gl.convert_layout(lower, LE)
+            if EXTRA:
+                upper += extra_upper
+                lower += extra_lower
+            upper *= gl.expand_dims(inverse, 0)
+            lower *= gl.expand_dims(inverse, 0)
             n, p, upper_in, lower_in = places_of(tile, r, m, token, outputs, rows, TOP, GATED, LE)
             if CODE == FP8 and not BF16:
                 upper *= FP8_FACTOR_FP16
                 lower *= FP8_FACTOR_FP16
-            if CODE != INT4 and CODE != DENSE:
+            if CHANNEL:
                 upper *= scale_upper
                 lower *= scale_lower
             if HAS_BIAS:

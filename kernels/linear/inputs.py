@@ -10,6 +10,7 @@ from triton.experimental.gluon import language as gl
 
 from .._gluon import REINTERPRET_IS_PUBLIC, pair_high, pair_low
 from .codes import (
+    CODEBOOK4,
     DENSE,
     INT4,
     INT4_BOTTOM_MAGIC_FP16,
@@ -41,7 +42,7 @@ def _load_x(
     c = gl.arange(0, 4)[None, None, None, :, None]
     i = gl.arange(0, 4)[None, None, None, None, :]
     block = blocks_of(step, W, UG)
-    if CODE == INT4:
+    if CODE == INT4 or CODE >= CODEBOOK4:
         k = block * (PB * 32) + part * 16 + c * 4 + i
     elif CODE == DENSE:
         k = block * 16 + c * 4 + i

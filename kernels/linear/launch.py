@@ -11,16 +11,29 @@ import torch
 import triton
 
 from .._launch import check_activation, check_out, launch_options, sm_count, sm_version
-from .codes import DENSE, FP8, INT4, INT8
+from .codes import CODEBOOK4, DENSE, FP8, INT4, INT8, LUT3, LUT4, NESTED4
 from .gemv import linear_kernel
 from .pack import Int4Tiles
 from .reference import PARTIAL_COLUMNS
+from .table_pack import TableTiles
 from .tiles import LinearShape, Tile, tile_for
 
 MAX_ROWS = 64
 LOWEST_SM = 80
 """Asynchronous copies and mma.m16n8k16 with bf16 begin here."""
-CODE_NAMES = ("int4", "int8", "fp8", "dense")
+CODES = {
+    "int4": int(INT4.value),
+    "int8": int(INT8.value),
+    "fp8": int(FP8.value),
+    "dense": int(DENSE.value),
+    "codebook4": int(CODEBOOK4.value),
+    "nested4": int(NESTED4.value),
+    "lut4": int(LUT4.value),
+    "lut3": int(LUT3.value),
+}
+"""What the kernel is built for, by the names that tiles are chosen by."""
+CODE_NAMES = ("int4", "progressive4", "int8", "fp8", "dense", "table4")
+"""Stored forms as limits of rows are kept by."""
 COLUMN_ROWS = 8
 """Tokens that one program works on."""
 
@@ -48,7 +61,7 @@ class RowWeight:
         return self.codes.nbytes + (0 if self.scale is None else self.scale.nbytes)
 
 
-Weight = Int4Tiles | RowWeight
+Weight = Int4Tiles | RowWeight | TableTiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,23 +76,68 @@ class NextNorm:
     """fp32 [M, ceil(N / 16)]: partial sums of squares of the residual."""
 
 
-def code_of(weight: Weight) -> int:
-    """Which stored form the kernel is built for."""
+def code_of(weight: Weight) -> str:
+    """Name of what the kernel is built for."""
     if isinstance(weight, Int4Tiles):
-        return int(INT4.value)
-    kinds = {torch.int8: INT8, torch.uint8: FP8, torch.float16: DENSE, torch.bfloat16: DENSE}
-    return int(kinds[weight.codes.dtype].value)
+        return "int4"
+    if isinstance(weight, TableTiles):
+        return weight.code
+    return {torch.int8: "int8", torch.uint8: "fp8"}.get(weight.codes.dtype, "dense")
+
+
+def form_of(weight: Weight) -> str:
+    """Which of CODE_NAMES a weight is."""
+    if isinstance(weight, TableTiles):
+        return "table4"
+    if isinstance(weight, Int4Tiles) and weight.channel is not None:
+        return "progressive4"
+    return code_of(weight)
 
 
 def shape_of(weight: Weight, *, gated: bool, one_row: bool) -> LinearShape:
     """What the tile of a weight is chosen by."""
     return LinearShape(
-        code=CODE_NAMES[code_of(weight)],
+        code=code_of(weight),
         group_size=weight.group_size if isinstance(weight, Int4Tiles) else 0,
         outputs=weight.rows,
         columns=weight.columns,
         gated=gated,
         one_row=one_row,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Operands:
+    """A weight as the kernel's arguments."""
+
+    words: torch.Tensor
+    beside: torch.Tensor | None = None
+    """What a block has besides words."""
+    channel: torch.Tensor | None = None
+    table: torch.Tensor | None = None
+    nested_values: torch.Tensor | None = None
+    nested_pairs: torch.Tensor | None = None
+
+
+def _operands(weight: Weight, gated: bool, dtype: torch.dtype) -> _Operands:
+    if isinstance(weight, RowWeight):
+        assert weight.columns % 16 == 0 or weight.scale is None
+        assert weight.codes.is_contiguous()
+        return _Operands(words=weight.codes.view(torch.int32), channel=weight.scale)
+    assert weight.gated == gated
+    if isinstance(weight, Int4Tiles):
+        pairs = weight.pairs.view(torch.int32)
+        return _Operands(words=weight.words, beside=pairs, channel=weight.channel)
+    assert weight.dtype == dtype, f"the table is in {weight.dtype}, x in {dtype}"
+    beside = weight.top if weight.scales is None else weight.scales.view(torch.int32)
+    if weight.nested is None:
+        return _Operands(words=weight.words, beside=beside, table=weight.planes)
+    return _Operands(
+        words=weight.words,
+        beside=beside,
+        table=weight.planes,
+        nested_values=weight.nested.values,
+        nested_pairs=weight.nested.pairs.view(torch.int64),
     )
 
 
@@ -91,6 +149,8 @@ def linear(
     bias: torch.Tensor | None = None,
     squares: torch.Tensor | None = None,
     eps: float = 0.0,
+    row_scale: torch.Tensor | None = None,
+    extra: torch.Tensor | None = None,
     gated: bool = False,
     residual: torch.Tensor | None = None,
     following: NextNorm | None = None,
@@ -102,7 +162,8 @@ def linear(
 
     x, residual, bias and the result are all fp16 or all bf16, or the result is `out_dtype`.
     `squares` fp32 [M, ceil(K / 16)] divides the product by the root mean square of what x was
-    before gamma. `residual` [M, N] is added to and, where `out` is None, overwritten; then
+    before gamma; `row_scale` fp32 [M] multiplies it instead. `extra` fp32 [M, weight rows] is added
+    to the product before either and before the weight's scales by row. `residual` [M, N] is added to and, where `out` is None, overwritten; then
     `following` is filled. `dependent` starts the kernel while the one before it still runs (SM 90
     and up).
     """
@@ -111,16 +172,13 @@ def linear(
     assert 1 <= rows <= MAX_ROWS, f"linear takes 1 to {MAX_ROWS} rows, not {rows}"
     assert columns == weight.columns, f"x has {columns} columns, the weight {weight.columns}"
     assert columns % 8 == 0
-    code = code_of(weight)
     outputs = weight.rows // 2 if gated else weight.rows
-    scales: torch.Tensor | None
-    if isinstance(weight, Int4Tiles):
-        assert weight.gated == gated
-        words, scales, group = weight.words, weight.pairs.view(torch.int32), weight.group_size
-    else:
-        assert columns % 16 == 0 or weight.scale is None
-        assert weight.codes.is_contiguous()
-        words, scales, group = weight.codes.view(torch.int32), weight.scale, 0
+    operands = _operands(weight, gated, x.dtype)
+    assert squares is None or row_scale is None
+    if row_scale is not None:
+        check_out(row_scale, (rows,), torch.float32)
+    if extra is not None:
+        check_out(extra, (rows, weight.rows), torch.float32)
     if squares is not None:
         check_out(squares, (rows, -(-columns // PARTIAL_COLUMNS)), torch.float32)
     assert (residual is None) == (following is None)
@@ -141,10 +199,16 @@ def linear(
     grid = (min(tiles, sm_count(x.device) * tile.programs), triton.cdiv(rows, COLUMN_ROWS))
     linear_kernel[grid](
         x.view(torch.int32),
-        words,
-        scales,
+        operands.words,
+        operands.beside,
+        operands.channel,
+        operands.table,
+        operands.nested_values,
+        operands.nested_pairs,
         bias,
         squares,
+        row_scale,
+        extra,
         residual,
         None if following is None else following.gamma,
         out,
@@ -154,11 +218,14 @@ def linear(
         outputs,
         eps,
         K=columns,
-        CODE=code,
-        GROUP=group,
+        CODE=CODES[code_of(weight)],
+        GROUP=weight.group_size if isinstance(weight, Int4Tiles) else 0,
         BF16=x.dtype == torch.bfloat16,
         ONE=rows == 1,
+        CHANNEL=operands.channel is not None,
         NORMED=squares is not None,
+        ROW_SCALED=row_scale is not None,
+        EXTRA=extra is not None,
         HAS_BIAS=bias is not None,
         GATED=gated,
         RESIDUAL=residual is not None,

@@ -5,7 +5,8 @@ and r + 8 the eight k from 8 c of each 32; word s the four of them from 4 s % 8 
 nibbles 0 and 4 the first pair of row r, 1 and 5 that of row r + 8, 2 and 6, 3 and 7 the second
 pairs. Scale and offset stand beside each other, fp16, rows r and r + 8 next to one another.
 Gated weights (gate above up) have eight gate rows and the eight up rows of the same outputs in a
-tile. Rows and columns beyond the matrix are zero.
+tile. Rows and columns beyond the matrix are zero. Two-level weights have a scale of each row
+besides; their pairs are small integers, exact in fp16.
 """
 
 from __future__ import annotations
@@ -31,14 +32,28 @@ class Int4Tiles:
     columns: int
     group_size: int
     gated: bool
+    channel: torch.Tensor | None = None
+    """fp32 [N]: scale of each row, in the matrix's own order."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of codes, scales and offsets."""
-        return self.words.nbytes + self.pairs.nbytes
+        channel = 0 if self.channel is None else self.channel.nbytes
+        return self.words.nbytes + self.pairs.nbytes + channel
 
 
-def _tile_rows(matrix: torch.Tensor, gated: bool) -> torch.Tensor:
+def kernel_group(group_size: int) -> int | None:
+    """Largest group of the kernel that divides a stored one; None where none does."""
+    fitting = [size for size in GROUP_SIZES if group_size % size == 0]
+    return max(fitting, default=None)
+
+
+def tile_count(rows: int, gated: bool) -> int:
+    """Tiles of a matrix of so many rows."""
+    return -(-rows // 2 // (TILE_ROWS // 2)) if gated else -(-rows // TILE_ROWS)
+
+
+def tile_rows(matrix: torch.Tensor, gated: bool) -> torch.Tensor:
     """[N, ...] -> [tiles, 2, 8, ...], zero rows where the matrix ends."""
     parts = matrix.chunk(2) if gated else (matrix,)
     step = TILE_ROWS // len(parts)
@@ -56,7 +71,8 @@ def _block_columns(group_size: int) -> int:
     return max(group_size, UNIT_COLUMNS)
 
 
-def _pad_columns(matrix: torch.Tensor, columns: int) -> torch.Tensor:
+def pad_columns(matrix: torch.Tensor, columns: int) -> torch.Tensor:
+    """[N, K] -> [N, columns], zero beyond K."""
     rest = columns - matrix.shape[1]
     if not rest:
         return matrix
@@ -70,17 +86,22 @@ def pack(
     group_size: int,
     *,
     gated: bool = False,
+    channel: torch.Tensor | None = None,
 ) -> Int4Tiles:
-    """Codes uint8 [N, K] in 0..15, scale and offset fp16 [N, K // group_size], in kernel order."""
+    """Codes uint8 [N, K] in 0..15, scale and offset fp16 [N, K // group_size], in kernel order.
+
+    channel fp32 [N] multiplies what they stand for.
+    """
     rows, columns = codes.shape
     assert codes.dtype == torch.uint8, f"codes must be uint8: {codes.dtype}"
     assert group_size in GROUP_SIZES, f"group size {group_size} is none of {GROUP_SIZES}"
     assert columns % group_size == 0, f"group size {group_size} does not divide {columns}"
     assert scale.shape == offset.shape == (rows, columns // group_size)
     assert not gated or rows % 2 == 0
+    assert channel is None or (channel.shape == (rows,) and channel.dtype == torch.float32)
     block = _block_columns(group_size)
     wide = -(-columns // block) * block
-    tiled = _tile_rows(_pad_columns(codes, wide), gated)
+    tiled = tile_rows(pad_columns(codes, wide), gated)
     tiles, units = tiled.shape[0], wide // UNIT_COLUMNS
     # [T, half row, r, unit, 32-block, c, step in block, pair, element]
     view = tiled.view(tiles, 2, 8, units, 2, 4, 2, 2, 2)
@@ -92,10 +113,10 @@ def pack(
                 shift = 4 * (half + 2 * pair + 4 * element)
                 words |= nibble.to(torch.int32) << shift
     groups = wide // group_size
-    both = torch.stack((_pad_columns(scale, groups), _pad_columns(offset, groups)), dim=-1).to(
+    both = torch.stack((pad_columns(scale, groups), pad_columns(offset, groups)), dim=-1).to(
         torch.float16
     )
-    pairs = _tile_rows(both, gated).permute(0, 3, 2, 1, 4).contiguous()
+    pairs = tile_rows(both, gated).permute(0, 3, 2, 1, 4).contiguous()
     return Int4Tiles(
         words=words.view(tiles, units, 32, 4),
         pairs=pairs,
@@ -103,11 +124,12 @@ def pack(
         columns=columns,
         group_size=group_size,
         gated=gated,
+        channel=None if channel is None else channel.contiguous(),
     )
 
 
-def _matrix_rows(tiled: torch.Tensor, rows: int, gated: bool) -> torch.Tensor:
-    """Inverse of _tile_rows: [tiles, 2, 8, ...] -> [N, ...]."""
+def matrix_rows(tiled: torch.Tensor, rows: int, gated: bool) -> torch.Tensor:
+    """Inverse of tile_rows: [tiles, 2, 8, ...] -> [N, ...]."""
     if not gated:
         return tiled.reshape(-1, *tiled.shape[3:])[:rows]
     parts = (tiled[:, i].reshape(-1, *tiled.shape[3:])[: rows // 2] for i in range(2))
@@ -125,8 +147,8 @@ def unpack(packed: Int4Tiles) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
                 shift = 4 * (half + 2 * pair + 4 * element)
                 nibble = ((words >> shift) & 15).to(torch.uint8)
                 view[:, half, :, :, :, :, :, pair, element] = nibble.permute(0, 2, 1, 4, 3, 5)
-    codes = _matrix_rows(view.view(tiles, 2, 8, -1), packed.rows, packed.gated)
-    both = _matrix_rows(packed.pairs.permute(0, 3, 2, 1, 4), packed.rows, packed.gated)
+    codes = matrix_rows(view.view(tiles, 2, 8, -1), packed.rows, packed.gated)
+    both = matrix_rows(packed.pairs.permute(0, 3, 2, 1, 4), packed.rows, packed.gated)
     groups = packed.columns // packed.group_size
     return (
         codes[:, : packed.columns].contiguous(),

@@ -35,7 +35,7 @@ class LinearShape:
     """What a tile is chosen by."""
 
     code: str
-    """int4, int8, fp8 or dense."""
+    """int4, int8, fp8, dense, codebook4, nested4, lut4 or lut3."""
     group_size: int
     outputs: int
     """Rows of the weight; both halves where gated."""
@@ -61,6 +61,22 @@ TRIED: tuple[Launch, ...] = (
     (4, 2, 2, 4),
 )
 """Warps, blocks, programs, stages, likeliest first: 8 and 16 bits have more bytes a block."""
+TRIED_TABLES: tuple[Launch, ...] = (
+    (4, 4, 2, 2),
+    (4, 2, 4, 2),
+    (8, 2, 2, 2),
+    (4, 4, 3, 2),
+    (4, 2, 2, 4),
+    (8, 1, 2, 4),
+)
+"""For codes that index tables, which are bound by instructions as much as by memory."""
+_TRIED = {
+    "int4": TRIED_INT4,
+    "codebook4": TRIED_TABLES,
+    "nested4": TRIED_TABLES,
+    "lut4": TRIED_TABLES,
+    "lut3": TRIED_TABLES,
+}
 SHARED_BYTES = 96 * 1024
 """What a program may take of a multiprocessor's shared memory, on cards with 164 KiB and more."""
 SMALL_SHARED_BYTES = 46 * 1024
@@ -73,29 +89,64 @@ SCRATCH_BYTES = 32
 """What the compiler adds for its own reductions."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What a warp takes in one go."""
+
+    columns: int
+    bytes: int
+    """Words and what stands beside them."""
+
+
+_BLOCKS = {
+    ("int4", 128): _Block(128, 1024 + 64),
+    ("int4", 64): _Block(64, 512 + 64),
+    ("int4", 32): _Block(64, 512 + 128),
+    ("int8", 0): _Block(64, 1024),
+    ("fp8", 0): _Block(64, 1024),
+    ("dense", 0): _Block(32, 1024),
+    ("codebook4", 0): _Block(64, 512 + 64),
+    ("nested4", 0): _Block(128, 1024 + 32),
+    ("lut4", 0): _Block(64, 512),
+    ("lut3", 0): _Block(128, 512 + 256),
+}
+FORMS = tuple(_BLOCKS)
+"""Codes with their group sizes."""
+_TABLE_BYTES = {"lut4": 512, "lut3": 256}
+"""Tables of a tile's rows."""
+
+
 def block_columns(code: str, group_size: int) -> int:
     """Columns that a warp takes in one go."""
-    if code == "int4":
-        return 128 if group_size == 128 else 64
-    return 32 if code == "dense" else 64
+    return _BLOCKS[code, group_size].columns
 
 
 def stage_bytes(code: str, group_size: int, warps: int, blocks: int) -> int:
-    """Shared memory of one stage."""
-    words = 512 * (2 if code != "int4" or group_size == 128 else 1)
-    pairs = 64 * (2 if group_size == 32 else 1) if code == "int4" else 0
-    return warps * blocks * (words + pairs)
+    """Shared memory of one stage, tables apart."""
+    return warps * blocks * _BLOCKS[code, group_size].bytes
+
+
+def _steps(shape: LinearShape, tile: Tile) -> int:
+    """Steps of a tile of rows."""
+    columns = block_columns(shape.code, shape.group_size) * tile.warps * tile.blocks
+    return -(-shape.columns // columns)
 
 
 def program_bytes(shape: LinearShape, tile: Tile) -> int:
-    """Shared memory of a program: stages, sums of one token's blocks, two finished tiles."""
+    """Shared memory of a program: stages, sums of one token's blocks, tables, two finished tiles."""
     stages = tile.stages * stage_bytes(shape.code, shape.group_size, tile.warps, tile.blocks)
+    steps = _steps(shape, tile)
     sums = 0
     if shape.code == "int4" and shape.one_row:
-        step = tile.warps * tile.blocks
-        steps = -(-shape.columns // (block_columns(shape.code, shape.group_size) * step))
-        sums = (1 << (steps - 1).bit_length()) * step * 32 * (2 if shape.group_size == 32 else 1)
-    return stages + sums + 1024 * tile.warps + SCRATCH_BYTES
+        blocks = (1 << (steps - 1).bit_length()) * tile.warps * tile.blocks
+        sums = blocks * 32 * (2 if shape.group_size == 32 else 1)
+    tables = table_count(steps, tile.stages) * _TABLE_BYTES.get(shape.code, 0)
+    return stages + sums + tables + 1024 * tile.warps + SCRATCH_BYTES
+
+
+def table_count(steps: int, stages: int) -> int:
+    """Tiles whose own tables are read or on their way at once, as a power of two."""
+    return 1 << (-(-(stages + steps - 1) // steps) - 1).bit_length()
 
 
 _installed: dict[tuple[int, LinearShape], Tile] = {}
@@ -160,7 +211,8 @@ def candidates(shape: LinearShape, sm: int) -> tuple[Tile, ...]:
     limit = SMALL_SHARED_BYTES if small else SHARED_BYTES
     most = SMALL_MOST_SHARED_BYTES if small else MOST_SHARED_BYTES
     found: list[Tile] = []
-    for warps, blocks, programs, stages in TRIED_INT4 if shape.code == "int4" else TRIED:
+    tried = _TRIED.get(shape.code, TRIED)
+    for warps, blocks, programs, stages in tried:
         while blocks > 1 and warps * blocks >= 2 * blocks_of_k:
             blocks //= 2
         while warps > 1 and warps * blocks >= 2 * blocks_of_k:

@@ -6,15 +6,13 @@ import itertools
 from dataclasses import dataclass
 
 from .._variants import POINTEE, SM_VERSIONS, Variant
-from .codes import DENSE, FP8, INT4, INT8
 from .dequantize import linear_dequantize_kernel
 from .gemv import linear_kernel
-from .launch import LOWEST_SM
-from .tiles import LinearShape, Tile, tile_for
+from .launch import CODES, LOWEST_SM
+from .tiles import FORMS, LinearShape, Tile, tile_for
 from .tuned import TUNED
 
-_CODES = {"int4": INT4, "int8": INT8, "fp8": FP8, "dense": DENSE}
-_FORMS = (("int4", 128), ("int4", 64), ("int4", 32), ("int8", 0), ("fp8", 0), ("dense", 0))
+_TABLE_FORMS = (("codebook4", 0), ("nested4", 0), ("lut4", 0), ("lut3", 0))
 _LOWEST_PDL_SM = 90
 _STACK_BYTES = 16
 """Several rows: tiles that spill a register or two were measured to be the fastest all the same."""
@@ -32,6 +30,10 @@ class _Part:
     residual: bool = False
     wide: bool = False
     """Results in fp32."""
+    prepared: bool = False
+    """Inputs come with a scale each; two-level weights, which have one for each row."""
+    sparse: bool = False
+    """Sums of sparse entries are added."""
 
 
 _TUNED_PARTS = (
@@ -40,6 +42,18 @@ _TUNED_PARTS = (
     _Part(outputs=28672, columns=4096, normed=True, gated=True),
     _Part(outputs=4096, columns=14336, residual=True),
     _Part(outputs=128256, columns=4096, normed=True, wide=True),
+)
+_PREPARED_PARTS = (
+    _Part(outputs=6144, columns=4096, prepared=True),
+    _Part(outputs=4096, columns=4096, prepared=True, residual=True),
+    _Part(outputs=28672, columns=4096, prepared=True, gated=True),
+    _Part(outputs=4096, columns=14336, prepared=True, residual=True),
+)
+_SPARSE_PARTS = (
+    _Part(outputs=6144, columns=4096, normed=True, sparse=True),
+    _Part(outputs=4096, columns=4096, residual=True, sparse=True),
+    _Part(outputs=28672, columns=4096, normed=True, gated=True, sparse=True),
+    _Part(outputs=4096, columns=14336, residual=True, sparse=True),
 )
 _AWKWARD_PARTS = (
     _Part(outputs=1152, columns=896, normed=True, biased=True),
@@ -55,12 +69,19 @@ def _linear(
     code, group = form
     pdl = min(sms) >= _LOWEST_PDL_SM
     value = POINTEE[dtype]
+    channel = code in ("int8", "fp8") or part.prepared
     pointers = {
         "x_ptr": "*i32",
         "w_ptr": "*i32",
-        "s_ptr": None if code == "dense" else "*i32" if code == "int4" else "*fp32",
+        "s_ptr": "*i32" if code in ("int4", "codebook4", "nested4", "lut3") else None,
+        "channel_ptr": "*fp32" if channel else None,
+        "table_ptr": "*i32" if form in _TABLE_FORMS else None,
+        "nested_values_ptr": "*fp32" if code == "nested4" else None,
+        "nested_pairs_ptr": "*i64" if code == "nested4" else None,
         "bias_ptr": value if part.biased else None,
         "squares_ptr": "*fp32" if part.normed else None,
+        "row_scale_ptr": "*fp32" if part.prepared else None,
+        "extra_ptr": "*fp32" if part.sparse else None,
         "residual_ptr": value if part.residual else None,
         "gamma_ptr": value if part.residual else None,
         "y_ptr": "*fp32" if part.wide else value,
@@ -70,9 +91,8 @@ def _linear(
     signature = {name: kind for name, kind in pointers.items() if kind is not None}
     signature |= {"outputs": "i32", "eps": "fp32"} | ({} if one else {"rows": "i32"})
     left_out: dict[str, object] = {name: None for name, kind in pointers.items() if kind is None}
-    epilogue = "-".join(
-        name for name in ("normed", "biased", "gated", "residual", "wide") if getattr(part, name)
-    )
+    names = ("normed", "biased", "gated", "residual", "wide", "prepared", "sparse")
+    epilogue = "-".join(name for name in names if getattr(part, name))
     return Variant(
         name=(
             f"{code}-g{group}-{part.outputs}x{part.columns}-{dtype}-{epilogue}-one{one:d}"
@@ -84,11 +104,14 @@ def _linear(
         | ({"rows": 1} if one else {})
         | {
             "K": part.columns,
-            "CODE": _CODES[code].value,
+            "CODE": CODES[code],
             "GROUP": group,
             "BF16": dtype == "bf16",
             "ONE": one,
+            "CHANNEL": channel,
             "NORMED": part.normed,
+            "ROW_SCALED": part.prepared,
+            "EXTRA": part.sparse,
             "HAS_BIAS": part.biased,
             "GATED": part.gated,
             "RESIDUAL": part.residual,
@@ -121,20 +144,37 @@ def _fits(form: tuple[str, int], part: _Part) -> bool:
     return form[1] == 0 or part.columns % form[1] == 0
 
 
+def _parts_of(code: str) -> tuple[_Part, ...]:
+    """Linears of an 8B model as a decode step of that code runs them."""
+    return _SPARSE_PARTS if code in ("lut4", "lut3") else _TUNED_PARTS
+
+
 def _tuned() -> list[Variant]:
     """Every tile that is in the table of a card."""
     found = []
     for sm, code, group, one in TUNED:
-        for part, dtype in zip(_TUNED_PARTS, itertools.cycle(POINTEE), strict=False):
+        for part, dtype in zip(_parts_of(code), itertools.cycle(POINTEE), strict=False):
             tile = tile_for(_shape((code, group), part, one=one), sm)
             found.append(_linear((code, group), part, dtype, one=one, tile=tile, sms=(sm,)))
+    return found
+
+
+def _large() -> list[Variant]:
+    """Forms that no card has a table of, at 8B shapes on SM 90, one row; prepared int4."""
+    known = {(code, group) for sm, code, group, one in TUNED if sm == _LOWEST_PDL_SM and one}
+    forms = [(form, _parts_of(form[0])) for form in _TABLE_FORMS if form not in known]
+    found = []
+    for form, parts in [*forms, (("int4", 128), _PREPARED_PARTS)]:
+        for part, dtype in zip(parts[:4], itertools.cycle(POINTEE), strict=False):
+            tile = tile_for(_shape(form, part, one=True), _LOWEST_PDL_SM)
+            found.append(_linear(form, part, dtype, one=True, tile=tile, sms=(_LOWEST_PDL_SM,)))
     return found
 
 
 def _ruled() -> list[Variant]:
     """Tiles by the rule: every form in both dtypes for one row and several, epilogues in turn."""
     found = []
-    for number, form in enumerate(_FORMS):
+    for number, form in enumerate(FORMS):
         for turn, (dtype, one) in enumerate(itertools.product(POINTEE, (True, False))):
             part = next(
                 part
@@ -171,6 +211,7 @@ def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
         *_tuned(),
+        *_large(),
         *_ruled(),
         _dequantize(14336, 128, "fp16", False),
         _dequantize(4096, 128, "bf16", True),

@@ -20,7 +20,7 @@ import torch
 
 from quantchat import paths
 from quantchat.kernels._launch import sm_version
-from quantchat.kernels.linear.tiles import FORM, LinearShape, Tile, candidates, install
+from quantchat.kernels.linear.tiles import FORM, FORMS, LinearShape, Tile, candidates, install
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _shape(fields: object) -> LinearShape | None:
     code, gated, one_row = fields.get("code"), fields.get("gated"), fields.get("one_row")
     group_size = _whole(fields.get("group_size"))
     outputs, columns = _whole(fields.get("outputs")), _whole(fields.get("columns"))
-    if code not in ("int4", "int8", "fp8", "dense") or group_size not in (0, 32, 64, 128):
+    if not isinstance(code, str) or (code, group_size) not in FORMS:
         return None
     if not isinstance(gated, bool) or not isinstance(one_row, bool) or not outputs or not columns:
         return None
