@@ -6,10 +6,11 @@ from .._variants import POINTEE, Variant
 from ..linear.reference import PARTIAL_COLUMNS
 from .codes import FP8, INT8
 from .dense import dequantize_weight_kernel
-from .matmul import LOWEST_SM, SMALL, WIDE, Tile, scaled_matmul_kernel
+from .matmul import LOWEST_SM, SMALL, WIDE, scaled_matmul_kernel
 from .prepare import prepare_rows_kernel, prepare_warps
 from .product import scale_product_kernel
 from .rows import LOWEST_CAST_SM, quantize_rows_kernel, row_warps
+from .tiles import Tile
 
 CODES = {INT8.value: "*i8", FP8.value: "*u8"}
 

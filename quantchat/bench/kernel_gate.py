@@ -182,6 +182,7 @@ def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     """Every kernel on awkward and on real shapes, in one dtype of activations."""
     from quantchat.bench.attention_gate import attention_cases
     from quantchat.bench.ops_gate import linear_cases, sampling_cases
+    from quantchat.bench.rounding_gate import rounding_cases
     from quantchat.ops.triton_ops import TritonOps
 
     sm_90 = torch.cuda.get_device_capability(device) >= (9, 0)
@@ -191,6 +192,7 @@ def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     yield from sampling_cases(device, dtype)
     yield from _linear_cases(device, dtype)
     yield from _row_cases(device, dtype)
+    yield from rounding_cases(device, dtype)
     yield from attention_cases(device, dtype)
 
 
