@@ -91,7 +91,7 @@ def _bin_edges(ordered: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
     """Where bins begin and end among the sorted values: int64 [R, BINS + 1], 0 to K.
 
     Bins hold equal parts of the cube root of density, as the cells of a good quantizer do
-    (Panter and Dite 1951), sensitivity counting as density.
+    (Panter and Dite 1951), sensitivity counting as density; a lone value takes one bin at most.
     """
     r, k = ordered.shape
     half = max(1, k // WINDOWS // 2)
@@ -99,7 +99,8 @@ def _bin_edges(ordered: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
     low, high = (ends - half).clamp_min(0), (ends + half).clamp_max(k - 1)
     widths = ordered[:, high] - ordered[:, low]
     inside = (mass[:, high + 1] - mass[:, low]).float()
-    parts = _prefix((inside * widths.square()).pow_(1 / 3))
+    density = (inside * widths.square()).pow_(1 / 3)
+    parts = _prefix(density.minimum(density.sum(dim=1, keepdim=True) / BINS))
     wanted = torch.arange(1, BINS, device=ordered.device) / BINS * parts[:, -1:]
     inner = torch.searchsorted(parts[:, 1:].contiguous(), wanted).clamp_max(k)
     return torch.cat((inner.new_zeros((r, 1)), inner, inner.new_full((r, 1), k)), dim=1)

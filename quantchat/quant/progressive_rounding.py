@@ -48,7 +48,7 @@ def progressive(
         else:
             s = _row_scale(w)
             step = torch.ones_like(s)
-            zero, q = _codes(w / s, step)
+            zero, q = group_codes(w / s, step)
         packed[rows] = pack_nibbles(q.to(torch.uint8).view(-1, k))
         scale[rows] = s.view(-1)
         group_scale[rows] = step.squeeze(-1).to(torch.uint8)
@@ -77,7 +77,7 @@ def fit_groups(codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.T
     step, zero, q, least = paper, paper, codes, torch.full_like(paper, float("inf"))
     for choice in STEP_CHOICES:
         tried = (paper + choice).clamp_(1, LARGEST_STEP)
-        its_zero, its_q = _codes(codes, tried)
+        its_zero, its_q = group_codes(codes, tried)
         error = ((its_q - its_zero) * tried - codes).square_().sum(dim=-1, keepdim=True)
         better = error < least
         step = torch.where(better, tried, step)
@@ -87,7 +87,7 @@ def fit_groups(codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.T
     return step, zero, q
 
 
-def _codes(values: torch.Tensor, step: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def group_codes(values: torch.Tensor, step: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Zero point of each group [R, G, 1] and nearest codes of values [R, G, g], 0 to 15."""
     low, _ = _range(values)
     zero = (low / step).round_().neg_().clamp_(0, 15)

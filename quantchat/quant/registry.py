@@ -235,10 +235,15 @@ OTHER_NAMES: Mapping[str, str] = MappingProxyType(
 """What others call some of them; taken wherever a scheme is named."""
 
 
+def our_name(name: str) -> str:
+    """What the table calls a scheme that others call `name`; anything else as it is."""
+    return OTHER_NAMES.get(name, name)
+
+
 def scheme_named(name: str) -> Scheme:
     """The scheme of that name, ours or another; raises UsageError naming the known ones."""
     try:
-        return SCHEMES[OTHER_NAMES.get(name, name)]
+        return SCHEMES[our_name(name)]
     except KeyError:
         raise UsageError(
             f"unknown scheme {name!r}", hint=f"one of: auto, {', '.join(SCHEMES)}"
