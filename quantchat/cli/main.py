@@ -23,6 +23,7 @@ COMMANDS = {
     "probe": ("quantchat.cli.probe", "Show the machine, the plan and its reasons."),
     "bench": ("quantchat.cli.bench", "Measure decode and prefill, beside peers."),
     "eval": ("quantchat.cli.eval", "Measure quality against the 16-bit model."),
+    "quantize": ("quantchat.cli.quantize", "Write a quantized copy that loads by itself."),
 }
 """Name -> module with a click command called `command`, and its line in the help."""
 

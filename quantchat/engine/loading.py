@@ -31,11 +31,13 @@ from quantchat.engine.read_ahead import cache_used as cache_used
 from quantchat.engine.read_ahead import calibration_key, calibration_of
 from quantchat.engine.read_ahead import plan_request as plan_request
 from quantchat.engine.room import Room, plan_in
-from quantchat.errors import Cancelled, QuantchatError
+from quantchat.errors import Cancelled, CheckpointError, QuantchatError
 from quantchat.events import LoadPhase, ModelInfo
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hub.local import LocalModel, resolve
 from quantchat.model.decoder import Decoder
+from quantchat.model.export_marker import Export
+from quantchat.model.exported import ExportedMatrices
 from quantchat.model.families import ModelSource, open_model
 from quantchat.model.loader import LoadedDecoder, MatrixSource, OnProgress, load_decoder
 from quantchat.model.packed_cache import PackedCache
@@ -200,12 +202,14 @@ def build_decoder(
         scheme=plan.scheme, group_size=plan.group_size, dtype=ops.dtype, device=ops.device
     )
     cache = None
-    if cache_used(plan):
+    if source.export is not None:
+        made = exported_matrices(source.export, plan)
+    elif cache_used(plan):
         identity = source.checkpoint.identity()
         key = calibration_key(plan.scheme, calibration)
         cache = PackedCache(paths.packed_dir(), identity, plan.scheme.name, plan.group_size, key)
-    if made is None and plan.scheme.calibration != "none":
-        made = _calibrated(source, recipe, ops, calibration, on_progress, cancelled)
+    if made is None:
+        made = calibrated_matrices(source, recipe, ops, calibration, on_progress, cancelled)
     return load_decoder(
         source,
         ops,
@@ -218,15 +222,28 @@ def build_decoder(
     )
 
 
-def _calibrated(
+def exported_matrices(export: Export, plan: ExecutionPlan) -> MatrixSource:
+    """Matrices of an export; raises CheckpointError where its groups are not the plan's."""
+    if export.scheme != plan.scheme or export.group_size != plan.group_size:
+        raise CheckpointError(
+            export.checkpoint.path,
+            f"holds {export.scheme.title} in groups of {export.group_size}, not "
+            f"{plan.scheme.title} in groups of {plan.group_size}",
+        )
+    return ExportedMatrices(export)
+
+
+def calibrated_matrices(
     source: ModelSource,
     recipe: WeightRecipe,
     ops: TorchOps,
     settings: CalibrationSettings,
     on_progress: OnProgress,
     cancelled: Callable[[], bool],
-) -> CalibratedSource:
-    """Matrices of a calibrated scheme; nothing runs before the first is asked for."""
+) -> MatrixSource | None:
+    """Matrices of a calibrated scheme, None for others; nothing runs before the first is asked for."""
+    if recipe.scheme.calibration == "none":
+        return None
 
     def ids() -> torch.Tensor:
         on_progress("sample", 0, settings.tokens)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from quantchat import paths
 from quantchat.calibration.settings import CalibrationSettings
-from quantchat.errors import QuantchatError
+from quantchat.errors import PlanError, QuantchatError
 from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts
 from quantchat.hardware.plan import plan as make_plan
@@ -20,6 +20,7 @@ from quantchat.hardware.probe import probe
 from quantchat.hub.local import resolve
 from quantchat.model.families import ModelSource, open_model
 from quantchat.model.packed_name import packed_stem
+from quantchat.quant.registry import scheme_named
 from quantchat.quant.scheme import Scheme
 from quantchat.requests import LoadRequest
 
@@ -55,7 +56,7 @@ def files_of(request: LoadRequest, facts: Facts) -> list[Path]:
     source = open_model(resolve(request.model).path)
     try:
         plan = make_plan(facts, source.spec, plan_request(request, source))
-        if cache_used(plan):
+        if cache_used(plan) and source.export is None:
             identity = source.checkpoint.identity()
             key = calibration_key(plan.scheme, calibration_of(request))
             stem = packed_stem(identity, plan.scheme.name, plan.group_size, key)
@@ -73,7 +74,7 @@ def plan_request(request: LoadRequest, source: ModelSource) -> PlanRequest:
     entries = [source.checkpoint.tensors[name] for name in source.names.values()]
     matrices = [entry for entry in entries if len(entry.shape) == 2]
     return PlanRequest(
-        scheme=request.scheme,
+        scheme=_scheme_of(request, source),
         kv=request.kv,
         device=request.device,
         context_tokens=request.context_tokens,
@@ -81,6 +82,20 @@ def plan_request(request: LoadRequest, source: ModelSource) -> PlanRequest:
         stored_bytes=sum(entry.nbytes for entry in entries),
         stored_types=frozenset(entry.dtype for entry in matrices),
     )
+
+
+def _scheme_of(request: LoadRequest, source: ModelSource) -> str:
+    """The scheme asked for; that of an export where it is one. Raises PlanError for another."""
+    export = source.export
+    if export is None:
+        return request.scheme
+    if request.scheme not in ("auto", "stored") and scheme_named(request.scheme) != export.scheme:
+        raise PlanError(
+            f"{source.checkpoint.path.name} was exported in {export.scheme.name}, "
+            f"{request.scheme} cannot be made of it",
+            hint="choose the scheme auto, or the original model",
+        )
+    return export.scheme.name
 
 
 def calibration_of(request: LoadRequest) -> CalibrationSettings:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from quantchat import __version__
+from quantchat.evals.reference import ReferenceKind
 from quantchat.evals.statistics import Estimate, exponential
 from quantchat.evals.study import Row, Study
+from quantchat.evals.text import Passages
 from quantchat.store.quality import Quality
 
 if TYPE_CHECKING:
@@ -209,30 +211,43 @@ def table(study: Study, *, wide: bool = True) -> Table:
 
 def qualities(study: Study) -> list[Quality]:
     """The rows as they are remembered."""
-    passages, now = study.passages, datetime.now(UTC).isoformat(timespec="seconds")
     return [
-        Quality(
+        quality(
+            row,
+            study.passages,
             identity=study.identity,
             model=study.model,
-            scheme=row.scheme,
-            group_size=row.group_size,
-            kv=row.kv,
-            device=row.device,
-            calibration=row.calibration,
             reference=study.reference_kind,
-            method=passages.method,
-            text=passages.origin,
-            text_hash=passages.digest,
-            tokens=row.divergence.positions,
-            bits_per_weight=row.bits_per_weight,
-            weight_bytes=row.weight_bytes,
-            kl_mean=row.divergence.kl_mean.value,
-            kl_mean_se=row.divergence.kl_mean.se,
-            same_top=row.divergence.same_top.value,
-            same_top_se=row.divergence.same_top.se,
-            ppl_ratio=exponential(row.ln_ppl_ratio).value,
-            measured=now,
-            version=__version__,
         )
         for row in study.rows
     ]
+
+
+def quality(
+    row: Row, passages: Passages, *, identity: str, model: str, reference: ReferenceKind
+) -> Quality:
+    """A row as it is remembered, measured now."""
+    divergence = row.divergence
+    return Quality(
+        identity=identity,
+        model=model,
+        scheme=row.scheme,
+        group_size=row.group_size,
+        kv=row.kv,
+        device=row.device,
+        calibration=row.calibration,
+        reference=reference,
+        method=passages.method,
+        text=passages.origin,
+        text_hash=passages.digest,
+        tokens=divergence.positions,
+        bits_per_weight=row.bits_per_weight,
+        weight_bytes=row.weight_bytes,
+        kl_mean=divergence.kl_mean.value,
+        kl_mean_se=divergence.kl_mean.se,
+        same_top=divergence.same_top.value,
+        same_top_se=divergence.same_top.se,
+        ppl_ratio=exponential(row.ln_ppl_ratio).value,
+        measured=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+    )

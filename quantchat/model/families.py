@@ -15,6 +15,7 @@ from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import CheckpointError
 from quantchat.model.config_gguf import gguf_traits, spec_from_gguf
 from quantchat.model.config_hf import spec_from_config
+from quantchat.model.export_marker import Export, is_export, read_export
 from quantchat.model.names import GGUF, HUGGING_FACE, tensor_names, tensor_shape
 from quantchat.spec import DecoderSpec, FactorScaling
 
@@ -29,6 +30,8 @@ class ModelSource:
     """Our name -> the file's."""
     adjacent_pairs: bool
     """False: rows of q and k pair (i, i + D/2) and must be permuted."""
+    export: Export | None = None
+    """Where the checkpoint is one that quantchat wrote; `names` is empty then."""
 
     def close(self) -> None:
         """Let go of the files."""
@@ -58,6 +61,9 @@ def _source(checkpoint: Checkpoint) -> ModelSource:
         adjacent = gguf_traits(checkpoint).adjacent_pairs
     else:
         assert isinstance(checkpoint, SafetensorsFolder)
+        if is_export(checkpoint.path):
+            export = read_export(checkpoint)
+            return ModelSource(checkpoint, export.spec, {}, adjacent_pairs=True, export=export)
         has_head = HUGGING_FACE["head"] in checkpoint.tensors
         spec, scheme = spec_from_config(checkpoint.config, has_head=has_head), HUGGING_FACE
         adjacent = False

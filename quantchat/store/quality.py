@@ -101,7 +101,7 @@ def remember(rows: Iterable[Quality]) -> None:
         path = quality_file()
         kept = [row for row in _read(path, aside=True) if row.key not in fresh]
         table = [*kept, *fresh.values()][-KEEP_ROWS:]
-        text = json.dumps({"format": FORMAT, "rows": [_plain(row) for row in table]}, indent=0)
+        text = json.dumps({"format": FORMAT, "rows": [as_object(row) for row in table]}, indent=0)
         _replace(path, text.encode())
     except OSError as error:
         logger.warning("measured quality is not kept: %s", error)
@@ -186,7 +186,7 @@ def _number(value: Any) -> float | None:
     return float(value)
 
 
-def _plain(row: Quality) -> dict[str, Any]:
+def as_object(row: Quality) -> dict[str, Any]:
     """A row as JSON has it: no NaN, no endless text."""
     return {
         name: value[:TEXT_LIMIT]

@@ -41,10 +41,11 @@ class ChatTemplate:
         self.text = text
         self.source: TemplateSource = source
         """"model" for the file's own template, else the name of the fallback in use."""
+        self.special_tokens = special_tokens
+        """Names that the template may use, as in bos_token, and their spelling."""
         self.stops = stops
         """Strings that end an answer, for formats without turn tokens."""
         self._path = path
-        self._special_tokens = special_tokens
         self._compiled: jinja2.Template | None = None
 
     def render(
@@ -102,11 +103,11 @@ class ChatTemplate:
                 add_generation_prompt=add_generation_prompt,
                 tools=None,
                 documents=None,
-                bos_token=self._special_tokens.get("bos_token", ""),
-                eos_token=self._special_tokens.get("eos_token", ""),
+                bos_token=self.special_tokens.get("bos_token", ""),
+                eos_token=self.special_tokens.get("eos_token", ""),
                 **{
                     name: word
-                    for name, word in self._special_tokens.items()
+                    for name, word in self.special_tokens.items()
                     if name not in ("bos_token", "eos_token")
                 },
             ):

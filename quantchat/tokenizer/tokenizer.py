@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantchat.requests import Message
-from quantchat.tokenizer.pieces import PieceBytes, clean, literal
+from quantchat.tokenizer.pieces import SPACE, PieceBytes, byte_level, clean, literal
 from quantchat.tokenizer.template import ChatTemplate
 
 if TYPE_CHECKING:
@@ -119,6 +119,24 @@ class Tokenizer:
         """Id of a vocabulary entry by its exact spelling."""
         found: int | None = self._backend.token_to_id(piece)
         return found
+
+    def to_json(self) -> str:
+        """What tokenizer.json holds of it, with a decoder by which `folder` knows the spelling."""
+        import tokenizers
+        from tokenizers import decoders
+
+        with self._lock:
+            whole = tokenizers.Tokenizer.from_str(self._backend.to_str())
+        if whole.decoder is None:
+            if self._piece_bytes is byte_level:
+                whole.decoder = decoders.ByteLevel()
+            else:
+                steps = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+                if self.strips_space:
+                    steps.append(decoders.Strip(content=" ", left=1, right=0))
+                whole.decoder = decoders.Sequence(steps)
+        text: str = whole.to_str()
+        return text
 
     def _spelled(self, token_id: int) -> bytes:
         if not 0 <= token_id < self.vocab_size:
