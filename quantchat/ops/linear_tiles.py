@@ -6,42 +6,44 @@ above the library's product, on 8-bit codes or on weights made dense on the way.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 
 from quantchat.hardware.op_table import few_rows
 from quantchat.kernels.linear.dequantize import dequantize as dense_from_tiles
-from quantchat.kernels.linear.launch import NextNorm, RowWeight, Weight, linear, shape_of
-from quantchat.kernels.linear.pack import GROUP_SIZES as INT4_GROUPS
-from quantchat.kernels.linear.pack import TILE_ROWS, UNIT_COLUMNS, Int4Tiles, pack
+from quantchat.kernels.linear.dequantize import expand
+from quantchat.kernels.linear.launch import (
+    NextNorm,
+    RowWeight,
+    Weight,
+    form_of,
+    linear,
+    shape_of,
+)
+from quantchat.kernels.linear.pack import Int4Tiles
+from quantchat.kernels.linear.table_dequantize import dequantize_table
+from quantchat.kernels.linear.table_pack import TableTiles
 from quantchat.kernels.linear.tiles import LinearShape
 from quantchat.kernels.quantize.dense import dequantize_weight
+from quantchat.kernels.sparse.add import add_sparse
+from quantchat.kernels.sparse.product import sparse_product
 from quantchat.ops.linear import LinearForm, bias_of, tensor_of
-from quantchat.ops.linear_8bit import ManyRows, many_rows
+from quantchat.ops.linear_8bit import ExpandedProduct, ManyRows, many_rows
 from quantchat.ops.quantized_rows import CodeFormat, QuantizedRows
-from quantchat.quant.scheme import ActivationFormat
-from quantchat.quant.tensor import (
-    DenseWeight,
-    Fp8ChannelWeight,
-    Int4GroupWeight,
-    Int8ChannelWeight,
-    StoredWeight,
+from quantchat.ops.tile_forms import (
+    kernel_weight,
+    packed_weight,
+    restored_sparse,
+    restored_weight,
+    sparse_tensors,
 )
-
-ROW_COLUMNS = 16
-"""8-bit rows are read this many columns at a time."""
-DENSE_COLUMNS = 8
+from quantchat.quant.lut import LutWeight, SparseRows
+from quantchat.quant.scheme import ActivationFormat
+from quantchat.quant.tensor import Fp8ChannelWeight, Int8ChannelWeight, StoredWeight
 
 
 class TileLinear:
     """A stored weight, what multiplies few rows with it, and what multiplies many."""
-
-    INT4_FORM: ClassVar[str] = "int4-tiles-1"
-    INT4_GATED_FORM: ClassVar[str] = "int4-gated-tiles-1"
-    INT8_FORM: ClassVar[str] = "int8-rows-1"
-    FP8_FORM: ClassVar[str] = "fp8-rows-1"
 
     def __init__(
         self,
@@ -51,18 +53,23 @@ class TileLinear:
         gated: bool,
         many: ManyRows | None,
         dependent: bool,
+        sparse: SparseRows | None = None,
     ) -> None:
-        """`gated`: gate above up, [2 I, K]. `many` takes more rows than those; None: dense."""
+        """`gated`: gate above up, [2 I, K]. `many` takes more rows than those; None: dense.
+
+        `sparse` [N, K] is added to the weight.
+        """
         self.out_features, self.in_features = weight.rows, weight.columns
         self.gated = gated
-        self.weight_bytes = weight.nbytes
+        self.weight_bytes = weight.nbytes + (0 if sparse is None else sparse.nbytes)
         self.copy_bytes = 0
-        self.code = _code(weight)
+        self.code: str = form_of(weight)
         self.kernel = f"tensor-core {self.code} kernel"
-        self.owns_copy = isinstance(weight, Int4Tiles)
+        self.owns_copy = not isinstance(weight, RowWeight)
         form = None if many is None else many.form
         self.few_rows = few_rows(self.code, "16bit" if form is None else form)
         self._weight = weight
+        self._sparse = sparse
         self._bias = bias
         self._many = many
         self._dependent = dependent
@@ -92,7 +99,7 @@ class TileLinear:
     @property
     def _shuffled(self) -> bool:
         """Outputs of few rows come gated or not at all."""
-        return isinstance(self._weight, Int4Tiles) and self._weight.gated
+        return not isinstance(self._weight, RowWeight) and self._weight.gated
 
     def few(
         self,
@@ -108,6 +115,10 @@ class TileLinear:
         out_dtype: torch.dtype | None = None,
     ) -> torch.Tensor:
         """See kernels.linear.launch.linear; x [M, K], M at most `few_rows`."""
+        extra: torch.Tensor | None = None
+        if self._sparse is not None:
+            entries = (self._sparse.starts, self._sparse.columns, self._sparse.values)
+            extra = sparse_product(x, *entries, dependent=self._dependent)
         y: torch.Tensor = linear(
             x,
             self._weight,
@@ -115,6 +126,7 @@ class TileLinear:
             squares=squares,
             eps=eps,
             row_scale=row_scale,
+            extra=extra,
             gated=gated,
             residual=residual,
             following=following,
@@ -126,6 +138,12 @@ class TileLinear:
 
     def _dense(self, dtype: torch.dtype) -> torch.Tensor:
         weight = self._weight
+        if isinstance(weight, TableTiles):
+            table: torch.Tensor = dequantize_table(weight, dtype)
+            sparse = self._sparse
+            if sparse is not None:
+                add_sparse(table, sparse.starts, sparse.columns, sparse.values)
+            return table
         if isinstance(weight, Int4Tiles):
             dense: torch.Tensor = dense_from_tiles(weight, dtype)
             return dense
@@ -138,29 +156,37 @@ class TileLinear:
 
     def packed(self) -> LinearForm | None:
         """See LinearOp.packed."""
-        weight = self._weight
-        if isinstance(weight, Int4Tiles):
-            form = self.INT4_GATED_FORM if weight.gated else self.INT4_FORM
-            tensors = {"words": weight.words, "pairs": weight.pairs}
-            group = weight.group_size
-        elif weight.scale is not None:
-            form = self.INT8_FORM if self.code == "int8" else self.FP8_FORM
-            tensors = {"codes": weight.codes, "scale": weight.scale}
-            if self.input_scale is not None:
-                tensors["input_scale"] = self.input_scale
-            group = 0
-        else:
+        made = packed_weight(self._weight)
+        if made is None:
             return None
+        form, group, tensors = made
+        if self.input_scale is not None:
+            tensors["input_scale"] = self.input_scale
+        if self._sparse is not None:
+            tensors |= sparse_tensors(self._sparse)
         if self._bias is not None:
             tensors["bias"] = self._bias
         shape = (self.out_features, self.in_features)
         return LinearForm(form=form, shape=shape, group_size=group, tensors=tensors)
 
 
-def _code(weight: Weight) -> str:
-    if isinstance(weight, Int4Tiles):
-        return "int4"
-    return {torch.int8: "int8", torch.uint8: "fp8"}.get(weight.codes.dtype, "dense")
+def _many(
+    weight: Weight,
+    bias: torch.Tensor | None,
+    *,
+    given: torch.Tensor | None,
+    activations: ActivationFormat,
+    dtype: torch.dtype,
+) -> ManyRows | None:
+    """What multiplies many rows in 8 bits; `given`: scale of the inputs' codes."""
+    if isinstance(weight, RowWeight) and weight.scale is not None:
+        stored = Int8ChannelWeight if weight.codes.dtype == torch.int8 else Fp8ChannelWeight
+        held = stored(weight.codes, weight.scale, given)
+        return many_rows(held, bias, activations=activations, dtype=dtype)
+    two_level = isinstance(weight, Int4Tiles) and weight.channel is not None
+    if two_level and activations == "int8":
+        return ExpandedProduct(lambda: expand(weight), weight.channel, bias, dtype=dtype)
+    return None
 
 
 def tile_linear(
@@ -173,24 +199,21 @@ def tile_linear(
     dependent: bool,
 ) -> TileLinear | None:
     """The op of a weight and its bias in `dtype`; None for shapes that the kernel does not take."""
-    columns = weight.shape[1]
-    made: Weight
-    many: ManyRows | None = None
-    if isinstance(weight, Int4GroupWeight):
-        if weight.group_size not in INT4_GROUPS:
-            return None
-        made = pack(weight.codes(), weight.scale, weight.offset, weight.group_size, gated=gated)
-    elif isinstance(weight, (Int8ChannelWeight, Fp8ChannelWeight)):
-        if columns % ROW_COLUMNS:
-            return None
-        made = RowWeight(codes=weight.codes.contiguous(), scale=weight.scale.contiguous())
-        many = many_rows(weight, bias, activations=activations, dtype=dtype)
-    else:
-        assert isinstance(weight, DenseWeight)
-        if columns % DENSE_COLUMNS:
-            return None
-        made = RowWeight(codes=weight.dequantize(dtype).contiguous(), scale=None)
-    return TileLinear(made, bias, gated=gated, many=many, dependent=dependent)
+    made = kernel_weight(weight, dtype=dtype, gated=gated)
+    if made is None:
+        return None
+    given = None
+    if isinstance(weight, (Int8ChannelWeight, Fp8ChannelWeight)):
+        given = weight.input_scale
+    sparse = weight.sparse if isinstance(weight, LutWeight) else None
+    return TileLinear(
+        made,
+        bias,
+        gated=gated,
+        many=_many(made, bias, given=given, activations=activations, dtype=dtype),
+        dependent=dependent,
+        sparse=sparse if sparse is not None and len(sparse.columns) else None,
+    )
 
 
 def restored_tiles(
@@ -203,36 +226,14 @@ def restored_tiles(
 ) -> TileLinear:
     """The op that `packed` was asked of; ValueError where the form is unknown or does not fit."""
     bias = bias_of(form)
-    if form.form in (TileLinear.INT4_FORM, TileLinear.INT4_GATED_FORM):
-        tiles = _restored_int4(form, gated=form.form == TileLinear.INT4_GATED_FORM)
-        return TileLinear(tiles, bias, gated=gated, many=None, dependent=dependent)
-    if form.form not in (TileLinear.INT8_FORM, TileLinear.FP8_FORM):
-        raise ValueError(f"unknown form {form.form!r}")
-    if form.shape[1] % ROW_COLUMNS:
-        raise ValueError(f"{form.form}: {form.shape[1]} columns")
-    scale = tensor_of(form, "scale", form.shape[:1], torch.float32)
+    weight = restored_weight(form, dtype=dtype, gated=gated)
     has_given = "input_scale" in form.tensors
     given = tensor_of(form, "input_scale", (), torch.float32) if has_given else None
-    if form.form == TileLinear.INT8_FORM:
-        codes = tensor_of(form, "codes", form.shape, torch.int8)
-        stored: Int8ChannelWeight | Fp8ChannelWeight = Int8ChannelWeight(codes, scale, given)
-    else:
-        codes = tensor_of(form, "codes", form.shape, torch.uint8)
-        stored = Fp8ChannelWeight(codes, scale, given)
-    many = many_rows(stored, bias, activations=activations, dtype=dtype)
-    weight = RowWeight(codes=codes, scale=scale)
-    return TileLinear(weight, bias, gated=gated, many=many, dependent=dependent)
-
-
-def _restored_int4(form: LinearForm, *, gated: bool) -> Int4Tiles:
-    n, k = form.shape
-    group = form.group_size
-    if group not in INT4_GROUPS or k % group or (gated and n % 2):
-        raise ValueError(f"{form.form}: group size {group} of {n} x {k}")
-    step = TILE_ROWS // 2 if gated else TILE_ROWS
-    tiles = -(-(n // 2 if gated else n) // step)
-    block = max(group, UNIT_COLUMNS)
-    wide = -(-k // block) * block
-    words = tensor_of(form, "words", (tiles, wide // UNIT_COLUMNS, 32, 4), torch.int32)
-    pairs = tensor_of(form, "pairs", (tiles, wide // group, 8, 2, 2), torch.float16)
-    return Int4Tiles(words=words, pairs=pairs, rows=n, columns=k, group_size=group, gated=gated)
+    return TileLinear(
+        weight,
+        bias,
+        gated=gated,
+        many=_many(weight, bias, given=given, activations=activations, dtype=dtype),
+        dependent=dependent,
+        sparse=restored_sparse(form),
+    )
