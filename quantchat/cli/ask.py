@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
+from quantchat.cli.choices import CALIBRATION_HELP, KV_HELP, SCHEME_HELP
 from quantchat.errors import EngineError, QuantchatError, UsageError
 from quantchat.events import (
     Done,
@@ -28,8 +30,9 @@ WAIT_S = 0.5
 @click.command("ask")
 @click.argument("prompt", required=False)
 @click.option("--model", "-m", help="Alias, repository, folder or file.  [default: the settings']")
-@click.option("--scheme", "-s", help="auto, fp16, int8, w8a8, fp8, int4 or stored.")
-@click.option("--kv", help="auto, 16bit, fp8, int8, k8v4, int4r or int4.")
+@click.option("--scheme", "-s", help=SCHEME_HELP)
+@click.option("--kv", help=KV_HELP)
+@click.option("--calibration", type=click.Path(path_type=Path), help=CALIBRATION_HELP)
 @click.option("--device", help="auto, cpu or cuda.")
 @click.option("--context", type=click.IntRange(min=0), help="Context in tokens; 0 takes what fits.")
 @click.option("--system", help="System prompt.")
@@ -47,6 +50,7 @@ def command(
     model: str | None,
     scheme: str | None,
     kv: str | None,
+    calibration: Path | None,
     device: str | None,
     context: int | None,
     system: str | None,
@@ -89,6 +93,8 @@ def command(
             settings = settings.with_value(key, value)
     if settings.scheme != "auto":
         scheme_named(settings.scheme)
+    if calibration is not None and not calibration.is_file():
+        raise UsageError(f"{calibration} is no file", hint="name a UTF-8 text file")
     messages = [Message("user", text)]
     if settings.system_prompt:
         messages.insert(0, Message("system", settings.system_prompt))
@@ -98,6 +104,7 @@ def command(
         kv=settings.kv,
         device=settings.device,
         context_tokens=settings.context_tokens,
+        calibration_file="" if calibration is None else str(calibration.absolute()),
         tune=settings.tune == "auto",
     )
     answer = _answer(

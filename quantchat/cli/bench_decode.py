@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from quantchat.cli.bench_words import numbers, one_line, words
+from quantchat.cli.choices import SCHEME_HELP
 from quantchat.errors import QuantchatError, UsageError
 
 BUSY_LOAD = 1.0
+SCHEMES_HELP = f"Several of {SCHEME_HELP}"
 PEER_TIMEOUT_S = 300.0
 
 HELP = """Time decode and prefill, greedy, forced lengths, in one run.
@@ -34,7 +36,7 @@ Several values are separated by commas. The last line of stdout is one JSON obje
 @click.command("decode", help=HELP)
 @click.option("--model", "-m", default="", help="Alias, repository, folder or file.")
 @click.option("--shape", default="", help="Random weights of a known shape: llama-3.1-8b, ...")
-@click.option("--scheme", "-s", default="fp16,int8,int4", show_default=True, help="Schemes.")
+@click.option("--scheme", "-s", default="fp16,int8,int4", show_default=True, help=SCHEMES_HELP)
 @click.option("--kv", default="auto", show_default=True, help="KV precisions; each scheme in each.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(

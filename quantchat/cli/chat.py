@@ -9,10 +9,12 @@ import sys
 
 import click
 
+from quantchat.cli.choices import SCHEME_HELP
+
 
 @click.command(name="chat", help="Open the app.")
 @click.option("--model", help="Alias, repository id, folder or file; kept in the settings.")
-@click.option("--scheme", help="auto, fp16, int8, w8a8, fp8, int4 or stored; kept in the settings.")
+@click.option("--scheme", help=f"{SCHEME_HELP[:-1]}; kept in the settings.")
 @click.option("--theme", help="Colours of the app; kept in the settings.")
 def command(model: str | None = None, scheme: str | None = None, theme: str | None = None) -> None:
     """Open the app."""

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from quantchat.cli.choices import KV_HELP, SCHEME_HELP
 from quantchat.errors import ModelNotFoundError, PlanError
 
 if TYPE_CHECKING:
     from quantchat.hardware.facts import Facts
+    from quantchat.hardware.offers import Offer
     from quantchat.hardware.plan import ExecutionPlan, PlanRequest
     from quantchat.settings.model import Settings
     from quantchat.spec import DecoderSpec
@@ -37,15 +39,15 @@ class Subject:
 
 @click.command()
 @click.option("--model", default="", help="A model on disk, or a shape such as llama-3.1-8b.")
-@click.option("--scheme", default="", help="auto, fp16, int8, w8a8, fp8, int4, stored.")
-@click.option("--kv", default="", help="auto, 16bit, fp8, int8, k8v4, int4r, int4.")
+@click.option("--scheme", default="", help=SCHEME_HELP)
+@click.option("--kv", default="", help=KV_HELP)
 @click.option("--device", default="", help="auto, cpu, cuda.")
 @click.option(
     "--context", default=-1, type=int, help="Longest context in tokens; 0 takes what fits."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def command(model: str, scheme: str, kv: str, device: str, context: int, as_json: bool) -> None:
-    """Show the machine, the plan and its reasons."""
+    """Show the machine, the plan and its reasons, and every scheme with its bytes and speed."""
     from quantchat.hardware.plan import plan
     from quantchat.hardware.probe import probe
     from quantchat.paths import settings_file
@@ -67,14 +69,35 @@ def command(model: str, scheme: str, kv: str, device: str, context: int, as_json
         made = plan(facts, subject.spec, subject.request)
     except PlanError as error:
         problem = error
+    found = _offers(facts, subject)
     if as_json:
-        click.echo(json.dumps(as_record(facts, subject, made, problem)))
+        click.echo(json.dumps(as_record(facts, subject, made, problem, found)))
     else:
         from quantchat.cli.probe_view import show
 
-        show(facts, subject, made)
+        show(facts, subject, made, found)
     if problem is not None:
         raise problem
+
+
+def _offers(facts: Facts, subject: Subject) -> tuple[Offer, ...]:
+    """Every scheme here; none where the device that was asked for is not there."""
+    from quantchat.hardware.bandwidth import keep_measured, read_bytes_per_s
+    from quantchat.hardware.offers import offers
+
+    def rate(made: ExecutionPlan) -> float | None:
+        known = read_bytes_per_s(facts, made)
+        # Needs torch: a shape that is looked up is not worth waiting for it.
+        measurable = subject.origin != "shape" and facts.software.torch is not None
+        if known is not None or made.device != "cpu" or not measurable:
+            return known
+        from quantchat.engine.bandwidth import cpu_read_bytes_per_s
+
+        measured = cpu_read_bytes_per_s(made.threads)
+        keep_measured(made, measured)
+        return measured
+
+    return offers(facts, subject.spec, subject.request, rate)
 
 
 def find_subject(name: str, settings: Settings) -> Subject:
@@ -131,9 +154,13 @@ def _shape(name: str, settings: Settings) -> Subject:
 
 
 def as_record(
-    facts: Facts, subject: Subject, made: ExecutionPlan | None, problem: PlanError | None
+    facts: Facts,
+    subject: Subject,
+    made: ExecutionPlan | None,
+    problem: PlanError | None,
+    found: tuple[Offer, ...],
 ) -> dict[str, Any]:
-    """What `--json` prints: facts, model, plan (null where there is none), error, reasons."""
+    """What `--json` prints: facts, model, plan (null where there is none), error, reasons, schemes."""
     from quantchat.hardware.specs import specs_of
 
     machine = _plain(dataclasses.asdict(facts))
@@ -153,6 +180,7 @@ def as_record(
         "reasons": [],
         "refused": [],
         "error": None,
+        "schemes": [_offer_record(offer) for offer in found],
     }
     if made is not None:
         decided = _plain(dataclasses.asdict(made))
@@ -164,6 +192,19 @@ def as_record(
     if problem is not None:
         record["error"] = {"message": problem.message, "hint": problem.hint}
     return record
+
+
+def _offer_record(offer: Offer) -> dict[str, Any]:
+    fit = None if offer.plan is None else offer.plan.fit
+    return {
+        "scheme": offer.scheme.name,
+        "weight_bytes": None if fit is None else fit.weight_bytes,
+        "kv_bytes": None if fit is None else fit.kv_bytes,
+        "context_tokens": None if fit is None else fit.context_tokens,
+        "predicted_tok_per_s": offer.tok_per_s,
+        "refusal": offer.refusal,
+        "hint": offer.hint,
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -12,9 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from quantchat.hardware.facts import Facts, GpuFacts
+from quantchat.hardware.holding import held_words
 from quantchat.hardware.memory import GIB, MIB, MemoryFit, decode_read_bytes
+from quantchat.hardware.offers import Offer
 from quantchat.hardware.plan import ExecutionPlan
 from quantchat.hardware.specs import specs_of
+from quantchat.hardware.speed import SPEED_CONTEXT_TOKENS
 from quantchat.quant.registry import SCHEMES
 
 if TYPE_CHECKING:
@@ -27,7 +30,9 @@ VERDICTS = {
 }
 
 
-def show(facts: Facts, subject: Subject, made: ExecutionPlan | None) -> None:
+def show(
+    facts: Facts, subject: Subject, made: ExecutionPlan | None, found: tuple[Offer, ...]
+) -> None:
     """Print all of it."""
     console = Console(highlight=False)
     _machine(console, facts)
@@ -37,12 +42,48 @@ def show(facts: Facts, subject: Subject, made: ExecutionPlan | None) -> None:
         title += " (shape only, not on disk)"
     _heading(console, f"Plan for {title}")
     if made is None:
+        _schemes(console, facts.gpus, found)
         return
     _decisions(console, facts, subject, made)
     _ops(console, made)
     _memory(console, made.fit)
     _sentences(console, "Reasons", made.reasons)
     _sentences(console, "Refused", made.refused)
+    _schemes(console, facts.gpus, found)
+
+
+def _schemes(console: Console, gpus: tuple[GpuFacts, ...], found: tuple[Offer, ...]) -> None:
+    """All of the table; where every one is refused alike the plan's own error says it."""
+    if len({offer.refusal for offer in found}) == 1 and found[0].refusal:
+        return
+    _heading(console, "\nSchemes, predicted")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("scheme")
+    for column in ("weights", "KV cache", "tok/s"):
+        table.add_column(column, justify="right")
+    table.add_column("", overflow="fold")
+    for offer in found:
+        if offer.plan is None:
+            why = Text(f"refused: {offer.refusal}", style="dim")
+            table.add_row(Text(offer.scheme.name, style="dim"), "", "", "", why)
+            continue
+        fit = offer.plan.fit
+        rate = "?" if offer.tok_per_s is None else f"~{offer.tok_per_s:,.0f}"
+        made = offer.plan
+        sm = next((gpu.sm for gpu in gpus if gpu.index == made.gpu_index), 0)
+        notes = (
+            held_words(offer.scheme, sm=sm if made.device == "cuda" else 0, triton=made.triton),
+            "calibrated at the first load" if offer.scheme.calibration != "none" else "",
+        )
+        note = ", ".join(word for word in notes if word)
+        table.add_row(
+            offer.scheme.name, size(fit.weight_bytes), size(fit.kv_bytes), rate, Text(note)
+        )
+    console.print(table)
+    words = f"tok/s: one sequence behind {SPEED_CONTEXT_TOKENS} tokens"
+    if any(offer.plan is not None and offer.tok_per_s is None for offer in found):
+        words += "; ?: nothing is known of how fast this device reads"
+    console.print(Text(words, style="dim"))
 
 
 def size(count: int) -> str:

@@ -37,10 +37,15 @@ def read_bytes_per_s(facts: Facts, plan: ExecutionPlan) -> float | None:
 
 
 def keep_measured(plan: ExecutionPlan, bytes_per_s: float) -> None:
-    """Remember what the plan's device reads; trouble is logged, never raised."""
+    """Remember what the plan's device reads: the best reading, others shared it with somebody.
+
+    Trouble is logged, never raised.
+    """
     try:
         path = _file()
-        table = {**_read(path), device_key(plan): bytes_per_s}
+        table = _read(path)
+        best = max(bytes_per_s, table.pop(device_key(plan), 0.0))
+        table[device_key(plan)] = best
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps(dict(list(table.items())[-KEEP:]), indent=0))
         os.replace(fresh, path)

@@ -30,6 +30,14 @@ def held_as(scheme: Scheme, *, sm: int, triton: bool) -> Scheme:
     return _dense(scheme) if sm < LOWEST_TENSOR_SM and scheme.weights in CODE_FORMATS else scheme
 
 
+def held_words(scheme: Scheme, *, sm: int, triton: bool) -> str:
+    """What is kept in place of the codes, in a few words; empty where they are kept."""
+    held = held_as(scheme, sm=sm, triton=triton)
+    if held.weights == scheme.weights:
+        return ""
+    return "held in 16 bits" if held.weights == "dense" else "held as int8"
+
+
 def holding_refusal(scheme: Scheme, *, device: str, sm: int, triton: bool) -> str:
     """In words, why codes are not kept as they are stored; empty where they are."""
     if held_as(scheme, sm=sm, triton=triton).weights == scheme.weights:

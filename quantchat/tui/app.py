@@ -31,7 +31,9 @@ from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.control.conversation import Conversation
 from quantchat.tui.control.library import Library
 from quantchat.tui.control.loads import SLOT, Loads
+from quantchat.tui.control.plan_schemes import PlanSchemes
 from quantchat.tui.control.preferences import MODEL_KEYS, Preferences
+from quantchat.tui.control.schemes import SchemeBook
 from quantchat.tui.control.status import Status
 from quantchat.tui.control.writer import TurnWriter
 from quantchat.tui.messages import Item
@@ -57,6 +59,7 @@ class QuantchatApp(App[None]):
         Binding("ctrl+l", "conversations", "Conversations"),
         Binding("ctrl+o", "models", "Models"),
         Binding("ctrl+s,f2", "settings", "Settings"),
+        Binding("f5", "schemes", "Scheme"),
         Binding("ctrl+t", "compare", "Side by side"),
         Binding("f1", "help", "Keys"),
     ]
@@ -68,6 +71,7 @@ class QuantchatApp(App[None]):
         chats: Chats,
         library: Library,
         *,
+        schemes: SchemeBook | None = None,
         settings_path: Path | None = None,
         new_engine: Callable[[], Engine] | None = None,
         warnings: Sequence[str] = (),
@@ -77,6 +81,7 @@ class QuantchatApp(App[None]):
         self.engine = engine
         self.chats = chats
         self.library = library
+        self.schemes: SchemeBook = PlanSchemes() if schemes is None else schemes
         self.preferences = Preferences(settings, settings_path)
         self.new_engine = new_engine
         self._warnings = tuple(warnings)
@@ -235,6 +240,17 @@ class QuantchatApp(App[None]):
         loads.want(self.preferences.load_request(), fetch=True)
         self._changed()
 
+    def choose_scheme(self, scheme: str, kv: str) -> None:
+        """Load the model in another scheme and KV precision, unless it is there already."""
+        settings = self.preferences.settings
+        if (scheme, kv) == (settings.scheme, settings.kv) and (self.loads.ready or self.loads.busy):
+            return
+        problem = self.preferences.change(scheme=scheme, kv=kv)
+        if problem:
+            self.notify(problem, severity="warning")
+        self.loads.want(self.preferences.load_request())
+        self._changed()
+
     def copy_text(self, text: str, what: str) -> None:
         """To the clipboard, by every way there is; says which."""
         if not text:
@@ -275,6 +291,12 @@ class QuantchatApp(App[None]):
         from quantchat.tui.screens.settings import SettingsScreen
 
         self._open(SettingsScreen)
+
+    def action_schemes(self) -> None:
+        """The chooser of schemes."""
+        from quantchat.tui.screens.schemes import SchemesScreen
+
+        self._open(SchemesScreen)
 
     def action_help(self) -> None:
         """Every key."""

@@ -37,7 +37,10 @@ def commands(app: QuantchatApp, screen: Screen[object]) -> Iterable[SystemComman
             "Conversations", "Open, search, rename, delete (ctrl+l)", app.action_conversations
         )
         yield SystemCommand("Models", "Load, fetch or delete a model (ctrl+o)", app.action_models)
-        yield SystemCommand("Settings", "Scheme, sampling, theme (ctrl+s)", app.action_settings)
+        yield SystemCommand(
+            "Schemes", "What each costs here, and choose one (f5)", app.action_schemes
+        )
+        yield SystemCommand("Settings", "Sampling, KV, theme (ctrl+s)", app.action_settings)
         yield SystemCommand("Side by side", "Two schemes, one prompt (ctrl+t)", app.action_compare)
         for scheme in SCHEMES.values():
             yield SystemCommand(

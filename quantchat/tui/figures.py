@@ -48,6 +48,13 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def divergence(nats: float) -> str:
+    """A KL divergence in nats, three digits: 0.0123, 1.2e-5."""
+    if 0 < nats < 0.001:
+        return f"{nats:.0e}".replace("e-0", "e-")
+    return f"{nats:.4f}" if nats < 1 else f"{nats:.2f}"
+
+
 def parameters(number: int) -> str:
     """Parameters as 135M or 8.03B."""
     if number >= 10**9:

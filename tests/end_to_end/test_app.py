@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from app_support import shown
 from textual.pilot import Pilot
-from textual.widgets import Select
+from textual.widgets import DataTable
 
 from quantchat.engine.session import Session
+from quantchat.quant.registry import SCHEMES
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
 from quantchat.store.db import open_database
@@ -108,13 +109,15 @@ async def test_a_day_with_the_starter_model(tmp_path: Path, starter_path: Path) 
         assert len(story) > 30
         app.preferences.change(max_tokens=32)
 
-        await pilot.press("ctrl+s")
-        await until(app, lambda: app.screen.query("#set-scheme"), "settings")
-        app.screen.query_one("#set-scheme", Select).value = "int4"
+        await pilot.press("f5")
+        await until(app, lambda: app.screen.query(DataTable), "chooser")
+        table = app.screen.query_one(DataTable)
+        await until(app, lambda: table.row_count == len(SCHEMES) + 1, "planned schemes")
+        table.move_cursor(row=1 + list(SCHEMES).index("int4"))
+        await pilot.press("enter")
         await until(
             app, lambda: app.loads.info is not None and app.loads.info.scheme == "int4", "int4"
         )
-        await pilot.press("escape")
         assert app.loads.info is not None and app.loads.info.bits_per_weight < 6
         assert len(app.conversation.path) == 4
         await say(pilot, app, "And the grass?")

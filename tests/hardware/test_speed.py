@@ -119,3 +119,10 @@ def test_every_scheme_is_offered_or_refused() -> None:
     assert by_name["fp8"].refusal.startswith("fp8 needs SM 80")
     assert by_name["int4"].tok_per_s > by_name["int8"].tok_per_s > 10
     assert "GGUF" in by_name["stored"].refusal
+
+
+def test_the_best_reading_counts() -> None:
+    made = plan(machine(), SMALL, PlanRequest())
+    for rate in (2e10, 4e10, 3e10):
+        bandwidth.keep_measured(made, rate)
+    assert bandwidth.read_bytes_per_s(machine(), made) == 4e10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -12,13 +13,16 @@ from typing import Any
 from fakes import FakeEngine, Script
 from textual.pilot import Pilot
 
-from quantchat.errors import Cancelled, DownloadError
+from quantchat.errors import Cancelled, DownloadError, QuantchatError
 from quantchat.hub.progress import FetchProgress
+from quantchat.requests import LoadRequest
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
 from quantchat.store.db import open_database
+from quantchat.store.quality import Quality
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.control.library import ModelRow
+from quantchat.tui.control.schemes import Held, SchemeRow
 from quantchat.tui.widgets.prompt import Prompt
 
 SIZE_BYTES = 98_362_432
@@ -83,10 +87,82 @@ class FakeLibrary:
         return SIZE_BYTES
 
 
+class FakeSchemes:
+    """Implements `SchemeBook`: some that can be, one that cannot, in another size for each KV."""
+
+    def __init__(self) -> None:
+        self.asked: list[LoadRequest] = []
+        self.error: QuantchatError | None = None
+        self.hold = threading.Event()
+        self.hold.set()
+        """Cleared, planning stands still."""
+
+    def rows(
+        self, request: LoadRequest, held: Held | None, *, may_measure: bool
+    ) -> list[SchemeRow]:
+        """As a small model on a processor would have them."""
+        self.asked.append(request)
+        self.hold.wait()
+        if self.error is not None:
+            raise self.error
+        kv = "16bit" if request.kv == "auto" else request.kv
+        sizes = {"fp16": 256, "int8": 129, "int4": 84, "awq": 84, "squeezellm": 86}
+        rows = [
+            SchemeRow(
+                name=name,
+                summary=f"{name} in a sentence.",
+                weight_bytes=size << 20,
+                kv=kv,
+                kv_bytes=(180 if kv == "16bit" else 95) << 20,
+                context_tokens=8192,
+                tok_per_s=10000 / size,
+                speed_tokens=1024,
+                quality=quality(name) if name == "int8" else None,
+                calibrates=name in ("awq", "squeezellm"),
+                packed=name == "squeezellm",
+                held="squeezellm in memory: held in bfloat16" if name == "squeezellm" else "",
+            )
+            for name, size in sizes.items()
+        ]
+        auto = dataclasses.replace(rows[1], name="auto", summary="The widest.", takes="int8")
+        no = SchemeRow(
+            name="fp8", summary="8-bit floats.", refusal="fp8 needs SM 80", hint="choose int8"
+        )
+        return [auto, *rows, no]
+
+
+def quality(scheme: str) -> Quality:
+    """A measurement of the starter model."""
+    return Quality(
+        identity="a",
+        model="starter",
+        scheme=scheme,
+        group_size=0,
+        kv="16bit",
+        device="cpu",
+        calibration="",
+        reference="fp32",
+        method="academic",
+        text="wiki",
+        text_hash="b",
+        tokens=6141,
+        bits_per_weight=8.05,
+        weight_bytes=129 << 20,
+        kl_mean=0.00123,
+        kl_mean_se=0.00004,
+        same_top=0.971,
+        same_top_se=0.002,
+        ppl_ratio=1.001,
+        measured="2026-01-02T03:04:05Z",
+        version="0.1",
+    )
+
+
 def make_app(
     folder: Path,
     engine: FakeEngine | None = None,
     library: FakeLibrary | None = None,
+    schemes: FakeSchemes | None = None,
     **settings: Any,
 ) -> QuantchatApp:
     """An app whose database and settings lie in `folder`; the same folder is the same user."""
@@ -95,6 +171,7 @@ def make_app(
         Settings(animations=False, **settings),
         Chats(open_database(folder / "conversations.db")),
         library or FakeLibrary(),
+        schemes=schemes or FakeSchemes(),
         settings_path=folder / "settings.toml",
         new_engine=FakeEngine,
     )

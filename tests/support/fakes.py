@@ -33,6 +33,7 @@ from quantchat.events import (
 from quantchat.requests import ChatRequest, LoadRequest, Slot
 
 PHASES: tuple[LoadPhase, ...] = ("import", "read", "quantize", "upload", "warm")
+CALIBRATED: tuple[LoadPhase, ...] = ("import", "read", "sample", "calibrate", "upload", "warm")
 BITS = {"fp16": 16.0, "int8": 8.5, "int4": 4.7, "stored": 5.0, "auto": 5.0}
 PARAMETERS = 134_515_008
 
@@ -91,6 +92,8 @@ class FakeEngine:
     load_s: float = 0.0
     hold_loads: bool = False
     """Loads stay in the phase they are in until this is False."""
+    hold_phase: LoadPhase | None = None
+    """Loads stay in this phase until it is None."""
     hold_answers: bool = False
     load_failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Scheme or model -> message and hint of a LoadFailed."""
@@ -193,20 +196,23 @@ class FakeEngine:
                 )
             )
             return
-        waits = now - self._load_started < self.load_s * load.step / len(PHASES)
-        if load.step < len(PHASES):
+        phases = CALIBRATED if request.scheme == "awq" else PHASES
+        waits = now - self._load_started < self.load_s * load.step / len(phases)
+        if load.step < len(phases):
+            phase = phases[load.step]
             total = 96 * 2**20
             self._events.append(
                 LoadProgress(
                     slot=request.slot,
                     load_id=load.load_id,
-                    phase=PHASES[load.step],
-                    done=total * (load.step + 1) // (len(PHASES) + 1),
+                    phase=phase,
+                    done=total * (load.step + 1) // (len(phases) + 1),
                     total=total,
                     time_s=now,
                 )
             )
-            load.step += 0 if self.hold_loads or waits else 1
+            held = self.hold_loads or phase == self.hold_phase
+            load.step += 0 if held or waits else 1
             return
         self._pending.remove(load)
         failure = self.load_failures.get(request.scheme) or self.load_failures.get(request.model)

@@ -39,7 +39,7 @@ async def test_settings_take_effect_and_are_saved(tmp_path: Path) -> None:
         await wait_until(pilot, lambda: bool(app.screen.query("#set-theme")))
         screen = app.screen
         screen.query_one("#set-theme", Select).value = "paper"
-        screen.query_one("#set-scheme", Select).value = "int4"
+        screen.query_one("#set-kv", Select).value = "int8"
         screen.query_one("#set-show_meters", Switch).value = False
         screen.query_one("#set-temperature", Input).value = "0.2"
         screen.query_one("#set-system_prompt", TextArea).text = "Be brief."
@@ -48,12 +48,12 @@ async def test_settings_take_effect_and_are_saved(tmp_path: Path) -> None:
         await wait_until(pilot, lambda: field.has_focus)
         await pilot.press("enter")
         await wait_until(pilot, lambda: app.preferences.settings.temperature == 0.2)
-        await wait_until(pilot, lambda: app.loads.info and app.loads.info.scheme == "int4")
+        await wait_until(pilot, lambda: app.loads.info and app.loads.info.kv == "int8")
         await pilot.press("escape")
         assert app.theme == "paper"
         saved, warnings = load_settings(tmp_path / "settings.toml")
         assert not warnings and saved == app.preferences.settings
-        assert (saved.scheme, saved.temperature, saved.show_meters) == ("int4", 0.2, False)
+        assert (saved.kv, saved.temperature, saved.show_meters) == ("int8", 0.2, False)
         await ask(pilot, app, "hi")
         await answered(pilot, app, 2)
         request = fake(app).chats[0]

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from quantchat.errors import SettingsError
+from quantchat.quant.registry import our_name
 from quantchat.requests import LoadRequest
 from quantchat.settings.file import save_settings
 from quantchat.settings.model import Settings
@@ -14,12 +15,16 @@ log = logging.getLogger(__name__)
 
 MODEL_KEYS = frozenset({"model", "scheme", "kv", "device", "context_tokens"})
 """Settings that take effect by loading the model anew."""
+SCHEME_KEYS = ("scheme", "compare_left_scheme", "compare_right_scheme")
+"""Settings that may name a scheme as others call it."""
 
 
 class Preferences:
     """Settings and their file."""
 
     def __init__(self, settings: Settings, path: Path | None) -> None:
+        for key in SCHEME_KEYS:
+            settings = settings.with_value(key, our_name(str(settings.value(key))))
         self.settings = settings
         self._path = path
         """None keeps them in memory only."""
@@ -27,6 +32,8 @@ class Preferences:
     def change(self, **values: object) -> str:
         """Set values and save; the words of a failed save, or "". Raises SettingsError."""
         for key, value in values.items():
+            if key in SCHEME_KEYS and isinstance(value, str):
+                value = our_name(value)
             self.settings = self.settings.with_value(key, value)
         if self._path is None:
             return ""
@@ -36,13 +43,13 @@ class Preferences:
             log.warning("settings not saved: %s", error)
             return str(error)
 
-    def load_request(self) -> LoadRequest:
-        """What the settings ask of the main slot."""
+    def load_request(self, *, kv: str = "") -> LoadRequest:
+        """What the settings ask of the main slot; with another KV precision where one is named."""
         settings = self.settings
         return LoadRequest(
             model=settings.model,
             scheme=settings.scheme,
-            kv=settings.kv,
+            kv=kv or settings.kv,
             device=settings.device,
             context_tokens=settings.context_tokens,
             tune=settings.tune == "auto",

@@ -90,7 +90,8 @@ class Status:
             lines += [
                 Content.styled("Ask anything. It stays on this machine.", palette.muted),
                 Content(""),
-                _keyed("Ctrl+S", "changes scheme, sampling, theme", palette),
+                _keyed("F5", "chooses a scheme", palette),
+                _keyed("Ctrl+S", "changes sampling, KV, theme", palette),
                 _keyed("Ctrl+T", "puts two schemes side by side", palette),
                 _keyed("Ctrl+O", "loads or fetches another model", palette),
                 _keyed("F1", "shows every key", palette),

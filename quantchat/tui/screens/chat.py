@@ -42,6 +42,7 @@ def keys(*, enter_sends: bool, answering: bool, stopped: bool) -> list[Key]:
         Key(key="^n", text="new", action="screen.new"),
         Key(key="^l", text="chats", action="app.conversations"),
         Key(key="^o", text="models", action="app.models"),
+        Key(key="f5", text="scheme", action="app.schemes"),
         Key(key="^s", text="settings", action="app.settings"),
         Key(key="^t", text="compare", action="app.compare"),
         Key(key="f1", text="help", action="app.help"),

@@ -30,6 +30,7 @@ HELP_TEXT = """\
 | Ctrl+N | new conversation |
 | Ctrl+L | conversations: open, search, rename, delete |
 | Ctrl+O | models: load, fetch, delete |
+| F5 | schemes: what each costs in memory, speed and quality here |
 | Ctrl+S, F2 | settings |
 | Ctrl+T | two schemes side by side |
 | Ctrl+B | show or hide the meters |

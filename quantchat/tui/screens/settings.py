@@ -94,7 +94,8 @@ class SettingsScreen(AppDialog[None]):
     def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()
         self.action_leave()
-        self.app.call_later(self.desk.action_models)
+        scheme = event.button.id == "set-scheme"
+        self.app.call_later(self.desk.action_schemes if scheme else self.desk.action_models)
 
     def action_filter(self) -> None:
         """Go to the filter."""
@@ -119,8 +120,8 @@ class SettingsScreen(AppDialog[None]):
         name = f"set-{spec.key}"
         if spec.kind == "bool":
             return Switch(bool(value), animate=False, id=name)
-        if spec.choices_from == "models":
-            return Button(f"{figures.model_name(str(value))[:22]} …", id=name, compact=True)
+        if spec.choices_from == "models" or spec.key == "scheme":
+            return Button(_label(str(value)), id=name, compact=True)
         if spec.kind == "choice":
             words = self._choices(spec)
             if value not in words:
@@ -148,9 +149,6 @@ class SettingsScreen(AppDialog[None]):
             self.desk.set_value(key, value)
         except SettingsError as error:
             self.notify(str(error), severity="error")
-        if key == "scheme":
-            spec = next(spec for spec in SETTINGS if spec.key == key)
-            self.query_one("#row-scheme .help", Static).update(self._help(spec))
 
     def _parse(self, control: Input) -> None:
         key = (control.id or "").removeprefix("set-")
@@ -184,7 +182,15 @@ class SettingsScreen(AppDialog[None]):
             return
         # A load that failed takes its setting back; the row must say so.
         self._seen = settings
+        self.query_one("#set-scheme", Button).label = _label(settings.scheme)
+        spec = next(spec for spec in SETTINGS if spec.key == "scheme")
+        self.query_one("#row-scheme .help", Static).update(self._help(spec))
         for select in self.query(Select):
             wanted = settings.value((select.id or "").removeprefix("set-"))
             if select.value != wanted:
                 select.value = wanted
+
+
+def _label(value: str) -> str:
+    """A value that a screen of its own chooses."""
+    return f"{figures.model_name(value)[:22]} …"
