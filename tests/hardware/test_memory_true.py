@@ -13,7 +13,22 @@ from quantchat.hardware.plan import PlanRequest, plan
 
 @pytest.mark.parametrize("isa", [ZEN3, ZEN5])
 @pytest.mark.parametrize("family", ["llama", "llama3"])
-@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4", "stored", "fp8", "w8a8"])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        "fp16",
+        "int8",
+        "int4",
+        "stored",
+        "fp8",
+        "w8a8",
+        "nf4",
+        "nf4-dq",
+        "squeezellm",
+        "qoq",
+        "llm-int8",
+    ],
+)
 def test_weights_and_copies(family: str, scheme: str, isa: frozenset[str], tmp_path: Path) -> None:
     import torch
 
@@ -23,7 +38,12 @@ def test_weights_and_copies(family: str, scheme: str, isa: frozenset[str], tmp_p
     from quantchat.ops.torch_ops import TorchOps
 
     path = write_gguf(
-        tmp_path / "tiny.gguf", family, tensor_type="Q4_1", tokenizer=False, hidden_size=128
+        tmp_path / "tiny.gguf",
+        family,
+        tensor_type="Q4_1",
+        tokenizer=False,
+        hidden_size=128,
+        intermediate_size=192,
     )
     source = open_model(path)
     entries = [source.checkpoint.tensors[name] for name in source.names.values()]
