@@ -6,6 +6,7 @@ truth of a linear is its stored weight made dense in float32.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -14,13 +15,20 @@ from quantchat.bench.kernel_gate import TOLERANCE, Case
 from quantchat.engine.sampler import SamplingRows, penalize, pick_rows
 from quantchat.hardware.op_table import FEW_ROWS
 from quantchat.ops.torch_ops import TorchOps
-from quantchat.quant.pack import pack_nibbles
+from quantchat.quant.codebook_rounding import nf4, nf4_dq
+from quantchat.quant.lut import LutBits, LutWeight, SparseRows
+from quantchat.quant.pack import pack_nibbles, pack_triples
+from quantchat.quant.progressive_rounding import progressive
 from quantchat.quant.rounding import fp8_channel, int8_channel
 from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, StoredWeight
 from quantchat.requests import Sampling
 
 LINEARS = ((6144, 4096, 128), (577, 576, 64), (1152, 896, 64), (64, 1536, 32), (4096, 14336, 128))
 """Outputs, columns and int4 group of the shapes."""
+TABLE_LINEARS = ((577, 576, 64), (4096, 14336, 128))
+"""The same of codes that are looked up or expanded, whose epilogues are int4's."""
+TABLE_FORMS = ("nf4", "nf4-dq", "lut4", "lut3", "progressive4")
+SPARSE_SHARE = 0.005
 ROWS = tuple(sorted({1, 2, 3, 16, 33} | {n + more for n in FEW_ROWS.values() for more in (0, 1)}))
 """Both sides of every limit among them."""
 VOCABS = (32000, 49152, 128256, 151936, 1001)
@@ -40,17 +48,20 @@ def linear_cases(ops: TorchOps) -> Iterator[Case]:
     `ops` multiply in 16 bits: what 8-bit activations are rounded to is a scheme's and no error.
     """
     assert ops.activations == "16bit"
-    for outputs, columns, group in LINEARS:
-        for form in ("int4", "int8", "fp8", "dense"):
-            for biased in (False, True):
-                name = f"{form} {outputs}x{columns}{' + bias' if biased else ''}"
-                yield Case(
-                    name=f"linear {name}",
-                    run=lambda a=form, b=outputs, c=columns, d=group, e=biased: _linear(  # type: ignore[misc]
-                        ops, a, b, c, d, e
-                    ),
-                    tolerance=TOLERANCE[ops.dtype],
-                )
+    forms = ("int4", "int8", "fp8", "dense")
+    chosen = [*itertools.product(LINEARS, forms, (False, True))]
+    chosen += [
+        (shape, form, i % 2 == 1) for i, shape in enumerate(TABLE_LINEARS) for form in TABLE_FORMS
+    ]
+    for (outputs, columns, group), form, biased in chosen:
+        name = f"{form} {outputs}x{columns}{' + bias' if biased else ''}"
+        yield Case(
+            name=f"linear {name}",
+            run=lambda a=form, b=outputs, c=columns, d=group, e=biased: _linear(  # type: ignore[misc]
+                ops, a, b, c, d, e
+            ),
+            tolerance=TOLERANCE[ops.dtype],
+        )
 
 
 def _linear(
@@ -78,10 +89,33 @@ def _weight(
         zero = torch.rand(outputs, columns // group, device=device) * 15
         offset = (-scale * zero).half()
         return Int4GroupWeight(pack_nibbles(codes), scale.half(), offset, group)
+    if form in ("lut4", "lut3"):
+        return _lut(4 if form == "lut4" else 3, outputs, columns, device)
     values = torch.randn(outputs, columns, device=device) * 0.02
+    if form == "progressive4":
+        return progressive(values, group)
+    if form in ("nf4", "nf4-dq"):
+        return nf4(values) if form == "nf4" else nf4_dq(values)
     if form == "int8":
         return int8_channel(values)
     return fp8_channel(values) if form == "fp8" else DenseWeight(values.bfloat16().float())
+
+
+def _lut(bits: LutBits, outputs: int, columns: int, device: torch.device) -> LutWeight:
+    """Tables of 4 bits come with sparse entries."""
+    entries = 1 << bits
+    codes = torch.randint(0, entries, (outputs, columns), dtype=torch.uint8, device=device)
+    table = (torch.randn(outputs, entries, device=device) * 0.02).sort(dim=1).values.half()
+    if bits == 3:
+        return LutWeight(pack_triples(codes), table, bits)
+    chosen = torch.rand(outputs, columns, device=device) < SPARSE_SHARE
+    ends = chosen.sum(dim=1).cumsum(0)
+    sparse = SparseRows(
+        torch.cat((ends.new_zeros(1), ends)).to(torch.int32),
+        chosen.nonzero()[:, 1].to(torch.int32),
+        (torch.randn(int(ends[-1]), device=device) * 0.1).half(),
+    )
+    return LutWeight(pack_nibbles(codes), table, bits, sparse)
 
 
 def sampling_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
