@@ -28,6 +28,8 @@ from quantchat.quant.tensor import DenseWeight
 SEED = 29
 """Of the rotation's signs."""
 LEAST_PEAK = 1e-5
+FLOOR = 0.01
+"""Of an input that comes alone, as a share of the mean square of all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,10 +144,14 @@ def smoothing(
 def rounded_gram(x: torch.Tensor) -> torch.Tensor:
     """Mean of x x^T, float32 [K, K], of inputs [R, K] as int8 codes of each row stand for them.
 
-    Of inputs that are not finite it says nothing: all matter equally then.
+    Each input counts as if a little of it came alone: silent here is not silent for ever. Of inputs
+    that are not finite it says nothing, and all matter equally.
     """
     wide = x.float()
     scale = (wide.abs().amax(dim=1, keepdim=True) / 127).clamp_min(1e-12)
     rounded = (wide / scale).round_().mul_(scale)
     gram = (rounded.t() @ rounded).div_(x.shape[0])
-    return gram if bool(gram.isfinite().all()) else torch.eye(len(gram), device=gram.device)
+    if not bool(gram.isfinite().all()):
+        return torch.eye(len(gram), device=gram.device)
+    gram.diagonal().add_(FLOOR * gram.diagonal().mean())
+    return gram
