@@ -97,12 +97,17 @@ def read_layer(reader: WeightReader, index: int) -> DenseLayer:
         for parts in LINEARS.values()
         for part in parts
     }
-    biases = {f"{part}_bias": vector(f"{part}.bias") for part in matrices}
     return DenseLayer(
         attn_norm=reader.vector(prefix + "attn_norm"),
         mlp_norm=reader.vector(prefix + "mlp_norm"),
         q_norm=vector("q_norm"),
         k_norm=vector("k_norm"),
+        q_bias=vector("q.bias"),
+        k_bias=vector("k.bias"),
+        v_bias=vector("v.bias"),
+        o_bias=vector("o.bias"),
+        gate_bias=vector("gate.bias"),
+        up_bias=vector("up.bias"),
+        down_bias=vector("down.bias"),
         **matrices,
-        **biases,
     )

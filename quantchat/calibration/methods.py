@@ -26,6 +26,14 @@ def method_of(recipe: WeightRecipe) -> Callable[[LayerWalk], Method]:
             from quantchat.calibration.qoq import Qoq
 
             return Qoq(walk, recipe)
+        if scheme.calibration == "smooth":
+            from quantchat.calibration.smoothquant import SmoothQuant
+
+            return SmoothQuant(check=walk.check)
+        if scheme.calibration == "static":
+            from quantchat.calibration.static_scales import StaticScales
+
+            return StaticScales(scheme.weights, check=walk.check)
         raise AssertionError(f"{scheme.name} is not calibrated here")
 
     return made
