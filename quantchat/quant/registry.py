@@ -199,7 +199,7 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
             Scheme(
                 name="qoq-channel",
                 title="qoq per channel",
-                summary="qoq with one scale and zero point for each output channel: 4.03 bits a weight, lossier.",
+                summary="qoq with one scale and zero point for each output channel: no groups to multiply by, lossier.",
                 weights="progressive4",
                 head="int8_channel",
                 bits=4,
