@@ -8,6 +8,7 @@ pytest.importorskip("triton")
 
 from quantchat.kernels.linear.launch import LOWEST_SM
 from quantchat.kernels.linear.tiles import (
+    FORMS,
     SCRATCH_BYTES,
     LinearShape,
     Tile,
@@ -16,12 +17,12 @@ from quantchat.kernels.linear.tiles import (
     forget_installed,
     program_bytes,
     shipped,
+    table_count,
     tile_for,
 )
 from quantchat.kernels.linear.tuned import TUNED
 
 SHARED_KIB = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
-FORMS = (("int4", 128), ("int4", 64), ("int4", 32), ("int8", 0), ("fp8", 0), ("dense", 0))
 COLUMNS = (64, 576, 640, 896, 1536, 2048, 2560, 3072, 4096, 5120, 8192, 14336, 18944, 28672, 53248)
 
 
@@ -82,6 +83,33 @@ def test_bytes_of_a_program_as_the_compiler_counts_them() -> None:
     tile = Tile(warps=8, blocks=2, programs=2, stages=2)
     words, scales, sums, finished = 2 * 16 * 1024, 2 * 16 * 64, 128 * 32, 2 * 8 * 512
     assert program_bytes(shape, tile) == words + scales + sums + finished + SCRATCH_BYTES
+
+
+def test_bytes_of_tables_of_rows() -> None:
+    shape = LinearShape(
+        code="lut4", group_size=0, outputs=4096, columns=4096, gated=False, one_row=False
+    )
+    tile = Tile(warps=4, blocks=4, programs=2, stages=2)
+    words, tables, finished = 2 * 16 * 512, 2 * 512, 2 * 4 * 512
+    assert program_bytes(shape, tile) == words + tables + finished + SCRATCH_BYTES
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 16])
+@pytest.mark.parametrize("stages", [2, 4, 8])
+def test_no_table_is_replaced_while_it_is_read(steps: int, stages: int) -> None:
+    count = table_count(steps, stages)
+    assert is_power_of_two(count)
+    read = -1
+    for item in range(20 * steps):
+        # A step is read, then the one that is `stages` ahead starts its copies.
+        read = item // steps
+        ahead = item + stages
+        if ahead % steps == 0 and ahead // steps != read:
+            last_step_of_read = item % steps == steps - 1
+            same_place = (ahead // steps) % count == read % count
+            assert not same_place or last_step_of_read
+        still_to_come = range(read + 1, (item + stages) // steps + 1)
+        assert len({tile % count for tile in still_to_come}) == len(still_to_come)
 
 
 def test_measured_tiles_are_taken_where_they_were_measured() -> None:
