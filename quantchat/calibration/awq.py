@@ -8,14 +8,15 @@ it goes and so stands where the paper searches clips.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
-from quantchat.calibration.forward import LayerForward, Taps
+from quantchat.calibration.forward import Taps
 from quantchat.calibration.layer import LINEARS, DenseLayer
 from quantchat.calibration.method import ForwardMethod, LayerResult, matrices_of
+from quantchat.calibration.walk import LayerWalk
+from quantchat.model.weights import WeightRecipe
 from quantchat.quant.rounding import int4_group
 from quantchat.quant.tensor import Int4GroupWeight, StoredWeight
 
@@ -30,12 +31,10 @@ IMPORTANCE_FLOOR = 0.02
 class Awq(ForwardMethod):
     """Groups of int4 for every linear of a layer, norms changed to fit."""
 
-    def __init__(
-        self, forward: LayerForward, group_size: int, *, check: Callable[[], None]
-    ) -> None:
-        self._spec = forward.spec
-        self._group = group_size
-        self._check = check
+    def __init__(self, walk: LayerWalk, recipe: WeightRecipe) -> None:
+        self._spec = walk.spec
+        self._group = recipe.group_size
+        self._check = walk.check
 
     @torch.no_grad()
     def calibrate_layer(self, index: int, layer: DenseLayer, taps: Taps) -> LayerResult:

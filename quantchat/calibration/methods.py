@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from quantchat.calibration.awq import Awq
 from quantchat.calibration.method import Method
+from quantchat.calibration.qoq import Qoq
+from quantchat.calibration.smoothquant import SmoothQuant
+from quantchat.calibration.squeezellm import SqueezeLlm
+from quantchat.calibration.static_scales import StaticScales
 from quantchat.calibration.walk import LayerWalk
 from quantchat.model.weights import WeightRecipe
 
@@ -13,27 +18,16 @@ def method_of(recipe: WeightRecipe) -> Callable[[LayerWalk], Method]:
     """What calibrates the recipe's scheme, once there is a walk."""
 
     def made(walk: LayerWalk) -> Method:
-        scheme = recipe.scheme
-        if scheme.calibration == "awq":
-            from quantchat.calibration.awq import Awq
-
-            return Awq(walk.forward, recipe.group_size, check=walk.check)
-        if scheme.calibration == "fisher":
-            from quantchat.calibration.squeezellm import SqueezeLlm
-
-            return SqueezeLlm(scheme)
-        if scheme.calibration == "qoq":
-            from quantchat.calibration.qoq import Qoq
-
-            return Qoq(walk, recipe)
-        if scheme.calibration == "smooth":
-            from quantchat.calibration.smoothquant import SmoothQuant
-
-            return SmoothQuant(check=walk.check)
-        if scheme.calibration == "static":
-            from quantchat.calibration.static_scales import StaticScales
-
-            return StaticScales(scheme.weights, check=walk.check)
-        raise AssertionError(f"{scheme.name} is not calibrated here")
+        calibration = recipe.scheme.calibration
+        if calibration == "awq":
+            return Awq(walk, recipe)
+        if calibration == "smooth":
+            return SmoothQuant(walk)
+        if calibration == "static":
+            return StaticScales(walk, recipe)
+        if calibration == "fisher":
+            return SqueezeLlm(recipe.scheme)
+        assert calibration == "qoq", calibration
+        return Qoq(walk, recipe)
 
     return made

@@ -7,7 +7,6 @@ each of the two on the error of the 8-bit product, no smoothing being one of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -15,6 +14,7 @@ import torch
 from quantchat.calibration.forward import Taps, product
 from quantchat.calibration.layer import LINEARS, DenseLayer
 from quantchat.calibration.method import ForwardMethod, LayerResult, matrices_of
+from quantchat.calibration.walk import LayerWalk
 from quantchat.ops.quantized_rows import quantize_rows
 from quantchat.quant.rounding import int8_channel
 from quantchat.quant.tensor import StoredWeight
@@ -29,8 +29,8 @@ LEAST = 1e-5
 class SmoothQuant(ForwardMethod):
     """int8 rows for every linear of a layer, norms changed to fit."""
 
-    def __init__(self, *, check: Callable[[], None]) -> None:
-        self._check = check
+    def __init__(self, walk: LayerWalk) -> None:
+        self._check = walk.check
 
     @torch.no_grad()
     def calibrate_layer(self, index: int, layer: DenseLayer, taps: Taps) -> LayerResult:
@@ -78,7 +78,7 @@ def _error(x: torch.Tensor, weight: torch.Tensor, factors: torch.Tensor) -> floa
     """Squared error of the 8-bit product of x [R, K] and weight [N, K] under factors [K]."""
     smooth, scaled = x.float() / factors, weight * factors
     rows = quantize_rows(smooth, "int8")
-    rounded = rows.codes.float() * rows.scale[:, None]
+    rounded = rows.dequantize(torch.float32)
     difference = int8_channel(scaled).dequantize(torch.float32) - scaled
     # Two products of small differences: neither drowns in what the products' own type rounds off.
     error = product((rounded - smooth).to(x.dtype), scaled)

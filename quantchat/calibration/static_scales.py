@@ -6,7 +6,6 @@ where clipping costs less than the finer steps save.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -14,8 +13,9 @@ import torch
 from quantchat.calibration.forward import Taps
 from quantchat.calibration.layer import LINEARS, DenseLayer
 from quantchat.calibration.method import ForwardMethod, LayerResult, matrices_of
+from quantchat.calibration.walk import LayerWalk
+from quantchat.model.weights import WeightRecipe
 from quantchat.quant.rounding import FP8_MAX, fp8_channel, fp8_round, int8_channel
-from quantchat.quant.scheme import WeightFormat
 from quantchat.quant.tensor import StoredWeight
 
 SHRINKS = tuple(0.5 ** (n / 4) for n in range(21))
@@ -25,10 +25,9 @@ SHRINKS = tuple(0.5 ** (n / 4) for n in range(21))
 class StaticScales(ForwardMethod):
     """8-bit rows for every linear, each with the scale of its inputs."""
 
-    def __init__(self, weights: WeightFormat, *, check: Callable[[], None]) -> None:
-        """`weights`: int8_channel or fp8_channel."""
-        self._fp8 = weights == "fp8_channel"
-        self._check = check
+    def __init__(self, walk: LayerWalk, recipe: WeightRecipe) -> None:
+        self._fp8 = recipe.scheme.weights == "fp8_channel"
+        self._check = walk.check
 
     @torch.no_grad()
     def calibrate_layer(self, index: int, layer: DenseLayer, taps: Taps) -> LayerResult:
