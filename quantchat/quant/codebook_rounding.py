@@ -116,13 +116,14 @@ def _rounded(weight: torch.Tensor, table: torch.Tensor, block_size: int) -> Code
     packed = torch.empty((n, k // 2), dtype=torch.uint8, device=weight.device)
     scales = torch.empty((n, blocks), dtype=torch.float32, device=weight.device)
     ordered, order = table.sort(stable=True)
+    names = order.to(torch.uint8)
     middles = (ordered[:-1] + ordered[1:]) / 2
     for rows in row_slices(weight, 4):
         w = weight[rows].float().view(-1, blocks, block_size)
         largest = w.abs().amax(dim=-1)
         inverse = 1.0 / largest.clamp_min(SMALLEST_ABSMAX)
         shares = (w * inverse[..., None]).clamp_(-1, 1)
-        codes = order[torch.bucketize(shares, middles, out_int32=True)]
-        packed[rows] = pack_nibbles(codes.to(torch.uint8).view(-1, k))
+        codes = names[torch.bucketize(shares, middles, out_int32=True)]
+        packed[rows] = pack_nibbles(codes.view(-1, k))
         scales[rows] = largest
     return CodebookWeight(packed, table, scales, block_size)

@@ -37,7 +37,7 @@ def progressive(
     scale = torch.empty(n, dtype=torch.float32, device=device)
     group_scale = torch.empty((n, groups), dtype=torch.uint8, device=device)
     group_zero = torch.empty((n, groups), dtype=torch.uint8, device=device)
-    for rows in row_slices(weight, 4):
+    for rows in row_slices(weight, 8):
         w = weight[rows].float().view(-1, groups, size)
         if clip is not None:
             limit = clip[rows, :, None]
