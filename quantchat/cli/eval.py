@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from quantchat.evals.subject import Subject
     from quantchat.evals.text import Passages
 
+SCHEMES_DEFAULT = "fp16,int8,int4,stored"
 TOKENS_DEFAULT = 4096
 QUICK_TOKENS = 510
 """Two windows of the llama.cpp method."""
@@ -35,9 +37,7 @@ Method = Literal["academic", "llama.cpp", "both"]
 @click.option(
     "--schemes",
     "-s",
-    default="fp16,int8,int4,stored",
-    show_default=True,
-    help="Schemes, separated by commas, or all.",
+    help=f"Schemes, separated by commas, or all.  [default: {SCHEMES_DEFAULT}]",
 )
 @click.option(
     "--kv", default="16bit,int8", show_default=True, help="KV precisions, by commas, or all."
@@ -95,7 +95,7 @@ Method = Literal["academic", "llama.cpp", "both"]
 def command(
     context: click.Context,
     model: str | None,
-    schemes: str,
+    schemes: str | None,
     kv: str,
     device: str,
     reference: Literal["fp32", "fp16"],
@@ -112,7 +112,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure what quantization costs a model: KL divergence, same top-1, perplexity, tasks."""
-    scheme_names, kv_names = scheme_words(schemes), kv_words(kv)
+    scheme_names, kv_names = scheme_words(schemes or SCHEMES_DEFAULT), kv_words(kv)
     if task is not None and text is not None:
         raise UsageError("--text and --task measure different things", hint="give one of them")
     if quick and tokens is not None:
@@ -132,7 +132,15 @@ def command(
     )
     subject = open_subject(name)
     try:
+        export = subject.source.export
+        if export is not None and task is None:
+            raise UsageError(
+                f"{subject.name} is an export: there is nothing else to measure it against",
+                hint="its quantchat.json says what was measured; or evaluate the original model",
+            )
         if task is not None:
+            if export is not None and schemes is None:
+                wish = replace(wish, schemes=(export.scheme.name,))
             from quantchat.cli.eval_task import run_task
 
             stopped = run_task(

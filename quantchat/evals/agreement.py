@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from quantchat.calibration.settings import CalibrationSettings
 from quantchat.engine.forced import forced_steps, greedy_sequence, prefill, tapped_runner
-from quantchat.engine.loading import build_pool
+from quantchat.engine.loading import build_pool, calibrated_matrices, exported_matrices
 from quantchat.errors import Cancelled, PlanError
 from quantchat.evals.divergence import Divergence, Positions, compare, concat, summarize
 from quantchat.evals.greedy import Answer, write_answers
@@ -21,7 +22,7 @@ from quantchat.evals.logprobs import chunk_batch, log_softmax, row_slices
 from quantchat.evals.subject import FP32_BYTES, Subject
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.model.decoder import Decoder
-from quantchat.model.loader import Phase, load_decoder
+from quantchat.model.loader import MatrixSource, Phase, load_decoder
 from quantchat.model.weights import Matrix, WeightReader, WeightRecipe, read_matrices
 from quantchat.ops.select import DTYPES, make_ops
 from quantchat.ops.torch_ops import TorchOps
@@ -77,8 +78,9 @@ class _Held:
 
     phase: Phase = "read"
 
-    def __init__(self, matrices: list[tuple[str, Matrix]]) -> None:
+    def __init__(self, matrices: list[tuple[str, Matrix]], made: MatrixSource | None) -> None:
         self._matrices = matrices
+        self._made = made
 
     def matrices(
         self, spec: DecoderSpec, device: torch.device, on_part: Callable[[str], None]
@@ -90,11 +92,11 @@ class _Held:
 
     def vector(self, name: str) -> torch.Tensor | None:
         """See MatrixSource.vector."""
-        return None
+        return None if self._made is None else self._made.vector(name)
 
     def table(self) -> StoredWeight | None:
         """See MatrixSource.table."""
-        return None
+        return None if self._made is None else self._made.table()
 
 
 @torch.inference_mode()
@@ -115,7 +117,7 @@ def agree(
     room = max(len(prompt) for prompt in ids) + tokens + SPARE_TOKENS
     plan = _plan(subject, scheme, kv, device, room)
     on_work(f"{scheme}: weights", 0, 0)
-    held = _Held(_matrices(subject, plan, cancelled))
+    held = _held(subject, plan, cancelled)
     reference = _decoder(subject, plan, _torch_ops(subject, plan, torch.float32), held, cancelled)
     pools = replace(plan, context_tokens=-(-room // plan.page_tokens) * plan.page_tokens)
     on_work("reference", 0, tokens)
@@ -181,16 +183,32 @@ def _torch_ops(subject: Subject, plan: ExecutionPlan, dtype: torch.dtype) -> Tor
     return TorchOps(spec, device=where, dtype=dtype)
 
 
-def _matrices(
-    subject: Subject, plan: ExecutionPlan, cancelled: Callable[[], bool]
-) -> list[tuple[str, Matrix]]:
-    recipe = _recipe(plan, _torch_ops(subject, plan, torch.float32))
+def _held(subject: Subject, plan: ExecutionPlan, cancelled: Callable[[], bool]) -> _Held:
+    """The plan's matrices, rounded or calibrated now."""
+    ops = _torch_ops(subject, plan, torch.float32)
+    recipe = _recipe(plan, ops)
 
     def on_part(name: str) -> None:
         if cancelled():
             raise Cancelled("the comparison was stopped")
 
-    return list(read_matrices(WeightReader(subject.source, recipe), on_part))
+    if subject.source.export is not None:
+        made: MatrixSource | None = exported_matrices(subject.source.export, plan)
+    else:
+        made = calibrated_matrices(
+            subject.source,
+            recipe,
+            ops,
+            CalibrationSettings(),
+            lambda phase, done, total: None,
+            cancelled,
+        )
+    found = (
+        read_matrices(WeightReader(subject.source, recipe), on_part)
+        if made is None
+        else made.matrices(subject.source.spec, recipe.device, on_part)
+    )
+    return _Held(list(found), made)
 
 
 def _decoder(

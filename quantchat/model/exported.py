@@ -93,8 +93,11 @@ class ExportedMatrices:
         return Matrix(tuple(weights), torch.cat(biases).float() if biases else None)
 
     def _part(self, entry: PartEntry, name: str) -> tuple[StoredWeight, torch.Tensor | None]:
-        if not entry.form.startswith(STORED):
-            self._broken(f"has the form {entry.form[:40]!r}", name)
+        scheme = self._export.scheme
+        head = scheme.weights if scheme.head == "same" else scheme.head
+        allowed = {"head": (head,), "embed": (head, "dense")}.get(name, (scheme.weights,))
+        if entry.form not in [STORED + form for form in allowed]:
+            self._broken(f"has the form {entry.form[:40]!r} under {scheme.name}", name)
         tensors = {stored: self._tensor(stored) for stored in entry.tensors.values()}
         try:
             return stored_weight(entry.load(tensors))

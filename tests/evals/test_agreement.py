@@ -48,7 +48,7 @@ def run(subject: Subject, **changes: Any) -> agreement.Agreement:
 
 
 @pytest.mark.parametrize("kv", ["16bit", "int8"])
-@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4"])
+@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4", "awq"])
 def test_steps_on_the_same_weights_agree(subject: Subject, scheme: str, kv: str) -> None:
     found = run(subject, scheme=scheme, kv=kv)
     assert found.steps.positions == 3 * TOKENS and found.steps.nonfinite_positions == 0
