@@ -24,6 +24,7 @@ from quantchat.calibration.layer import LINEARS, DenseLayer
 from quantchat.calibration.squeezellm import SqueezeLlm
 from quantchat.calibration.walk import LayerWalk
 from quantchat.errors import Cancelled
+from quantchat.model.families import ModelSource
 from quantchat.model.weights import matrix_names
 from quantchat.quant.codebook_rounding import nf4
 from quantchat.quant.lut import LutWeight
@@ -55,21 +56,20 @@ PARTS = tuple(part for parts in LINEARS.values() for part in parts)
 
 def test_sparse_entries_and_sensitivity_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = {"sparse": 0.0, "dense": 0.0, "blind": 0.0, "nf4": 0.0}
-    for seed in (6, 7, 8):
+    for seed in range(5, 10):
         for kind, value in losses(seed, monkeypatch).items():
             lost[kind] += value
     assert lost["sparse"] < 0.95 * lost["dense"]
-    assert lost["sparse"] < lost["blind"]
-    assert lost["sparse"] < 0.6 * lost["nf4"]
+    assert lost["sparse"] < 0.95 * lost["blind"]
+    assert lost["sparse"] < 0.5 * lost["nf4"]
 
 
 def losses(seed: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """KL on other tokens than those calibrated on, for a model with heavy tails."""
+    """KL on the calibration text, for a model with heavy tails."""
     spec = replace(FAMILIES["llama"], layers=1)
     source = memory_source(spec, seed=seed, change=heavy_tailed)
-    random = torch.Generator().manual_seed(seed)
-    ids = torch.randint(spec.vocab, (8, 32), generator=random)
-    test = walk_of(source, torch.randint(spec.vocab, (4, 32), generator=random))
+    ids = own_text(source, sequences=24, tokens=24, seed=seed)
+    test = walk_of(source, ids)
     table, norm = test.reader.vector("embed"), test.reader.vector("final_norm")
     plain = layers_of(source)
     reference = logits_of(test, plain, table, norm, table)
@@ -90,6 +90,19 @@ def losses(seed: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         patch.setattr(squeezellm, "sensitivities", blind)
         found["blind"] = squeezed(0.0045)
     return found
+
+
+def own_text(source: ModelSource, *, sequences: int, tokens: int, seed: int) -> torch.Tensor:
+    """Drawn from the model itself, so that squared gradients are its Fisher information."""
+    random = torch.Generator().manual_seed(seed)
+    ids = torch.randint(source.spec.vocab, (sequences, 1), generator=random)
+    layers = layers_of(source)
+    while ids.shape[1] < tokens:
+        walk = walk_of(source, ids)
+        table, norm = walk.reader.vector("embed"), walk.reader.vector("final_norm")
+        likely = logits_of(walk, layers, table, norm, table)[:, -1].softmax(-1)
+        ids = torch.cat((ids, torch.multinomial(likely, 1, generator=random)), dim=1)
+    return ids
 
 
 def blind(walk: LayerWalk) -> Iterator[LayerSensitivity]:
