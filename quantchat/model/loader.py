@@ -168,7 +168,7 @@ def _restored(
         raise ValueError(f"the embedding is {embedding.shape}")
     vectors = {name: tensors[file.index.vectors[name]] for name in vector_names(spec)}
     heads = {name for part in file.index.linears["head"] for name in part.tensors.values()}
-    own_table = heads.isdisjoint(table.tensors.values())
+    own_table = linears["head"].owns_copy or heads.isdisjoint(table.tensors.values())
     return _Parts(linears, Embedding(embedding), vectors, own_table)
 
 
