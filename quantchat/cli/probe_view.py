@@ -42,17 +42,17 @@ def show(
         title += " (shape only, not on disk)"
     _heading(console, f"Plan for {title}")
     if made is None:
-        _schemes(console, facts.gpus, found)
+        _schemes(console, found)
         return
     _decisions(console, facts, subject, made)
     _ops(console, made)
     _memory(console, made.fit)
     _sentences(console, "Reasons", made.reasons)
     _sentences(console, "Refused", made.refused)
-    _schemes(console, facts.gpus, found)
+    _schemes(console, found)
 
 
-def _schemes(console: Console, gpus: tuple[GpuFacts, ...], found: tuple[Offer, ...]) -> None:
+def _schemes(console: Console, found: tuple[Offer, ...]) -> None:
     """All of the table; where every one is refused alike the plan's own error says it."""
     if len({offer.refusal for offer in found}) == 1 and found[0].refusal:
         return
@@ -69,10 +69,8 @@ def _schemes(console: Console, gpus: tuple[GpuFacts, ...], found: tuple[Offer, .
             continue
         fit = offer.plan.fit
         rate = "?" if offer.tok_per_s is None else f"~{offer.tok_per_s:,.0f}"
-        made = offer.plan
-        sm = next((gpu.sm for gpu in gpus if gpu.index == made.gpu_index), 0)
         notes = (
-            held_words(offer.scheme, sm=sm if made.device == "cuda" else 0, triton=made.triton),
+            held_words(offer.scheme, sm=offer.sm, triton=offer.plan.triton),
             "calibrated at the first load" if offer.scheme.calibration != "none" else "",
         )
         note = ", ".join(word for word in notes if word)

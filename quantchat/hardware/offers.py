@@ -25,6 +25,8 @@ class Offer:
     scheme: Scheme
     plan: ExecutionPlan | None
     """None where the plan refuses it."""
+    sm: int = 0
+    """Of the plan's card, 0 on the CPU."""
     tok_per_s: float | None = None
     """Predicted; None where nothing is known."""
     refusal: str = ""
@@ -61,4 +63,6 @@ def _offer(
     rate = predicted_tok_per_s(
         made, spec, read_bytes_per_s=read_rate(made), context_tokens=speed_context_tokens
     )
-    return Offer(scheme=scheme, plan=made, tok_per_s=rate)
+    cards = (gpu for gpu in facts.gpus if made.device == "cuda" and gpu.index == made.gpu_index)
+    sm = next((gpu.sm for gpu in cards), 0)
+    return Offer(scheme=scheme, plan=made, sm=sm, tok_per_s=rate)

@@ -120,7 +120,7 @@ class FakeSchemes:
                 quality=quality(name) if name == "int8" else None,
                 calibrates=name in ("awq", "squeezellm"),
                 packed=name == "squeezellm",
-                held="squeezellm in memory: held in bfloat16" if name == "squeezellm" else "",
+                held="held in 16 bits" if name == "squeezellm" else "",
             )
             for name, size in sizes.items()
         ]

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from quantchat.quant.scheme import Scheme
     from quantchat.spec import DecoderSpec
 
-AUTO_SUMMARY = (
-    "The widest scheme that is worth its memory here; files of 4 bits as they are stored."
-)
+AUTO_SUMMARY = "What the plan finds best on this machine."
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +95,7 @@ class PlanSchemes:
 
 
 def _row(model: _Model, request: LoadRequest, offer: Offer) -> SchemeRow:
+    from quantchat.hardware.holding import held_words
     from quantchat.hardware.speed import SPEED_CONTEXT_TOKENS
 
     scheme, plan = offer.scheme, offer.plan
@@ -116,7 +115,7 @@ def _row(model: _Model, request: LoadRequest, offer: Offer) -> SchemeRow:
         quality=_quality(model.identity, scheme.name, plan.kv),
         calibrates=scheme.calibration != "none",
         packed=_packed(model, request, scheme, plan),
-        held=next((line for line in plan.refused if " in memory: " in line), ""),
+        held=held_words(scheme, sm=offer.sm, triton=plan.triton),
     )
 
 

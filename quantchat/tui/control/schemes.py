@@ -42,7 +42,7 @@ class SchemeRow:
     packed: bool = False
     """Its weights lie on disk ready to load."""
     held: str = ""
-    """What the device keeps in place of the codes, in words."""
+    """What the device keeps in place of the codes, in a few words."""
 
     @property
     def allowed(self) -> bool:

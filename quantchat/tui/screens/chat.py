@@ -32,7 +32,6 @@ def keys(*, enter_sends: bool, answering: bool, stopped: bool) -> list[Key]:
         Key(key="esc", text="stop", action="screen.stop")
         if answering
         else Key(key=enter, text="send", action="screen.send"),
-        Key(key=newline, text="newline"),
         Key(key="^r", text="again", action="screen.regenerate"),
     ]
     if stopped:
@@ -44,8 +43,9 @@ def keys(*, enter_sends: bool, answering: bool, stopped: bool) -> list[Key]:
         Key(key="^o", text="models", action="app.models"),
         Key(key="f5", text="scheme", action="app.schemes"),
         Key(key="^s", text="settings", action="app.settings"),
-        Key(key="^t", text="compare", action="app.compare"),
         Key(key="f1", text="help", action="app.help"),
+        Key(key=newline, text="newline"),
+        Key(key="^t", text="compare", action="app.compare"),
         Key(key="f3", text="copy", action="screen.copy_answer"),
         Key(key="^b", text="meters", action="screen.toggle_meters"),
         Key(key="^p", text="palette", action="app.command_palette"),

@@ -212,23 +212,21 @@ def about_lines(row: SchemeRow, model: str, palette: Palette) -> list[Content]:
             lines.append(Content.styled(row.hint, palette.muted))
         return lines
     memory = (
-        f"{figures.size(row.weight_bytes)} of weights, {figures.size(row.kv_bytes)} of {row.kv} KV "
-        f"for {figures.count(row.context_tokens)} tokens"
+        f"{figures.size(row.weight_bytes)} weights, {figures.size(row.kv_bytes)} {row.kv} KV for "
+        f"{figures.count(row.context_tokens)} tokens"
     )
     if row.tok_per_s:
-        memory += (
-            f"; about {figures.speed(row.tok_per_s)} tok/s behind "
-            f"{figures.count(row.speed_tokens)} tokens"
-        )
+        memory += f"; ~{figures.speed(row.tok_per_s)} tok/s at {figures.count(row.speed_tokens)}"
     lines.append(Content.styled(memory, palette.muted))
     lines.append(Content.styled(quality_words(row, model), palette.muted))
+    notes = []
     if row.calibrates:
-        words = (
-            "calibrated before: starts at once" if row.packed else "calibrates first; esc stops it"
-        )
-        lines.append(Content.styled(words, palette.muted))
+        ready = "calibrated before: starts at once"
+        notes.append(ready if row.packed else "calibrates first; esc stops it")
     if row.held:
-        lines.append(Content.styled(row.held, palette.warning))
+        notes.append(f"{row.held} here: its answers, not its bytes")
+    if notes:
+        lines.append(Content.styled(" · ".join(notes), palette.warning))
     return lines
 
 
@@ -242,6 +240,5 @@ def quality_words(row: SchemeRow, model: str) -> str:
     return (
         f"KL {figures.divergence(quality.kl_mean)} ± {figures.divergence(quality.kl_mean_se)}, "
         f"same top token {quality.same_top * 100:.1f} %{kv}: "
-        f"{figures.count(quality.tokens)} tokens of {quality.text}, {quality.bits_per_weight:.2f} "
-        "bits a weight"
+        f"{figures.count(quality.tokens)} tokens of {quality.text}"
     )
