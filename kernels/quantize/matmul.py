@@ -11,16 +11,11 @@ import triton
 import triton.language as tl
 
 from .._launch import launch_options, sm_version
-from .tiles import Tile
-from .wide import wide_matmul
+from .tiles import Tile, product_tile
+from .walk import walked_matmul
 
 LOWEST_SM = 80
 """First card whose tl.dot multiplies int8 on tensor cores."""
-
-
-WIDE = Tile(rows=128, columns=256, depth=128, warps=8, stages=3)
-SMALL = Tile(rows=128, columns=128, depth=64, warps=4, stages=3)
-"""Fits the shared memory of cards with 99 KiB."""
 
 
 @triton.jit
@@ -100,9 +95,9 @@ def scaled_matmul(
         out = torch.empty(rows, columns, dtype=dtype, device=codes.device)
     assert tuple(out.shape) == (rows, columns) and out.dtype == dtype and out.is_contiguous()
     if tile is None:
-        tile = WIDE if sm_version(codes.device) in (90, 100) else SMALL
-    if tile.copies:
-        wide_matmul(codes, row_scale, weight, column_scale, out, bias=bias, tile=tile)
+        tile = product_tile(rows, sm_version(codes.device))
+    if tile.walkers:
+        walked_matmul(codes, row_scale, weight, column_scale, out, bias=bias, tile=tile)
         return out
     grid = (triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns),)
     scaled_matmul_kernel[grid](

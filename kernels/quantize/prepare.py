@@ -72,8 +72,8 @@ def prepare_rows_kernel(
 
 
 def prepare_warps(block: int) -> int:
-    """Warps of a program that holds a row: eight values a thread, up to the largest program."""
-    return min(32, max(1, block // 256))
+    """Warps of a program that holds a row of at most `block` columns, as measured on an H100."""
+    return 16 if block > 8192 else min(8, max(1, block // 128))
 
 
 def _launch(

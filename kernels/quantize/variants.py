@@ -6,11 +6,12 @@ from .._variants import POINTEE, Variant
 from ..linear.reference import PARTIAL_COLUMNS
 from .codes import FP8, INT8
 from .dense import dequantize_weight_kernel
-from .matmul import LOWEST_SM, SMALL, WIDE, scaled_matmul_kernel
+from .matmul import LOWEST_SM, scaled_matmul_kernel
 from .prepare import prepare_rows_kernel, prepare_warps
 from .product import scale_product_kernel
 from .rows import LOWEST_CAST_SM, quantize_rows_kernel, row_warps
-from .tiles import Tile
+from .tiles import SMALL, SQUARE, WALKED, Tile
+from .walk import walked_matmul_kernel
 
 CODES = {INT8.value: "*i8", FP8.value: "*u8"}
 
@@ -140,6 +141,37 @@ def _matmul(code: str, tile: Tile, sms: tuple[int, int], *, even: bool, bias: bo
     )
 
 
+def _walked(code: str, *, bias: bool) -> Variant:
+    tile = WALKED
+    return Variant(
+        name=f"walked-{code}-bias{bias:d}",
+        kernel=walked_matmul_kernel,
+        signature={
+            "x_desc": f"tensordesc<{code}[{tile.rows}, {tile.depth}]>",
+            "w_desc": f"tensordesc<{code}[{tile.columns}, {tile.depth}]>",
+            "row_scale_ptr": "*fp32",
+            "column_scale_ptr": "*fp32",
+            "bias_ptr": "*bf16",
+            "y_ptr": "*bf16",
+            "M": "i32",
+            "N": "i32",
+            "K": "i32",
+        },
+        constexprs={
+            "BM": tile.rows,
+            "BN": tile.columns,
+            "BK": tile.depth,
+            "GROUP": tile.group,
+            "PROGRAMS": 264,
+            "INT8": code == "i8",
+            "HAS_BIAS": bias,
+        },
+        warps=tile.warps,
+        stages=tile.stages,
+        lowest_sm=90,
+    )
+
+
 def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
@@ -159,8 +191,11 @@ def variants() -> tuple[Variant, ...]:
         _product("bf16", True),
         _product("fp16", False),
         *(_dense(dtype, fp8=fp8) for dtype in POINTEE for fp8 in (False, True)),
-        _matmul("i8", WIDE, (90, 100), even=True, bias=True),
+        _matmul("i8", SQUARE, (90, 100), even=True, bias=True),
         _matmul("i8", SMALL, (LOWEST_SM, 120), even=False, bias=False),
-        _matmul("fp8e4nv", WIDE, (90, 100), even=False, bias=False),
+        _matmul("fp8e4nv", SQUARE, (90, 100), even=False, bias=False),
         _matmul("fp8e4nv", SMALL, (LOWEST_CAST_SM, 120), even=True, bias=True),
+        _walked("i8", bias=True),
+        _walked("i8", bias=False),
+        _walked("fp8e4nv", bias=True),
     )

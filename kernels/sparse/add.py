@@ -38,7 +38,7 @@ def add_sparse(
     rows = check_sparse(starts, columns, values)
     assert dense.ndim == 2 and dense.shape[0] == rows and dense.is_contiguous()
     assert dense.dtype in (torch.float16, torch.bfloat16)
-    tile = tile_of(len(columns), rows, 1)
+    tile = tile_of(rows, dense.shape[1], 1)
     add_sparse_kernel[(triton.cdiv(rows, tile.rows),)](
         dense,
         starts,

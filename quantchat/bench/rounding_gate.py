@@ -27,7 +27,14 @@ SPARSE = ((6144, 4096), (577, 576), (4096, 14336), (9, 64))
 SHARE = 0.0045
 """Of entries kept apart, as SqueezeLLM has it."""
 TOKENS = (1, 2, 8, 33, 64)
-PRODUCTS = ((17, 6144, 4096), (256, 577, 576), (300, 4096, 1152), (65, 96, 14336))
+PRODUCTS = (
+    (17, 6144, 4096),
+    (256, 577, 576),
+    (300, 4096, 1152),
+    (65, 96, 14336),
+    (600, 577, 144),
+    (1030, 6144, 1152),
+)
 SPARSE_TOLERANCE = 1e-5
 EXACT = 1e-4
 """Codes may differ in ties alone."""

@@ -78,7 +78,14 @@ def test_rows(
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("rows", "n", "k"),
-    [(65, 576, 576), (77, 960, 576), (100, 50, 64), (129, 1152, 896), (2048, 4096, 4096)],
+    [
+        (65, 576, 576),
+        (77, 960, 576),
+        (100, 50, 64),
+        (129, 1152, 896),
+        (600, 1000, 1168),
+        (2048, 4096, 4096),
+    ],
 )
 def test_products(
     rows: int, n: int, k: int, dtype: torch.dtype, form: CodeFormat, device: torch.device

@@ -64,7 +64,8 @@ def test_add(rows: int, columns: int, share: float, dtype: torch.dtype) -> None:
     assert torch.equal(dense[~empty], untouched[~empty])
 
 
-def test_tiles_fit_the_mean_row() -> None:
-    assert tile_of(int(0.0045 * 4096) * 4096, 4096, 1) == SparseTile(rows=32, entries=32)
-    assert tile_of(int(0.0045 * 14336) * 4096, 4096, 1) == SparseTile(rows=8, entries=128)
-    assert tile_of(0, 16, 64) == SparseTile(rows=16, entries=8)
+def test_tiles_by_shape_and_tokens() -> None:
+    assert tile_of(4096, 14336, 1) == SparseTile(rows=8, entries=128)
+    assert tile_of(28672, 4096, 1) == SparseTile(rows=32, entries=32)
+    assert tile_of(28672, 4096, 3) == SparseTile(rows=4, entries=32)
+    assert tile_of(4096, 14336, 64) == SparseTile(rows=2, entries=128)

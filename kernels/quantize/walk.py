@@ -1,7 +1,7 @@
 """The product of 8-bit codes with 8-bit weights on cards that copy whole tiles by themselves (SM 90).
 
-One program for each multiprocessor walks over tiles, so that the next tile's first copies run while
-the last one's results are stored. Shapes and scales are those of matmul.py.
+A few programs a multiprocessor walk over tiles, so that the next tile's first copies run while the
+last one's results are stored. Shapes and scales are those of matmul.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .tiles import Tile
 
 
 @triton.jit
-def wide_matmul_kernel(
+def walked_matmul_kernel(
     x_desc,
     w_desc,
     row_scale_ptr,
@@ -33,12 +33,11 @@ def wide_matmul_kernel(
     PROGRAMS: tl.constexpr,
     INT8: tl.constexpr,
     HAS_BIAS: tl.constexpr,
-    FLATTEN: tl.constexpr,
 ):
     tiles_m = tl.cdiv(M, BM)
     tiles_n = tl.cdiv(N, BN)
     steps = tl.cdiv(K, BK)
-    for tile in tl.range(tl.program_id(0), tiles_m * tiles_n, PROGRAMS, flatten=FLATTEN):
+    for tile in tl.range(tl.program_id(0), tiles_m * tiles_n, PROGRAMS, flatten=True):
         group = tile // (GROUP * tiles_n)
         first_m = group * GROUP
         height = tl.minimum(tiles_m - first_m, GROUP)
@@ -61,7 +60,7 @@ def wide_matmul_kernel(
         tl.store(p_y, y.to(y_ptr.dtype.element_ty), mask=(m < M)[:, None] & (n < N)[None, :])
 
 
-def wide_matmul(
+def walked_matmul(
     codes: torch.Tensor,
     row_scale: torch.Tensor,
     weight: torch.Tensor,
@@ -75,8 +74,8 @@ def wide_matmul(
     rows, depth = codes.shape
     columns = weight.shape[0]
     tiles = triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns)
-    programs = min(tiles, sm_count(codes.device) * tile.programs) if tile.programs else tiles
-    wide_matmul_kernel[(programs,)](
+    programs = min(tiles, sm_count(codes.device) * tile.walkers)
+    walked_matmul_kernel[(programs,)](
         TensorDescriptor.from_tensor(codes, [tile.rows, tile.depth]),
         TensorDescriptor.from_tensor(weight, [tile.columns, tile.depth]),
         row_scale,
@@ -93,7 +92,6 @@ def wide_matmul(
         PROGRAMS=programs,
         INT8=codes.dtype == torch.int8,
         HAS_BIAS=bias is not None,
-        FLATTEN=tile.flatten,
         num_warps=tile.warps,
         num_stages=tile.stages,
         **launch_options(),
