@@ -28,13 +28,21 @@ def linear(
     bias: torch.Tensor | None = None,
     squares: torch.Tensor | None = None,
     eps: float = 0.0,
+    row_scale: torch.Tensor | None = None,
+    extra: torch.Tensor | None = None,
     gated: bool = False,
 ) -> torch.Tensor:
     """x [M, K] times weight fp32 [N, K] -> fp32 [M, N], or [M, N / 2] of silu(gate) * up.
 
-    With `squares` [M, ceil(K / 16)] the product is divided by the root mean square they sum to.
+    With `squares` [M, ceil(K / 16)] the product is divided by the root mean square they sum to;
+    `row_scale` [M] multiplies it instead. `extra` [M, N] is added to the product before; the
+    kernel's scales of weight rows multiply it too, which are part of `weight` here.
     """
     y = x.float() @ weight.float().t()
+    if extra is not None:
+        y = y + extra
+    if row_scale is not None:
+        y = y * row_scale[:, None]
     if squares is not None:
         y = y / torch.sqrt(squares.sum(-1, keepdim=True) / x.shape[1] + eps)
     if bias is not None:

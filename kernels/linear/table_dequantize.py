@@ -10,7 +10,8 @@ from .._launch import check_out, launch_options
 from .table_pack import TableTiles
 
 _UNITS = 4
-_SCALES = {"codebook4": 1, "nested4": 2, "lut4": 0, "lut3": 0}
+SCALES = {"codebook4": 1, "nested4": 2, "lut4": 0, "lut3": 0}
+"""Block scales in fp32, in 8 bits, none."""
 
 
 @triton.jit
@@ -109,7 +110,7 @@ def dequantize_table(
         weight.rows // 2 if weight.gated else weight.rows,
         K=weight.columns,
         BITS=3 if weight.code == "lut3" else 4,
-        SCALES=_SCALES[weight.code],
+        SCALES=SCALES[weight.code],
         GATED=weight.gated,
         BF16=weight.dtype == torch.bfloat16,
         UNITS=_UNITS,

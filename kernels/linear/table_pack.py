@@ -50,8 +50,8 @@ class TableTiles:
     planes: torch.Tensor
     """int32, bytes of table values: codebooks [2, 4], lut4 [tiles, 4, 8, 4], lut3 [tiles, 2, 8, 4]."""
     scales: torch.Tensor | None
-    """codebook4: fp32 [tiles, units, 8, 2]; nested4: uint8 [tiles, blocks, 8, 2, 2], by row r, unit
-    and row r or r + 8."""
+    """codebook4: fp32 [tiles, units, 8, 2], rows r and r + 8; nested4: uint8 [tiles, blocks, 8, 4],
+    those of the first unit, then of the second."""
     nested: NestedTable | None
     dtype: torch.dtype
     """fp16 or bf16: of the table's values, as the activations'."""
@@ -183,13 +183,13 @@ def pack_nested(
     assert nested.values.dtype == nested.pairs.dtype == torch.float32
     units = wide_columns("nested4", columns) // UNIT_COLUMNS
     tiled = tile_rows(pad_columns(scale_codes, units), gated)
-    scales = tiled.view(tiled.shape[0], 2, 8, units // 2, 2).permute(0, 3, 2, 4, 1).contiguous()
+    scales = tiled.view(tiled.shape[0], 2, 8, units // 2, 2).permute(0, 3, 2, 4, 1)
     return TableTiles(
         code="nested4",
         words=_words(codes, "nested4", gated),
         top=None,
         planes=_codebook_planes(table, dtype),
-        scales=scales,
+        scales=scales.reshape(tiled.shape[0], units // 2, 8, 4).contiguous(),
         nested=NestedTable(values=nested.values.contiguous(), pairs=nested.pairs.contiguous()),
         dtype=dtype,
         rows=rows,
@@ -270,7 +270,8 @@ def table_values(packed: TableTiles) -> torch.Tensor:
 def scale_codes(packed: TableTiles) -> torch.Tensor:
     """Codes of nested block scales, uint8 [N, K / 64]."""
     assert packed.scales is not None and packed.code == "nested4"
-    tiled = packed.scales.permute(0, 4, 2, 1, 3)
+    tiles, blocks = packed.scales.shape[:2]
+    tiled = packed.scales.view(tiles, blocks, 8, 2, 2).permute(0, 4, 2, 1, 3)
     flat = matrix_rows(tiled, packed.rows, packed.gated).reshape(packed.rows, -1)
     return flat[:, : packed.columns // UNIT_COLUMNS].contiguous()
 

@@ -9,6 +9,7 @@ from .._variants import POINTEE, SM_VERSIONS, Variant
 from .dequantize import linear_dequantize_kernel
 from .gemv import linear_kernel
 from .launch import CODES, LOWEST_SM
+from .table_dequantize import SCALES, table_dequantize_kernel
 from .tiles import FORMS, LinearShape, Tile, tile_for
 from .tuned import TUNED
 
@@ -198,12 +199,66 @@ def _ruled() -> list[Variant]:
     return found
 
 
-def _dequantize(columns: int, group: int, dtype: str, gated: bool) -> Variant:
+def _several() -> list[Variant]:
+    """Several rows of prepared inputs, and with sparse sums."""
+    parts = (
+        (("int4", 64), _Part(outputs=576, columns=1536, prepared=True, residual=True)),
+        (("lut4", 0), _Part(outputs=3072, columns=640, normed=True, gated=True, sparse=True)),
+    )
+    return [
+        _linear(
+            form,
+            part,
+            "bf16",
+            one=False,
+            tile=tile_for(_shape(form, part, one=False), LOWEST_SM),
+            sms=(LOWEST_SM,),
+        )
+        for form, part in parts
+    ]
+
+
+def _dequantize(
+    columns: int, group: int, dtype: str, gated: bool, *, channel: bool = False
+) -> Variant:
+    pointers = {"w_ptr": "*i32", "s_ptr": "*i32", "y_ptr": {**POINTEE, "int8": "*i8"}[dtype]}
+    left_out: dict[str, object] = {} if channel else {"channel_ptr": None}
     return Variant(
-        name=f"dequantize-{columns}-g{group}-{dtype}-gated{gated:d}",
+        name=f"dequantize-{columns}-g{group}-{dtype}-gated{gated:d}-channel{channel:d}",
         kernel=linear_dequantize_kernel,
-        signature={"w_ptr": "*i32", "s_ptr": "*i32", "y_ptr": POINTEE[dtype], "outputs": "i32"},
-        constexprs={"K": columns, "GROUP": group, "GATED": gated, "UNITS": 4},
+        signature=pointers | ({"channel_ptr": "*fp32"} if channel else {}) | {"outputs": "i32"},
+        constexprs=left_out
+        | {"K": columns, "GROUP": group, "GATED": gated, "CHANNEL": channel, "UNITS": 4},
+    )
+
+
+def _dequantize_table(code: str, columns: int, dtype: str, gated: bool) -> Variant:
+    nested, plain = code == "nested4", code == "codebook4"
+    pointers = {
+        "w_ptr": "*i32",
+        "top_ptr": "*i32" if code == "lut3" else None,
+        "planes_ptr": "*u8",
+        "s_ptr": "*fp32" if plain else "*u8" if nested else None,
+        "values_ptr": "*fp32" if nested else None,
+        "pairs_ptr": "*fp32" if nested else None,
+        "y_ptr": POINTEE[dtype],
+    }
+    signature = {name: kind for name, kind in pointers.items() if kind is not None}
+    left_out: dict[str, object] = {name: None for name, kind in pointers.items() if kind is None}
+    return Variant(
+        name=f"dequantize-{code}-{columns}-{dtype}-gated{gated:d}",
+        kernel=table_dequantize_kernel,
+        signature=signature | {"outputs": "i32"},
+        constexprs=left_out
+        | {
+            "K": columns,
+            "BITS": 3 if code == "lut3" else 4,
+            "SCALES": SCALES[code],
+            "GATED": gated,
+            "BF16": dtype == "bf16",
+            "UNITS": 4,
+        },
+        lowest_sm=LOWEST_SM,
     )
 
 
@@ -213,8 +268,15 @@ def variants() -> tuple[Variant, ...]:
         *_tuned(),
         *_large(),
         *_ruled(),
+        *_several(),
         _dequantize(14336, 128, "fp16", False),
         _dequantize(4096, 128, "bf16", True),
         _dequantize(576, 64, "bf16", False),
         _dequantize(608, 32, "fp16", True),
+        _dequantize(1536, 64, "bf16", False, channel=True),
+        _dequantize(4096, 128, "int8", True),
+        _dequantize_table("codebook4", 4096, "fp16", True),
+        _dequantize_table("nested4", 14336, "bf16", False),
+        _dequantize_table("lut4", 576, "fp16", False),
+        _dequantize_table("lut3", 576, "bf16", True),
     )

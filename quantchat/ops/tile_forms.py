@@ -204,7 +204,7 @@ def _restored_table(
     if code == "codebook4":
         scales = tensor_of(form, "scales", (tiles, units, 8, 2), torch.float32)
     if code == "nested4":
-        scales = tensor_of(form, "scales", (tiles, blocks, 8, 2, 2), torch.uint8)
+        scales = tensor_of(form, "scales", (tiles, blocks, 8, 4), torch.uint8)
         count = table_pack.nested_count(n, k)
         nested = NestedTable(
             values=tensor_of(form, "nested_values", (256,), torch.float32),

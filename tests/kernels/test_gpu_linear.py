@@ -10,11 +10,22 @@ import pytest
 pytest.importorskip("triton")
 
 import torch
-from linear_cases import FORMS, Chain, LinearCase, compile_job, linear_cases, run, stored
+from linear_cases import (
+    FORMS,
+    TABLE_FORMS,
+    Chain,
+    LinearCase,
+    compile_job,
+    linear_cases,
+    run,
+    stored,
+)
 from quantchat.kernels.linear import reference
-from quantchat.kernels.linear.dequantize import dequantize
+from quantchat.kernels.linear.dequantize import dequantize, expand
 from quantchat.kernels.linear.launch import LOWEST_SM, NextNorm, RowWeight, linear
 from quantchat.kernels.linear.pack import Int4Tiles
+from quantchat.kernels.linear.table_dequantize import dequantize_table
+from quantchat.kernels.linear.table_pack import TableTiles
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
@@ -119,3 +130,22 @@ def test_tiles_become_dense(outputs: int, columns: int, group: int, gated: bool)
         out = torch.full((outputs, columns), float("nan"), dtype=dtype, device="cuda")
         made = dequantize(weight, dtype, out=out)
         assert relative(made, truth) < TOLERANCE[dtype] / 3
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("code", [code for code, _ in TABLE_FORMS])
+@pytest.mark.parametrize(("outputs", "columns"), [(200, 576), (50, 64), (6144, 4096)])
+def test_tables_become_dense(code: str, outputs: int, columns: int, gated: bool) -> None:
+    for dtype in (torch.float16, torch.bfloat16):
+        weight, truth = stored(code, 0, outputs, columns, dtype, gated=gated)
+        assert isinstance(weight, TableTiles)
+        out = torch.full((outputs, columns), float("nan"), dtype=dtype, device="cuda")
+        made = dequantize_table(weight, dtype, out=out)
+        assert relative(made, truth) < TOLERANCE[dtype] / 4
+
+
+def test_two_levels_become_codes_of_eight_bits() -> None:
+    weight, truth = stored("progressive4", 64, 200, 576, torch.float16, gated=True)
+    assert isinstance(weight, Int4Tiles) and weight.channel is not None
+    codes = expand(weight).float()
+    torch.testing.assert_close(codes * weight.channel[:, None], truth)

@@ -120,7 +120,7 @@ def test_block_scales(rows: int, columns: int, gated: bool) -> None:
         tile, r, half = row_place(plain, row)
         for unit in range(columns // 64):
             assert plain.scales[tile, unit, r, half] == scales[row, unit]
-            code = nested.scales[tile, unit // 2, r, unit % 2, half]
+            code = nested.scales[tile, unit // 2, r, 2 * (unit % 2) + half]
             assert code == codes[row, unit]
             scale, offset = nested.nested.pairs[(row * (columns // 64) + unit) // 256]
             truth = nested.nested.values[code.long()] * scale + offset

@@ -6,13 +6,24 @@ import itertools
 from dataclasses import dataclass
 
 import torch
-from quantchat.kernels.linear import reference
+from quantchat.kernels.linear import reference, table_pack
 from quantchat.kernels.linear.launch import NextNorm, RowWeight, Weight, linear
 from quantchat.kernels.linear.pack import pack
+from quantchat.kernels.linear.table_pack import NestedTable
 from quantchat.kernels.linear.tiles import Tile
 
 EPS = 1e-5
-FORMS = (("int4", 128), ("int4", 64), ("int4", 32), ("int8", 0), ("fp8", 0), ("dense", 0))
+TABLE_FORMS = (("codebook4", 0), ("nested4", 0), ("lut4", 0), ("lut3", 0))
+FORMS = (
+    ("int4", 128),
+    ("int4", 64),
+    ("int4", 32),
+    ("progressive4", 64),
+    ("int8", 0),
+    ("fp8", 0),
+    ("dense", 0),
+    *TABLE_FORMS,
+)
 HIDDEN = (576, 640, 896, 1536, 2048, 2560, 3072, 3584, 5120, 8192)
 ODD_COLUMNS = {
     ("int4", 128): 384,
@@ -21,6 +32,11 @@ ODD_COLUMNS = {
     ("int8", 0): 1008,
     ("fp8", 0): 1104,
     ("dense", 0): 1000,
+    ("progressive4", 64): 1344,
+    ("codebook4", 0): 704,
+    ("nested4", 0): 1216,
+    ("lut4", 0): 64,
+    ("lut3", 0): 192,
 }
 """No multiple of 64, or of 128 where groups are wider."""
 ROWS = (1, 3, 8, 1, 13, 64, 1, 2, 33)
@@ -51,13 +67,20 @@ class LinearCase:
     wide: bool
     apart: bool
     """The residual's sum goes to memory of its own."""
+    prepared: bool
+    """x comes with a scale for each row."""
+    extra: bool
+    """Sums of another product are added."""
     tile: Tile | None
     dependent: bool
 
     @property
     def name(self) -> str:
         """For test ids."""
-        marks = ("normed", "biased", "gated", "residual", "wide", "apart", "dependent")
+        marks = (
+            *("normed", "biased", "gated", "residual", "wide"),
+            *("apart", "prepared", "extra", "dependent"),
+        )
         chosen = "-".join(mark for mark in marks if getattr(self, mark))
         return (
             f"{self.code}-g{self.group}-{str(self.dtype).removeprefix('torch.')}"
@@ -69,13 +92,15 @@ def linear_cases() -> tuple[LinearCase, ...]:
     """Every form at every width of real models and at odd ones, with the rest in turn."""
     found: list[LinearCase] = []
     for form in FORMS:
-        widths = [width for width in HIDDEN if not form[1] or width % form[1] == 0]
+        step = 64 if form in TABLE_FORMS else form[1] or 1
+        widths = [width for width in HIDDEN if width % step == 0]
         for columns, dtype in itertools.product(
             (*widths, ODD_COLUMNS[form]), (torch.float16, torch.bfloat16)
         ):
             i = len(found)
             residual = i % 3 == 2
             gated = i % 3 == 1
+            prepared = form[0] == "progressive4" and i % 4 != 0
             found.append(
                 LinearCase(
                     code=form[0],
@@ -84,12 +109,14 @@ def linear_cases() -> tuple[LinearCase, ...]:
                     outputs=OUTPUTS[i % len(OUTPUTS)],
                     columns=columns,
                     rows=ROWS[i % len(ROWS)],
-                    normed=i % 2 == 0,
+                    normed=i % 2 == 0 and not prepared,
                     biased=i % 4 in (1, 2),
                     gated=gated,
                     residual=residual,
                     wide=not residual and i % 5 == 0,
                     apart=residual and i % 2 == 0,
+                    prepared=prepared,
+                    extra=form[0] in ("lut4", "lut3") and i % 5 < 3,
                     tile=TILES[i % len(TILES)],
                     dependent=i % 7 != 0,
                 )
@@ -113,7 +140,17 @@ def stored(
         wide = [part.float().repeat_interleave(group, 1) for part in (scale, offset)]
         tiles = pack(codes, scale, offset, group, gated=gated)
         return tiles, codes.float() * wide[0] + wide[1]
+    if (code, group) in TABLE_FORMS:
+        return _tables(code, outputs, columns, dtype, gated=gated)
     scale_rows = (torch.rand(outputs, device=card) + 0.5) * 0.002
+    if code == "progressive4":
+        codes = torch.randint(0, 16, (outputs, columns), dtype=torch.uint8, device=card)
+        parts = (outputs, columns // group)
+        scale = torch.randint(1, 9, parts, device=card).half()
+        zero = torch.randint(0, 16, parts, device=card).half()
+        wide = [part.float().repeat_interleave(group, 1) for part in (scale, zero)]
+        tiles = pack(codes, scale, -zero * scale, group, gated=gated, channel=scale_rows)
+        return tiles, (codes.float() - wide[1]) * wide[0] * scale_rows[:, None]
     if code == "int8":
         held = torch.full((outputs + 16, columns), 127, dtype=torch.int8, device=card)
         rows = held[:outputs]
@@ -129,6 +166,32 @@ def stored(
     behind = torch.full((outputs + 16, columns), float("nan"), dtype=dtype, device=card)
     behind[:outputs] = torch.randn(outputs, columns, device=card) * 0.03
     return RowWeight(codes=behind[:outputs], scale=None), behind[:outputs].float()
+
+
+def _tables(
+    code: str, outputs: int, columns: int, dtype: torch.dtype, *, gated: bool
+) -> tuple[Weight, torch.Tensor]:
+    card = torch.device("cuda")
+    entries = 8 if code == "lut3" else 16
+    codes = torch.randint(0, entries, (outputs, columns), dtype=torch.uint8, device=card)
+    if code in ("lut4", "lut3"):
+        table = torch.randn(outputs, entries, device=card) * 0.03
+        tiles = table_pack.pack_lut(codes, table, dtype=dtype, gated=gated)
+        return tiles, table_pack.dense(tiles)
+    table = torch.randn(16, device=card)
+    blocks = (outputs, columns // 64)
+    if code == "codebook4":
+        scales = torch.rand(blocks, device=card) * 0.05
+        tiles = table_pack.pack_codebook(codes, table, scales, dtype=dtype, gated=gated)
+        return tiles, table_pack.dense(tiles)
+    count = table_pack.nested_count(outputs, columns)
+    nested = NestedTable(
+        values=torch.linspace(-1, 1, 256, device=card),
+        pairs=torch.rand(count, 2, device=card) * 0.02 + 0.02,
+    )
+    scale_codes = torch.randint(0, 256, blocks, dtype=torch.uint8, device=card)
+    tiles = table_pack.pack_nested(codes, table, scale_codes, nested, dtype=dtype, gated=gated)
+    return tiles, table_pack.dense(tiles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +223,18 @@ def run(case: LinearCase) -> Outcome:
     if case.normed:
         squares = reference.squares_of(3 * random(case.rows, case.columns))
     bias = random(case.outputs) if case.biased else None
-    truth = reference.linear(x, dense, bias=bias, squares=squares, eps=EPS, gated=case.gated)
+    row_scale = torch.rand(case.rows, device=card) + 0.5 if case.prepared else None
+    extra = torch.randn(case.rows, case.outputs, device=card) if case.extra else None
+    truth = reference.linear(
+        x,
+        dense,
+        bias=bias,
+        squares=squares,
+        eps=EPS,
+        row_scale=row_scale,
+        extra=extra,
+        gated=case.gated,
+    )
     width = case.outputs // 2 if case.gated else case.outputs
     residual = following = out = None
     if case.residual:
@@ -183,6 +257,8 @@ def run(case: LinearCase) -> Outcome:
         bias=bias,
         squares=squares,
         eps=EPS,
+        row_scale=row_scale,
+        extra=extra,
         gated=case.gated,
         residual=residual,
         following=following,
