@@ -41,10 +41,10 @@ class Trouble:
             info = app.loads.info
             kept = f"{info.model} {info.scheme} goes on answering." if info else ""
             app.notify(
-                f"{problem.message}. {problem.hint}\n{kept}".strip(),
+                kept if problem.cancelled else f"{problem.message}. {problem.hint}\n{kept}".strip(),
                 title=f"{request.model} {request.scheme} was not loaded",
-                severity="error",
-                timeout=12,
+                severity="information" if problem.cancelled else "error",
+                timeout=6 if problem.cancelled else 12,
             )
             return
         ways = [Way(key="m", label="Choose a model", result="models")]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+import torch
 from machines import ZEN3, ZEN5, machine
 
 from quantchat.hardware.op_table import (
@@ -15,6 +18,11 @@ from quantchat.hardware.op_table import (
 )
 from quantchat.hardware.plan import PlanRequest, plan
 from quantchat.hardware.stored_types import STORED_TYPES, runs_as_stored, stored_growth
+from quantchat.quant.codebook_rounding import nf4, nf4_dq
+from quantchat.quant.progressive_rounding import progressive
+from quantchat.quant.rounding import fp8_channel, int4_group, int8_channel
+from quantchat.quant.sparse_rounding import lut_weight
+from quantchat.quant.tensor import DenseWeight, StoredWeight
 from quantchat.shapes import SHAPES
 
 
@@ -72,24 +80,30 @@ def test_stored_types_become_what_the_table_says(name: str) -> None:
         assert torch.allclose(weight.dequantize(torch.float32), dense, atol=2e-2)
 
 
-@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4", "fp8", "w8a8"])
+WEIGHTS: dict[str, Callable[[torch.Tensor], StoredWeight]] = {
+    "fp16": lambda values: DenseWeight(values.bfloat16()),
+    "int8": int8_channel,
+    "w8a8": int8_channel,
+    "fp8": fp8_channel,
+    "int4": lambda values: int4_group(values, 64),
+    "nf4": nf4,
+    "nf4-dq": nf4_dq,
+    "squeezellm": lambda values: lut_weight(values, None, 4, 0.02),
+    "squeezellm-3": lambda values: lut_weight(values, None, 3, 0.02),
+    "llm-int8": int8_channel,
+    "qoq": lambda values: progressive(values, 64),
+    "qoq-channel": lambda values: progressive(values, 0),
+}
+"""Scheme -> its rounding."""
+
+
+@pytest.mark.parametrize("scheme", WEIGHTS)
 @pytest.mark.parametrize("isa", [ZEN3, ZEN5])
 def test_cpu_kernels_are_those_that_the_cpu_linear_picks(scheme: str, isa: frozenset[str]) -> None:
-    import torch
-
     from quantchat.ops.linear_cpu import cpu_linear
-    from quantchat.quant.rounding import fp8_channel, int4_group, int8_channel
-    from quantchat.quant.tensor import DenseWeight
 
     made = plan(machine(isa=isa), SHAPES["smollm2-135m"], PlanRequest(scheme=scheme))
-    values = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
-    weight = {
-        "fp16": lambda: DenseWeight(values.bfloat16()),
-        "int8": lambda: int8_channel(values),
-        "w8a8": lambda: int8_channel(values),
-        "fp8": lambda: fp8_channel(values),
-        "int4": lambda: int4_group(values, 64),
-    }[scheme]()
+    weight = WEIGHTS[scheme](torch.randn(32, 64, generator=torch.Generator().manual_seed(1)))
     dtypes = {"bfloat16": torch.bfloat16, "float32": torch.float32}
     op = cpu_linear(
         weight,
@@ -97,13 +111,18 @@ def test_cpu_kernels_are_those_that_the_cpu_linear_picks(scheme: str, isa: froze
         dtype=dtypes[made.compute_dtype],
         copy_dtype=None if made.copy_dtype is None else dtypes[made.copy_dtype],
         activations=made.activations,
+        all_rows=made.all_rows,
     )
     rows = [choice for choice in made.ops if choice.op == "linear"]
     assert (
         op.kernel
         in {
             "torch bf16 matmul": ("dense bfloat16", "fp8 values in bfloat16"),
-            "torch packed int8": ("packed int8", "packed int8, int8 products"),
+            "torch packed int8": (
+                "packed int8",
+                "packed int8, int8 products",
+                "packed int8, rounded inputs",
+            ),
             "torch packed int4": ("packed int4",),
         }[rows[0].kernel]
     )
@@ -112,16 +131,12 @@ def test_cpu_kernels_are_those_that_the_cpu_linear_picks(scheme: str, isa: froze
 
 
 @pytest.mark.parametrize("name", ["T4", "A100", "4060Ti", "H100", "5090"])
-@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4", "fp8", "w8a8"])
+@pytest.mark.parametrize("scheme", WEIGHTS)
 def test_card_kernels_are_those_that_the_card_linear_picks(
     name: str, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
     from quantchat.ops import linear_8bit, linear_cuda
     from quantchat.ops.linear_tiles import TileLinear
-    from quantchat.quant.rounding import fp8_channel, int4_group, int8_channel
-    from quantchat.quant.tensor import DenseWeight
 
     card = machine(name)
     sm = card.gpus[0].sm
@@ -130,20 +145,14 @@ def test_card_kernels_are_those_that_the_card_linear_picks(
     monkeypatch.setattr(linear_cuda, "sm_version", lambda device: sm)
     monkeypatch.setattr(linear_8bit, "sm_version", lambda device: sm)
     made = plan(card, SHAPES["smollm2-135m"], PlanRequest(scheme=scheme))
-    values = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
-    weight = {
-        "fp16": lambda: DenseWeight(values.bfloat16()),
-        "int8": lambda: int8_channel(values),
-        "w8a8": lambda: int8_channel(values),
-        "fp8": lambda: fp8_channel(values),
-        "int4": lambda: int4_group(values, 64),
-    }[scheme]()
+    weight = WEIGHTS[scheme](torch.randn(32, 64, generator=torch.Generator().manual_seed(1)))
     op = linear_cuda.cuda_linear(
         weight,
         None,
         dtype={"float16": torch.float16, "bfloat16": torch.bfloat16}[made.compute_dtype],
         gated=False,
         activations=made.activations,
+        all_rows=made.all_rows,
         dependent=made.dependent_launch,
     )
     rows = {choice.rows: choice.kernel for choice in made.ops if choice.op == "linear"}
@@ -153,6 +162,8 @@ def test_card_kernels_are_those_that_the_card_linear_picks(
         assert list(rows) == [f"1-{op.few_rows}", f">{op.few_rows}"]
         products = {None: ("cuBLAS", "dequantize + cuBLAS")}
         products |= {form: (f"quantize + {form} product",) for form in ("int8", "fp8")}
+        if made.scheme.weights == "progressive4":
+            products["int8"] = ("expand + int8 product",)
         assert many[0] in products[op.codes_read]
     else:
         assert few == ("cuBLAS" if op.kernel.startswith("dense") else op.kernel)

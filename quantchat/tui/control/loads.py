@@ -27,6 +27,8 @@ class Problem:
 
     message: str
     hint: str
+    cancelled: bool = False
+    """The user wanted it so."""
 
 
 class Loads:
@@ -118,7 +120,7 @@ class Loads:
         if job.error is not None:
             self.problem = Problem(message=job.error.message, hint=job.error.hint)
         else:
-            self.problem = Problem(message="the download was cancelled", hint="")
+            self.problem = Problem(message="the download was cancelled", hint="", cancelled=True)
         self.wanted = self.answering or request
         self._set("ready" if self.ready else "missing")
         if job.error is not None or self.ready:
@@ -199,7 +201,8 @@ class Loads:
         request = self.wanted
         assert request is not None
         if event.cancelled:
-            self.problem = Problem(message="loading was cancelled", hint="ctrl+o chooses a model")
+            hint = "f5 chooses a scheme, ctrl+o a model"
+            self.problem = Problem(message="loading was cancelled", hint=hint, cancelled=True)
         else:
             self.problem = Problem(message=event.message, hint=event.hint)
         self.wanted = self.answering or request
