@@ -40,22 +40,22 @@ def table_dequantize_kernel(
     KU: tl.constexpr = K // 64
     HIGH: tl.constexpr = 16 if SCALES > 0 else (128 if BITS == 4 else 8)  # bytes behind low ones
     tile = tl.program_id(0).to(tl.int64)
-    row = tl.arange(0, 16)[:, None]  # rows 0 to 7 of the tile, then 8 to 15
-    k = tl.program_id(1) * (UNITS * 64) + tl.arange(0, UNITS * 64)[None, :]
+    row = tl.arange(0, 16)[:, None, None]  # rows 0 to 7 of the tile, then 8 to 15
+    unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)[None, :, None]
+    k = tl.arange(0, 64)[None, None, :]
     half = row // 8
     r = row % 8
-    unit = k // 64
     lane = r * 4 + k // 8 % 4
-    step = k // 32 % 2 * 2 + k % 8 // 4  # which four words of a lane, were they of four bits
+    step = k // 32 * 2 + k % 8 // 4  # which four words of a lane, were they of four bits
     nibble = 4 * (half * 4 + k % 4)
-    inside = (k < K) & (row >= 0)
     if GATED:
         n = tile * 8 + r
         out = n + half * outputs
     else:
         n = tile * 16 + row
-        out = n + k * 0
-    inside = inside & (n < outputs)
+        out = n
+    m_unit = (n < outputs) & (unit < KU)
+    inside = m_unit & (k >= 0)
     if BITS == 4:
         p_w = w_ptr + tile * (BLOCKS * PACKED * 128) + (unit * 128 + lane * 4 + step)
         code = (tl.load(p_w, mask=inside, other=0) >> nibble) & 15
@@ -80,14 +80,15 @@ def table_dequantize_kernel(
         y = bits.to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32)
     if SCALES == 1:
         p_s = s_ptr + tile * (KU * 16) + (unit * 16 + r * 2 + half)
-        y *= tl.load(p_s, mask=inside, other=0.0)
+        y *= tl.load(p_s, mask=m_unit, other=0.0)
     if SCALES == 2:
         p_s = s_ptr + tile * (BLOCKS * 32) + (unit // 2 * 32 + r * 4 + unit % 2 * 2 + half)
-        value = tl.load(values_ptr + tl.load(p_s, mask=inside, other=0).to(tl.int32))
+        value = tl.load(values_ptr + tl.load(p_s, mask=m_unit, other=0).to(tl.int32))
         p_pair = pairs_ptr + ((out * KU + unit) >> 8) * 2
-        scale = tl.load(p_pair, mask=inside, other=0.0)
-        y *= value * scale + tl.load(p_pair + 1, mask=inside, other=0.0)
-    tl.store(y_ptr + out * K + k, y.to(y_ptr.dtype.element_ty), mask=inside)
+        scale = tl.load(p_pair, mask=m_unit, other=0.0)
+        y *= value * scale + tl.load(p_pair + 1, mask=m_unit, other=0.0)
+    p_y = y_ptr + out * K + (unit * 64 + k)
+    tl.store(p_y, y.to(y_ptr.dtype.element_ty), mask=inside)
 
 
 def dequantize_table(
