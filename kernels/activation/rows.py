@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._launch import check_activation, check_out, launch_options, power_of_2
+from .._launch import ceil_div, check_activation, check_out, launch, power_of_2
 from ..quantize.reference import CodeFormat
 from ..quantize.rows import (
     FORMS,
@@ -92,7 +92,9 @@ def _launch(
     rows, width = out.shape
     block = _BLOCK if form is None else power_of_2(width)
     default = 4 if form is None else row_warps(block)
-    activation_kernel[(rows, triton.cdiv(width, block))](
+    launch(
+        activation_kernel,
+        (rows, ceil_div(width, block), 1),
         x,
         out if form is None else bits_of(out),
         scale,
@@ -105,9 +107,8 @@ def _launch(
         CAST=form is not None and (can_cast(x.device) if cast is None else cast),
         GIVEN=given is not None,
         PDL=dependent,
-        num_warps=default if warps is None else warps,
-        num_stages=1,
-        **launch_options(dependent),
+        warps=default if warps is None else warps,
+        dependent=dependent,
     )
 
 

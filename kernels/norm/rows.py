@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._launch import check_activation, check_out, launch_options, power_of_2
+from .._launch import check_activation, check_out, launch, power_of_2
 from ..quantize.reference import CodeFormat
 from ..quantize.rows import (
     FORMS,
@@ -131,7 +131,9 @@ def norm_rows(
         out = torch.empty_like(x) if out is None else out
         check_out(out, (rows, columns), x.dtype)
     block = power_of_2(columns)
-    norm_kernel[(rows,)](
+    launch(
+        norm_kernel,
+        (rows, 1, 1),
         x,
         residual,
         weight,
@@ -150,8 +152,7 @@ def norm_rows(
         CAST=form is not None and (can_cast(x.device) if cast is None else cast),
         GIVEN=given is not None,
         PDL=dependent,
-        num_warps=row_warps(block) if warps is None else warps,
-        num_stages=1,
-        **launch_options(dependent),
+        warps=row_warps(block) if warps is None else warps,
+        dependent=dependent,
     )
     return Normed(out, scale, total)

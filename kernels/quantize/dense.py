@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .._launch import check_out, launch_options
+from .._launch import ceil_div, check_out, launch
 from .codes import fp8_values
 
 _BLOCK_ROWS = 4
@@ -41,8 +41,10 @@ def dequantize_weight(
     if out is None:
         out = torch.empty(rows, columns, dtype=dtype, device=codes.device)
     check_out(out, (rows, columns), dtype)
-    grid = (triton.cdiv(rows, _BLOCK_ROWS), triton.cdiv(columns, _BLOCK_COLUMNS))
-    dequantize_weight_kernel[grid](
+    grid = (ceil_div(rows, _BLOCK_ROWS), ceil_div(columns, _BLOCK_COLUMNS), 1)
+    launch(
+        dequantize_weight_kernel,
+        grid,
         codes,
         scale,
         out,
@@ -51,8 +53,6 @@ def dequantize_weight(
         BN=_BLOCK_ROWS,
         BK=_BLOCK_COLUMNS,
         FP8=codes.dtype == torch.uint8,
-        num_warps=8,
-        num_stages=1,
-        **launch_options(),
+        warps=8,
     )
     return out

@@ -10,7 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .._launch import launch_options, sm_version
+from .._launch import ceil_div, launch, sm_version
 from .tiles import Tile, product_tile
 from .walk import walked_matmul
 
@@ -99,8 +99,10 @@ def scaled_matmul(
     if tile.walkers:
         walked_matmul(codes, row_scale, weight, column_scale, out, bias=bias, tile=tile)
         return out
-    grid = (triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns),)
-    scaled_matmul_kernel[grid](
+    tiles = ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
+    launch(
+        scaled_matmul_kernel,
+        (tiles, 1, 1),
         codes,
         weight,
         row_scale,
@@ -116,8 +118,7 @@ def scaled_matmul(
         GROUP=tile.group,
         EVEN_K=depth % tile.depth == 0,
         HAS_BIAS=bias is not None,
-        num_warps=tile.warps,
-        num_stages=tile.stages,
-        **launch_options(),
+        warps=tile.warps,
+        stages=tile.stages,
     )
     return out

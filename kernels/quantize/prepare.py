@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._launch import check_activation, check_out, launch_options, power_of_2
+from .._launch import check_activation, check_out, launch, power_of_2
 from ..linear.reference import PARTIAL_COLUMNS
 from .codes import LOWEST_AMAX
 from .reference import OUTLIER_SPAN
@@ -94,7 +94,9 @@ def _launch(
     if squares is not None:
         check_out(squares, (rows, parts), torch.float32)
     block = power_of_2(columns)
-    prepare_rows_kernel[(rows,)](
+    launch(
+        prepare_rows_kernel,
+        (rows, 1, 1),
         x,
         squares,
         out,
@@ -108,9 +110,8 @@ def _launch(
         OUTLIERS=threshold is not None,
         RESTORE=scale is None,
         PDL=dependent,
-        num_warps=prepare_warps(block) if warps is None else warps,
-        num_stages=1,
-        **launch_options(dependent),
+        warps=prepare_warps(block) if warps is None else warps,
+        dependent=dependent,
     )
 
 

@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .._launch import launch_options
+from .._launch import ceil_div, launch
 
 _BLOCK = 1024
 
@@ -58,7 +58,9 @@ def scale_product(
     assert column_scale.shape == (columns,) and column_scale.is_contiguous()
     assert row_scale.dtype == column_scale.dtype == torch.float32
     assert bias is None or (bias.shape == (columns,) and bias.is_contiguous())
-    scale_product_kernel[(rows, triton.cdiv(columns, _BLOCK))](
+    launch(
+        scale_product_kernel,
+        (rows, ceil_div(columns, _BLOCK), 1),
         product,
         row_scale,
         column_scale,
@@ -69,8 +71,6 @@ def scale_product(
         out.stride(0),
         BN=_BLOCK,
         HAS_BIAS=bias is not None,
-        num_warps=4,
-        num_stages=1,
-        **launch_options(),
+        warps=4,
     )
     return out

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._launch import check_activation, check_out, launch_options, power_of_2, sm_version
+from .._launch import check_activation, check_out, launch, power_of_2, sm_version
 from .codes import FP8, INT8, LOWEST_AMAX, code_limit, encode
 from .reference import DTYPES, CodeFormat
 
@@ -80,12 +80,13 @@ def prepare_codes(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Buffers for codes [M, K] and scale fp32 [M], checked where they were handed in."""
     if codes is None:
-        # torch.empty of int8 first: float8 has no fill on every device.
-        codes = torch.empty(shape, dtype=torch.int8, device=device).view(DTYPES[form])
+        codes = torch.empty(shape, dtype=DTYPES[form], device=device)
+    else:
+        check_out(codes, shape, DTYPES[form])
     if scale is None:
         scale = torch.empty(shape[0], dtype=torch.float32, device=device)
-    check_out(codes, shape, DTYPES[form])
-    check_out(scale, shape[:1], torch.float32)
+    else:
+        check_out(scale, shape[:1], torch.float32)
     return codes, scale
 
 
@@ -123,7 +124,9 @@ def quantize_rows(
     rows, columns = x.shape
     codes, scale = prepare_codes((rows, columns), form, x.device, codes, scale)
     block = power_of_2(columns)
-    quantize_rows_kernel[(rows,)](
+    launch(
+        quantize_rows_kernel,
+        (rows, 1, 1),
         x,
         bits_of(codes),
         scale,
@@ -134,8 +137,7 @@ def quantize_rows(
         CAST=can_cast(x.device) if cast is None else cast,
         GIVEN=given is not None,
         PDL=dependent,
-        num_warps=row_warps(block),
-        num_stages=1,
-        **launch_options(dependent),
+        warps=row_warps(block),
+        dependent=dependent,
     )
     return codes, scale

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from .._launch import launch_options, sm_count
+from .._launch import ceil_div, launch, sm_count
 from .tiles import Tile
 
 
@@ -73,9 +73,11 @@ def walked_matmul(
     """See matmul.scaled_matmul; arguments are checked there."""
     rows, depth = codes.shape
     columns = weight.shape[0]
-    tiles = triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns)
-    programs = min(tiles, sm_count(codes.device) * tile.walkers)
-    walked_matmul_kernel[(programs,)](
+    tiles = ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
+    programs = sm_count(codes.device) * tile.walkers
+    launch(
+        walked_matmul_kernel,
+        (min(tiles, programs), 1, 1),
         TensorDescriptor.from_tensor(codes, [tile.rows, tile.depth]),
         TensorDescriptor.from_tensor(weight, [tile.columns, tile.depth]),
         row_scale,
@@ -92,7 +94,6 @@ def walked_matmul(
         PROGRAMS=programs,
         INT8=codes.dtype == torch.int8,
         HAS_BIAS=bias is not None,
-        num_warps=tile.warps,
-        num_stages=tile.stages,
-        **launch_options(),
+        warps=tile.warps,
+        stages=tile.stages,
     )

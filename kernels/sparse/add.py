@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .._launch import launch_options
+from .._launch import ceil_div, launch_options
 from .product import check_sparse, tile_of
 
 
@@ -39,7 +39,7 @@ def add_sparse(
     assert dense.ndim == 2 and dense.shape[0] == rows and dense.is_contiguous()
     assert dense.dtype in (torch.float16, torch.bfloat16)
     tile = tile_of(rows, dense.shape[1], 1)
-    add_sparse_kernel[(triton.cdiv(rows, tile.rows),)](
+    add_sparse_kernel[(ceil_div(rows, tile.rows),)](
         dense,
         starts,
         columns,

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._launch import check_activation, check_out, launch_options, power_of_2
+from .._launch import ceil_div, check_activation, check_out, launch_options, power_of_2
 
 MAX_ROWS = 64
 _TOKENS = 8
@@ -116,7 +116,7 @@ def sparse_product(
     if tile is None:
         tile = tile_of(rows, depth, tokens)
     block = min(_TOKENS, power_of_2(tokens))
-    sparse_product_kernel[(triton.cdiv(rows, tile.rows), triton.cdiv(tokens, block))](
+    sparse_product_kernel[(ceil_div(rows, tile.rows), ceil_div(tokens, block))](
         x,
         starts,
         columns,

@@ -6,8 +6,10 @@ bias. Weights are read as stored, codes [N, K] row after row; few rows are anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Literal, Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +30,14 @@ INT8_LOWEST_ROWS = 17
 INT8_MULTIPLE = 8
 FP8_MULTIPLE = 16
 KERNEL_MULTIPLE = 16
-KERNEL_WINS_SMS = (90,)
-"""Cards on which our int8 product was measured to be faster than the library's: an H100 takes 26 ms
-instead of 38 for the linears of Llama-3.1-8B over 2048 rows."""
+Int8Way: TypeAlias = Literal["library", "kernel"]
+ANY_ROWS = sys.maxsize
+INT8_WAYS: Mapping[int, tuple[tuple[int, Int8Way], ...]] = MappingProxyType(
+    {90: ((ANY_ROWS, "kernel"),)}
+)
+"""By SM version: up to so many rows, whose int8 product. On an H100 ours takes 23 ms for the linears
+of Llama-3.1-8B over 2048 rows, the library's 38."""
+INT8_OTHERWISE: tuple[tuple[int, Int8Way], ...] = ((ANY_ROWS, "library"),)
 PRODUCT_BYTES = 32 * 2**20
 """int32 products at a time: what the card's second-level cache keeps until they are scaled."""
 PRODUCT_COLUMNS = 256
@@ -168,6 +175,22 @@ class KernelProduct:
         return y
 
 
+class ProductByRows:
+    """One of several products of the same weight and codes, by the number of rows."""
+
+    def __init__(self, parts: tuple[tuple[int, ManyRows], ...]) -> None:
+        """Most rows of each and the product, ascending; the last takes any."""
+        self.form: CodeFormat | None = parts[0][1].form
+        self.given = parts[0][1].given
+        assert all(product.form == self.form for _, product in parts)
+        assert parts[-1][0] == ANY_ROWS
+        self._parts = parts
+
+    def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor:
+        rows = x.shape[0]
+        return next(product for most, product in self._parts if rows <= most)(x)
+
+
 class ExpandedProduct:
     """int8 codes made for each call from a smaller form, then our kernel's or the library's product."""
 
@@ -226,9 +249,9 @@ def many_rows(
 ) -> ManyRows | None:
     """What multiplies many rows with an 8-bit weight under the plan's `activations`.
 
-    Shares the weight's memory. The library's products where they take the shape and are not known
-    to be slower, else our kernel (SM 80 and up for int8, 89 for fp8). None for int8 weights that are multiplied in 16 bits: the
-    caller dequantises them.
+    Shares the weight's memory. The library's products where they take the shape and INT8_WAYS has
+    nothing else, else our kernel (SM 80 and up for int8, 89 for fp8). None for int8 weights that are
+    multiplied in 16 bits: the caller dequantises them.
     """
     codes, scale = weight.codes.contiguous(), weight.scale.contiguous()
     given = weight.input_scale
@@ -242,13 +265,21 @@ def many_rows(
     if activations != "int8":
         return None
     sm = sm_version(codes.device)
-    fits = k % KERNEL_MULTIPLE == 0 and sm >= LOWEST_SM
-    kernel_wins = sm in KERNEL_WINS_SMS
-    if not (fits and kernel_wins) and n % INT8_MULTIPLE == 0 and k % INT8_MULTIPLE == 0:
-        return Int8Product(codes, scale, bias, dtype=dtype, given=given)
-    if not fits:
+    makers: dict[Int8Way, Callable[[], ManyRows]] = {}
+    if n % INT8_MULTIPLE == 0 and k % INT8_MULTIPLE == 0:
+        makers["library"] = lambda: Int8Product(codes, scale, bias, dtype=dtype, given=given)
+    if k % KERNEL_MULTIPLE == 0 and sm >= LOWEST_SM:
+        makers["kernel"] = lambda: KernelProduct(
+            codes, scale, bias, form="int8", dtype=dtype, given=given
+        )
+    if not makers:
         return None
-    return KernelProduct(codes, scale, bias, form="int8", dtype=dtype, given=given)
+    if len(makers) == 1:
+        return next(iter(makers.values()))()
+    ways = INT8_WAYS.get(sm, INT8_OTHERWISE)
+    if len(ways) == 1:
+        return makers[ways[0][1]]()
+    return ProductByRows(tuple((most, makers[way]()) for most, way in ways))
 
 
 def product_columns(rows: int, columns: int, product_bytes: int) -> int:

@@ -11,6 +11,7 @@ from quantchat.ops.linear_8bit import (
     Fp8Product,
     Int8Product,
     KernelProduct,
+    ProductByRows,
     many_rows,
     product_columns,
 )
@@ -48,6 +49,23 @@ def test_products_are_those_of_the_rounded_rows(
     # the interpreter cuts where a card rounds to bf16
     assert relative(product(x), truth) < 6e-3
     assert relative(product(codes), truth) < 6e-3
+
+
+def test_rows_choose_among_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_8bit, "sm_version", lambda device: 90)
+    ways = ((40, "library"), (linear_8bit.ANY_ROWS, "kernel"))
+    monkeypatch.setattr(linear_8bit, "INT8_WAYS", {90: ways})
+    weight = weight_of("int8", 48, 64)
+    product = many_rows(weight, None, activations="int8", dtype=torch.bfloat16)
+    assert isinstance(product, ProductByRows) and product.form == "int8"
+    ran: list[str] = []
+    for made in (Int8Product, KernelProduct):
+        monkeypatch.setattr(made, "__call__", lambda self, x: ran.append(type(self).__name__))
+    for rows in (39, 40, 41, 4000):
+        product(torch.zeros(rows, 64))
+    assert ran == ["Int8Product"] * 2 + ["KernelProduct"] * 2
+    alone = many_rows(weight_of("int8", 50, 64), None, activations="int8", dtype=torch.bfloat16)
+    assert isinstance(alone, KernelProduct)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
