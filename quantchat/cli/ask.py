@@ -79,6 +79,7 @@ def command(
         "kv": kv,
         "device": device,
         "context_tokens": context,
+        "calibration_file": None if calibration is None else str(calibration.absolute()),
         "system_prompt": system,
         "max_tokens": max_tokens,
         "temperature": temperature,
@@ -104,7 +105,7 @@ def command(
         kv=settings.kv,
         device=settings.device,
         context_tokens=settings.context_tokens,
-        calibration_file="" if calibration is None else str(calibration.absolute()),
+        calibration_file=settings.calibration_file,
         tune=settings.tune == "auto",
     )
     answer = _answer(

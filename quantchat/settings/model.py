@@ -43,6 +43,7 @@ class Settings:
     kv: str = _text("kv")
     device: str = _text("device")
     context_tokens: int = _whole("context_tokens")
+    calibration_file: str = _text("calibration_file")
     tune: str = _text("tune")
     system_prompt: str = _text("system_prompt")
     temperature: float = _number("temperature")

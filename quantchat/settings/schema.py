@@ -191,6 +191,14 @@ SETTINGS: tuple[SettingSpec, ...] = (
         step=1024,
     ),
     SettingSpec(
+        key="calibration_file",
+        title="Calibration text",
+        help="A UTF-8 file that calibrated schemes look at; empty: the model writes its own text.",
+        section="Model",
+        kind="text",
+        default="",
+    ),
+    SettingSpec(
         key="tune",
         title="Tuning",
         help="auto times kernels on a card that has no table of its own, once for each model shape "

@@ -213,7 +213,7 @@ class QuantchatApp(App[None]):
             self.notify(problem, severity="warning")
         if self.preferences.settings.value(key) == before:
             return
-        if key in MODEL_KEYS:
+        if key in MODEL_KEYS and (key != "calibration_file" or self.loads.calibrated):
             self.loads.want(self.preferences.load_request(), fetch=key == "model")
         elif key in ("theme", "animations"):
             self.apply_look()

@@ -34,6 +34,7 @@ class Trouble:
                 kv=answering.kv,
                 device=answering.device,
                 context_tokens=answering.context_tokens,
+                calibration_file=answering.calibration_file,
             )
             if problem_saving:
                 app.notify(problem_saving, severity="warning")

@@ -24,7 +24,9 @@ def other_value(spec: SettingSpec) -> object:
             return type(spec.default)(spec.maximum)
         case "choice":
             return next((word for word in spec.choices if word != spec.default), "other")
-        case "text" | "multiline":
+        case "text":
+            return "/a b/äöü 漢字 '\\\"\\n.txt"
+        case "multiline":
             return 'Zeile "eins"\n\n\\n drei: äöü 漢字 \u0007 \'\'\' """ \r end'
 
 

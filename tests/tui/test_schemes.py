@@ -147,6 +147,20 @@ async def test_calibration_shows_how_far_it_is_and_esc_stops_it(tmp_path: Path) 
         assert app.loads.info.scheme == "int8"
 
 
+async def test_another_calibration_text_counts_for_calibrated_schemes(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        app.set_value("calibration_file", "/a/text")
+        assert not app.loads.busy and len(fake(app).loads) == 1
+        app.choose_scheme("awq", "auto")
+        await wait_until(pilot, lambda: app.loads.info and app.loads.info.scheme == "awq")
+        assert fake(app).loads[-1].calibration_file == "/a/text"
+        app.set_value("calibration_file", "")
+        await wait_until(pilot, lambda: len(fake(app).loads) == 3)
+        assert fake(app).loads[-1].calibration_file == ""
+
+
 async def test_the_settings_lead_to_the_chooser(tmp_path: Path) -> None:
     app = make_app(tmp_path, scheme="bf16")
     async with app.run_test(size=(80, 24)) as pilot:
@@ -193,6 +207,11 @@ def test_rows_come_from_the_plan_the_cache_and_the_store(
     assert before["int8"].kv == "int8" and before["fp16"].quality is None
     assert before["awq"].calibrates and not before["awq"].held
     assert before["squeezellm"].held == "held in 16 bits"
+    missing = LoadRequest(model=str(path), calibration_file=str(tmp_path / "none.txt"))
+    for row in book.rows(missing, None, may_measure=False)[1:]:
+        unread = "none.txt cannot be read" in row.refusal
+        fits = before[row.name].allowed
+        assert unread == (fits and SCHEMES[row.name].calibration != "none"), row
     after = book.rows(request, None, may_measure=True)
     assert all(row.tok_per_s for row in after if row.allowed)
     small = machine(isa=ZEN5, ram_gib=0.2)

@@ -129,6 +129,7 @@ class Comparison:
                     kv=settings.kv,
                     device=settings.device,
                     context_tokens=settings.context_tokens,
+                    calibration_file=settings.calibration_file,
                     tune=settings.tune == "auto",
                 )
             )

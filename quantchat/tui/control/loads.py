@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from quantchat.engine.api import Engine
 from quantchat.errors import QuantchatError
 from quantchat.events import Loaded, LoadFailed, LoadProgress, MemoryUse, ModelInfo, Unloaded
+from quantchat.quant.registry import SCHEMES
 from quantchat.requests import LoadRequest
 from quantchat.tui.control.fetching import FetchJob
 from quantchat.tui.control.library import Library, ModelRow
@@ -76,6 +77,12 @@ class Loads:
     def busy(self) -> bool:
         """Whether something is on its way."""
         return self.state in ("looking", "fetching", "loading")
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether what answers was made by looking at calibration text."""
+        scheme = None if self.info is None else SCHEMES.get(self.info.scheme)
+        return scheme is not None and scheme.calibration != "none"
 
     def want(self, request: LoadRequest, *, fetch: bool = False) -> None:
         """Bring a model in: look for it, then load it; fetch it first, or say that it is missing."""

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quantchat.errors import PlanError
+from quantchat.errors import PlanError, QuantchatError
 from quantchat.requests import LoadRequest
 from quantchat.store.quality import Quality, measured_quality
 from quantchat.tui.control.schemes import AUTO, Held, SchemeRow
@@ -103,6 +103,12 @@ def _row(model: _Model, request: LoadRequest, offer: Offer) -> SchemeRow:
         return SchemeRow(
             name=scheme.name, summary=scheme.summary, refusal=offer.refusal, hint=offer.hint
         )
+    try:
+        packed = _packed(model, request, scheme, plan)
+    except QuantchatError as error:
+        return SchemeRow(
+            name=scheme.name, summary=scheme.summary, refusal=error.message, hint=error.hint
+        )
     return SchemeRow(
         name=scheme.name,
         summary=scheme.summary,
@@ -114,7 +120,7 @@ def _row(model: _Model, request: LoadRequest, offer: Offer) -> SchemeRow:
         speed_tokens=min(SPEED_CONTEXT_TOKENS, plan.context_tokens),
         quality=_quality(model.identity, scheme.name, plan.kv),
         calibrates=scheme.calibration != "none",
-        packed=_packed(model, request, scheme, plan),
+        packed=packed,
         held=held_words(scheme, sm=offer.sm, triton=plan.triton),
     )
 
@@ -125,6 +131,7 @@ def _quality(identity: str, scheme: str, kv: str) -> Quality | None:
 
 
 def _packed(model: _Model, request: LoadRequest, scheme: Scheme, plan: ExecutionPlan) -> bool:
+    """Whether its weights are on disk; raises UsageError where a calibration file is no use."""
     from quantchat import paths
     from quantchat.engine.read_ahead import calibration_key, calibration_of
     from quantchat.model.packed_name import packed_stem

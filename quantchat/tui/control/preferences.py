@@ -13,7 +13,7 @@ from quantchat.settings.model import Settings
 
 log = logging.getLogger(__name__)
 
-MODEL_KEYS = frozenset({"model", "scheme", "kv", "device", "context_tokens"})
+MODEL_KEYS = frozenset({"model", "scheme", "kv", "device", "context_tokens", "calibration_file"})
 """Settings that take effect by loading the model anew."""
 SCHEME_KEYS = ("scheme", "compare_left_scheme", "compare_right_scheme")
 """Settings that may name a scheme as others call it."""
@@ -52,5 +52,6 @@ class Preferences:
             kv=kv or settings.kv,
             device=settings.device,
             context_tokens=settings.context_tokens,
+            calibration_file=settings.calibration_file,
             tune=settings.tune == "auto",
         )
