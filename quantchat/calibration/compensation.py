@@ -25,10 +25,8 @@ class Compensation:
 
     def __init__(self, gram: torch.Tensor) -> None:
         """gram: float32 [K, K], mean of x x^T."""
-        diagonal = gram.diagonal()
-        self.order = diagonal.argsort(descending=True)
-        self._gram = gram[self.order][:, self.order]
-        self._factor = _inverse_factor(self._gram)
+        self.order = gram.diagonal().argsort(descending=True)
+        self._factor = _inverse_factor(gram[self.order][:, self.order])
 
     def round(self, weight: torch.Tensor, fit: ProgressiveFit) -> ProgressiveWeight:
         """Codes of weight float32 [N, K] under a fit."""
@@ -75,15 +73,20 @@ class Compensation:
 
 
 def _inverse_factor(gram: torch.Tensor) -> torch.Tensor:
-    """Upper Cholesky factor of the damped inverse; damped more where it does not exist."""
-    mean = gram.diagonal().mean().clamp_min(1e-12)
+    """Upper Cholesky factor of the damped inverse; damped more where it does not exist.
+
+    Works in the matrix that it is given.
+    """
+    diagonal = gram.diagonal()
+    plain = diagonal.clone()
+    mean = plain.mean().clamp_min(1e-12)
     damping = DAMPING
     while damping <= MOST_DAMPING:
-        damped = gram.clone()
-        damped.diagonal().add_(damping * mean)
-        lower, failed = torch.linalg.cholesky_ex(damped)
+        diagonal.copy_(plain + damping * mean)
+        lower, failed = torch.linalg.cholesky_ex(gram)
         if not int(failed):
             inverse = torch.cholesky_inverse(lower)
+            del lower
             upper, failed = torch.linalg.cholesky_ex(inverse, upper=True)
             if not int(failed) and bool(upper.isfinite().all()):
                 return torch.as_tensor(upper)

@@ -106,11 +106,11 @@ class Qoq(ForwardMethod):
             head = table
         else:
             head = walk.reader.weight("head", "dense").dequantize(self._dtype)
-        return Ending(
-            int8_channel(self._rotation.output_head(head, norm)),
-            DenseWeight(self._rotation.table(table)),
-            {"final_norm": torch.ones_like(norm)},
-        )
+        head = self._rotation.output_head(head, norm)
+        table = self._rotation.table(table)
+        # Where the table was the head, it has the head's format still.
+        own = int8_channel(table) if self._spec.tied_head else DenseWeight(table)
+        return Ending(int8_channel(head), own, {"final_norm": torch.ones_like(norm)})
 
     def _rounded(self, weight: torch.Tensor, gram: torch.Tensor) -> ProgressiveWeight:
         if not self._parts.search and not self._parts.compensate:

@@ -134,12 +134,12 @@ def weight_bytes(
     """Bytes of all weights on the device.
 
     An untied embedding table is dense; a tied one is the head, whatever its format, and counts
-    once. The head takes the scheme's `head` format ("same": that of the linears) unless `head`
+    once, but for schemes that part them (`table_bytes`). The head takes the scheme's `head` format ("same": that of the linears) unless `head`
     says otherwise. "stored" counts `stored_bytes`, the file's blocks as they become in memory,
     and an untied table in 16 bits on top. fp8 that is held wider (`fp8_bytes`) keeps its codes for
     a tied table's look-up. Norms and biases are left out: below 0.1 % of any model.
     """
-    table = 0 if spec.tied_head else spec.embedding_parameters * dense_bytes
+    table = table_bytes(spec, scheme, dense_bytes=dense_bytes)
     if scheme.weights == "stored":
         return stored_bytes + table
     wanted = scheme.head if head is None else head
@@ -173,7 +173,18 @@ def decode_read_bytes(
     held = weight_bytes(
         spec, scheme, group_size, dense_bytes=dense_bytes, stored_bytes=stored_bytes
     )
-    return held if spec.tied_head else held - spec.embedding_parameters * dense_bytes
+    return held - table_bytes(spec, scheme, dense_bytes=dense_bytes)
+
+
+def table_bytes(spec: DecoderSpec, scheme: Scheme, *, dense_bytes: int = 2) -> int:
+    """Bytes of an embedding table beside the head: looked up, not read.
+
+    Rotation folds the last norm into a tied head and so parts it from the table, which is in int8
+    rows as the head is.
+    """
+    if not spec.tied_head:
+        return spec.embedding_parameters * dense_bytes
+    return spec.vocab * (spec.hidden + 4) if scheme.calibration == "qoq" else 0
 
 
 def kv_bytes_per_token(spec: DecoderSpec, kv: KvFormat) -> int:

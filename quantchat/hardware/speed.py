@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from quantchat.hardware.execution import ExecutionPlan
+from quantchat.hardware.memory import table_bytes
 from quantchat.quant.scheme import WeightFormat
 from quantchat.spec import DecoderSpec
 
@@ -59,8 +60,8 @@ def predicted_tok_per_s(
     if not read_bytes_per_s or (plan.device == "cuda" and not plan.triton):
         return None
     tokens = min(context_tokens, plan.context_tokens)
-    # An untied table is looked up, not read: the CPU and cards keep it in 16 bits.
-    table = 0 if spec.tied_head else spec.embedding_parameters * 2
+    # A table of its own is looked up, not read.
+    table = table_bytes(spec, plan.scheme)
     read = plan.fit.weight_bytes - table + tokens * plan.fit.kv_bytes_per_token
     if plan.device == "cpu":
         step_s = read / (CPU_READ_SHARE * read_bytes_per_s) + spec.layers * CPU_LAYER_S

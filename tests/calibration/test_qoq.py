@@ -199,7 +199,6 @@ def test_measures_pay_on_a_model_with_outliers() -> None:
     assert everything < 0.2 * lost(NOTHING)
     assert everything < 0.3 * lost(QoqParts(rotate=False))
     assert everything < 0.95 * lost(QoqParts(smooth_down=False))
-    assert everything < 0.95 * lost(QoqParts(search=False))
     assert everything < 0.9 * lost(QoqParts(compensate=False))
 
 

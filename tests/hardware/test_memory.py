@@ -13,6 +13,7 @@ from quantchat.hardware.memory import (
     kv_bytes_per_token,
     linears_of,
     load_peak_bytes,
+    table_bytes,
     weight_bytes,
     workspace_bytes,
 )
@@ -84,6 +85,16 @@ def test_a_decoded_token_reads_all_but_the_table() -> None:
     assert decode_read_bytes(STARTER, SCHEMES["fp16"], 0) == STARTER.parameters * 2
     int4 = LLAMA.linear_parameters * (0.5 + 4 / 128) + LLAMA.embedding_parameters + 128256 * 4
     assert decode_read_bytes(LLAMA, SCHEMES["int4"], 128) == int4
+
+
+def test_a_rotated_model_whose_head_was_its_table_keeps_both() -> None:
+    qoq = SCHEMES["qoq"]
+    table = 49152 * (576 + 4)
+    held, read = weight_bytes(STARTER, qoq, 64), decode_read_bytes(STARTER, qoq, 64)
+    assert held - read == table_bytes(STARTER, qoq) == table
+    untied = dataclasses.replace(STARTER, tied_head=False)
+    assert decode_read_bytes(untied, qoq, 64) == read
+    assert weight_bytes(untied, qoq, 64) == read + 2 * 49152 * 576
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ from quantchat.hardware.plan import PlanRequest, plan
 def test_weights_and_copies(family: str, scheme: str, isa: frozenset[str], tmp_path: Path) -> None:
     import torch
 
+    from quantchat.calibration.methods import method_of
+    from quantchat.calibration.source import CalibratedSource
     from quantchat.model.families import open_model
     from quantchat.model.loader import load_decoder
     from quantchat.model.weights import WeightRecipe
@@ -60,6 +62,18 @@ def test_weights_and_copies(family: str, scheme: str, isa: frozenset[str], tmp_p
     dtypes = {"bfloat16": torch.bfloat16, "float32": torch.float32}
     cpu = torch.device("cpu")
     copy = None if made.copy_dtype is None else dtypes[made.copy_dtype]
+    recipe = WeightRecipe(
+        scheme=made.scheme, group_size=made.group_size, dtype=dtypes[made.compute_dtype], device=cpu
+    )
+    calibrated = CalibratedSource(
+        source,
+        recipe,
+        method_of(recipe),
+        lambda: torch.randint(source.spec.vocab, (2, 16)),
+        dtype=torch.float32,
+        memory_bytes=1 << 26,
+        cancelled=lambda: False,
+    )
     loaded = load_decoder(
         source,
         TorchOps(
@@ -69,16 +83,12 @@ def test_weights_and_copies(family: str, scheme: str, isa: frozenset[str], tmp_p
             copy_dtype=copy,
             activations=made.activations,
         ),
-        WeightRecipe(
-            scheme=made.scheme,
-            group_size=made.group_size,
-            dtype=dtypes[made.compute_dtype],
-            device=cpu,
-        ),
+        recipe,
         context_tokens=64,
         cache=None,
         on_progress=lambda phase, done, total: None,
         cancelled=lambda: False,
+        made=None if made.scheme.calibration == "none" else calibrated,
     ).decoder
     assert made.fit.copy_bytes == loaded.copy_bytes
     # "stored" counts the file's table beside the dense one, and a packed tied head keeps its own.
