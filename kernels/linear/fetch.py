@@ -9,7 +9,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
 from .._gluon import copies_end_a_stage, copy_to_shared
-from .codes import CODEBOOK4, DENSE, INT4, LUT3, LUT4, NESTED4
+from .codes import CODEBOOK4, DENSE, INT4, LUT3, LUT4
 
 
 @gluon.jit
@@ -82,7 +82,7 @@ def _fetch_beside(
     """Starts the copy of what a block has besides words, int32 [UG, W, 8, LANES, COUNT].
 
     COUNT words of a row pair, or of each of its lanes: pairs of fp16 (scale, offset), scales in
-    fp32 or in 8 bits, top bits.
+    fp32, top bits.
     """
     r = gl.arange(0, 8)[None, None, :, None, None]
     c = gl.arange(0, LANES)[None, None, None, :, None]
@@ -169,8 +169,6 @@ def fetch_stage(
             _fetch_beside(pairs0.index(slot), s_ptr, tile, step, 0, KB, SUB, 1, 2, W, UG, LS)
             if SUB == 2:
                 _fetch_beside(pairs1.index(slot), s_ptr, tile, step, 1, KB, SUB, 1, 2, W, UG, LS)
-        if CODE == NESTED4:
-            _fetch_beside(pairs0.index(slot), s_ptr, tile, step, 0, KB, 1, 1, 1, W, UG, LS)
         if CODE == LUT3:
             _fetch_beside(pairs0.index(slot), s_ptr, tile, step, 0, KB, 1, 4, 2, W, UG, LS)
     if CODE >= LUT4:

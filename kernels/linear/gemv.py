@@ -33,8 +33,8 @@ from .codes import (
 )
 from .epilogue import hand_on, load_halves, places_of, sum_of_warps
 from .fetch import fetch_stage
-from .inputs import inverse_rms, load_fragments, scaled, sum_fragments, sum_row
-from .scales import nested_scales, plain_scales
+from .inputs import inverse_rms, load_fragments, load_plane, scaled, sum_fragments, sum_row
+from .scales import load_codes, look_up, nested_scales, plain_scales
 from .table_codes import block_lut3, unit_codebook, unit_lut4
 
 
@@ -130,8 +130,6 @@ def linear_kernel(
             pairs1 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 1, 2], STACK)
     if CODE == CODEBOOK4:
         pairs0 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 1, 2], STACK)
-    if CODE == NESTED4:
-        pairs0 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 1, 1], STACK)
     if CODE == LUT3:
         pairs0 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 4, 2], STACK)
     tables = words0
@@ -181,12 +179,28 @@ def linear_kernel(
             LT,
             TABLES,
         )
-    low = gl.zeros([1, 1, 1, 1, 4], gl.int32, LV)
+    low = gl.zeros([1, 1, 8, 1, 4], gl.int32, LV)
     high = low
     if (CODE == CODEBOOK4) | (CODE == NESTED4):
-        i = gl.set_auto_layout(gl.arange(0, 4)[None, None, None, None, :], LV)
-        low = gl.load(table_ptr + i)
-        high = gl.load(table_ptr + 4 + i)
+        low = load_plane(table_ptr, 0, LV)
+        high = load_plane(table_ptr, 1, LV)
+    if CODE == NESTED4:
+        word = load_codes(s_ptr, 0, tiles, STEPS, KB, W, UG, LV)
+        value, pair = look_up(
+            word,
+            0,
+            nested_values_ptr,
+            nested_pairs_ptr,
+            outputs,
+            tiles,
+            K,
+            STEPS,
+            GATED,
+            W,
+            UG,
+            LV,
+        )
+        word = load_codes(s_ptr, 1, tiles, STEPS, KB, W, UG, LV)
     if PDL:
         wait_for_producers()
 
@@ -271,8 +285,6 @@ def linear_kernel(
         t1 = w0
         if CODE == CODEBOOK4:
             s0 = pairs0.index(stage).load(LS)
-        if CODE == NESTED4:
-            t0 = pairs0.index(stage).load(LV)
         if CODE == LUT3:
             t0, t1 = gl.split(pairs0.index(stage).load(LS))
         if CODE >= LUT4:
@@ -339,9 +351,22 @@ def linear_kernel(
             bottom = gl.convert_layout(bottom, LV, assert_trivial=True)
             flat = unit_codebook(w0, xa, xb, low, high, top, bottom, flat, BF16)
         elif CODE == NESTED4:
-            a0, b0, a1, b1 = nested_scales(
-                t0, nested_values_ptr, nested_pairs_ptr, tile, step, outputs, K, GATED, W, UG, LV
+            a0, b0, a1, b1 = nested_scales(value, pair)
+            value, pair = look_up(
+                word,
+                item + 1,
+                nested_values_ptr,
+                nested_pairs_ptr,
+                outputs,
+                tiles,
+                K,
+                STEPS,
+                GATED,
+                W,
+                UG,
+                LV,
             )
+            word = load_codes(s_ptr, item + 2, tiles, STEPS, KB, W, UG, LV)
             flat = unit_codebook(w0, xa, xb, low, high, a0, b0, flat, BF16)
             flat = unit_codebook(w1, xc, xd, low, high, a1, b1, flat, BF16)
         elif CODE == LUT4:

@@ -90,6 +90,14 @@ def load_fragments(
 
 
 @gluon.jit
+def load_plane(table_ptr, plane: gl.constexpr, LV: gl.constexpr):
+    """Low (0) or high (1) bytes of the table of all rows, int32 [1, 1, 8, 1, 4]."""
+    r = gl.arange(0, 8)[None, None, :, None, None]
+    i = gl.arange(0, 4)[None, None, None, None, :]
+    return gl.load(gl.set_auto_layout(table_ptr + (plane * 32 + r * 4 + i), LV))
+
+
+@gluon.jit
 def sum_row(
     sums,
     x_ptr,

@@ -38,7 +38,7 @@ def table_dequantize_kernel(
     PACKED: tl.constexpr = 2 if SCALES == 2 or BITS == 3 else 1
     BLOCKS: tl.constexpr = (K + 64 * PACKED - 1) // (64 * PACKED)
     KU: tl.constexpr = K // 64
-    HIGH: tl.constexpr = 16 if SCALES > 0 else (128 if BITS == 4 else 8)  # bytes behind low ones
+    HIGH: tl.constexpr = 128 if BITS == 4 else 8  # bytes behind low ones
     tile = tl.program_id(0).to(tl.int64)
     row = tl.arange(0, 16)[:, None, None]  # rows 0 to 7 of the tile, then 8 to 15
     unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)[None, :, None]

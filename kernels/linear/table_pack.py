@@ -48,7 +48,11 @@ class TableTiles:
     top: torch.Tensor | None
     """int32 [tiles, blocks, 32, 2]: top bits of lut3."""
     planes: torch.Tensor
-    """int32, bytes of table values: codebooks [2, 4], lut4 [tiles, 4, 8, 4], lut3 [tiles, 2, 8, 4]."""
+    """int32, bytes of table values: lut4 [tiles, 4, 8, 4], lut3 [tiles, 2, 8, 4], one for all [2, 8, 4].
+
+    That one is there for every r as well: read alike by all lanes, it would be kept where only one
+    value a warp fits, and copied from there for every look-up.
+    """
     scales: torch.Tensor | None
     """codebook4: fp32 [tiles, units, 8, 2], rows r and r + 8; nested4: uint8 [tiles, blocks, 8, 4],
     those of the first unit, then of the second."""
@@ -135,8 +139,10 @@ def _bit_planes(codes: torch.Tensor, gated: bool) -> tuple[torch.Tensor, torch.T
     )
 
 
-def _codebook_planes(table: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return torch.stack(byte_planes(table, dtype)).view(torch.int32)
+def codebook_planes(table: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """int32 [2, 8, 4] of one table [16]."""
+    planes = torch.stack(byte_planes(table, dtype)).view(torch.int32)
+    return planes[:, None].expand(2, 8, 4).contiguous()
 
 
 def pack_codebook(
@@ -155,7 +161,7 @@ def pack_codebook(
         code="codebook4",
         words=_words(codes, "codebook4", gated),
         top=None,
-        planes=_codebook_planes(table, dtype),
+        planes=codebook_planes(table, dtype),
         scales=tile_rows(scales.float(), gated).permute(0, 3, 2, 1).contiguous(),
         nested=None,
         dtype=dtype,
@@ -188,7 +194,7 @@ def pack_nested(
         code="nested4",
         words=_words(codes, "nested4", gated),
         top=None,
-        planes=_codebook_planes(table, dtype),
+        planes=codebook_planes(table, dtype),
         scales=scales.reshape(tiled.shape[0], units // 2, 8, 4).contiguous(),
         nested=NestedTable(values=nested.values.contiguous(), pairs=nested.pairs.contiguous()),
         dtype=dtype,
@@ -255,7 +261,7 @@ def table_values(packed: TableTiles) -> torch.Tensor:
     """The table's values in its dtype: codebooks [16], others [N, 16] or [N, 8]."""
     raw = packed.planes.view(torch.uint8)
     if packed.code in ("codebook4", "nested4"):
-        low, high = raw[0], raw[1]
+        low, high = raw[0, 0], raw[1, 0]
     else:
         halves = raw.view(raw.shape[0], 2, -1, 8, 16)
         if packed.code == "lut4":

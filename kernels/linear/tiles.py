@@ -106,7 +106,7 @@ _BLOCKS = {
     ("fp8", 0): _Block(64, 1024),
     ("dense", 0): _Block(32, 1024),
     ("codebook4", 0): _Block(64, 512 + 64),
-    ("nested4", 0): _Block(128, 1024 + 32),
+    ("nested4", 0): _Block(128, 1024),
     ("lut4", 0): _Block(64, 512),
     ("lut3", 0): _Block(128, 512 + 256),
 }

@@ -188,7 +188,8 @@ def _ruled() -> list[Variant]:
             by_tile: dict[tuple[Tile, bool], list[int]] = {}
             for sm in SM_VERSIONS:
                 # The widest range of instructions is that of SM 90; others take every second one.
-                if sm < LOWEST_SM or (sm != _LOWEST_PDL_SM and (number + turn) % 2):
+                every = 4 if form in _TABLE_FORMS else 2
+                if sm < LOWEST_SM or (sm != _LOWEST_PDL_SM and (number + turn) % every):
                     continue
                 key = (tile_for(shape, sm), sm >= _LOWEST_PDL_SM)
                 by_tile.setdefault(key, []).append(sm)

@@ -197,7 +197,7 @@ def _restored_table(
     tiles = _tiles_of(form, gated)
     blocks = -(-k // (BLOCK_UNITS[code] * UNIT_COLUMNS))
     units = blocks if code == "lut3" else blocks * BLOCK_UNITS[code]
-    planes = {"lut4": (tiles, 4, 8, 4), "lut3": (tiles, 2, 8, 4)}.get(code, (2, 4))
+    planes = {"lut4": (tiles, 4, 8, 4), "lut3": (tiles, 2, 8, 4)}.get(code, (2, 8, 4))
     top = scales = nested = None
     if code == "lut3":
         top = tensor_of(form, "top", (tiles, blocks, 32, 2), torch.int32)

@@ -84,7 +84,7 @@ def test_one_table_and_a_scale_of_each_row(dtype: torch.dtype) -> None:
     tiles = table_pack.pack_codebook(codes, torch.randn(16), torch.rand(16, 1), dtype=dtype)
     assert tiles.scales is not None
     x, acc = inputs(64, dtype)
-    table = [part for plane in tiles.planes for part in registers(plane.expand(32, 4))]
+    table = [part for plane in tiles.planes for part in registers(plane[LANE // 4])]
     scales = tiles.scales[0, 0][LANE // 4]
     four = [part for half in range(2) for part in registers(scales[:, half, None].expand(32, 4))]
     given = [*registers(tiles.words[0, 0]), *activations(x), *table, *four, *accumulators(acc)]

@@ -66,7 +66,7 @@ def value_at(packed: TableTiles, row: int, code: int) -> torch.Tensor:
     elif packed.code == "lut3":
         planes = packed.planes[tile, half, r].view(2, 2)
     else:
-        planes = packed.planes
+        planes = packed.planes[:, r]
     low, high = planes.contiguous().view(torch.uint8).view(2, -1)[:, code].tolist()
     bits = low | high << 8
     return torch.tensor(bits - (1 << 16 if bits >> 15 else 0), dtype=torch.int16).view(packed.dtype)

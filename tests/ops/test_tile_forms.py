@@ -190,8 +190,8 @@ def test_bytes_that_decode_reads() -> None:
     blocks = -(-n * (k // 64) // 256)
     sparse = stored("lut4 sparse").tensors()
     entry_bytes = len(sparse["sparse_columns"]) * 6 + (n + 1) * 4
-    assert made("codebook").weight_bytes == n * k // 2 + n * k // 64 * 4 + 32
-    assert made("nested").weight_bytes == n * wide // 2 + n * wide // 64 + 8 * blocks + 1024 + 32
+    assert made("codebook").weight_bytes == n * k // 2 + n * k // 64 * 4 + 256
+    assert made("nested").weight_bytes == n * wide // 2 + n * wide // 64 + 8 * blocks + 1024 + 256
     assert made("lut4").weight_bytes == n * k // 2 + n * 32
     assert made("lut3").weight_bytes == n * wide * 3 // 8 + n * 16
     assert made("lut4 sparse").weight_bytes == n * k // 2 + n * 32 + entry_bytes
