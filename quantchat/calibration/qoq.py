@@ -88,8 +88,8 @@ class Qoq(ForwardMethod):
             self._walk.check()
             inputs = taps.of(linear)
             gram = rounded_gram(inputs / down if linear == "down" else inputs)
-            weight = torch.cat(layer.parts(linear))
-            stored = self._rounded(weight, gram)
+            stored = self._rounded(torch.cat(layer.parts(linear)), gram)
+            del gram
             matrices[f"layers.{index}.{linear}"] = Matrix((stored,), layer.fused_bias(linear))
             rows = [part.shape[0] for part in layer.parts(linear)]
             dense = torch.split(stored.dequantize(torch.float32), rows)

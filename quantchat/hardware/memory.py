@@ -235,22 +235,25 @@ def load_peak_bytes(spec: DecoderSpec, scheme: Scheme, weights: int, *, on_gpu: 
     if scheme.rounding == "kmeans":
         staging = max(staging, parts * 20)
     if scheme.calibration != "none":
-        staging = max(staging, calibration_bytes(spec))
+        staging = max(staging, calibration_bytes(spec, scheme))
     runtime = CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES
     return weights + staging + (ROUNDING_BYTES if rounds else 0) + runtime
 
 
-def calibration_bytes(spec: DecoderSpec) -> int:
+def calibration_bytes(spec: DecoderSpec, scheme: Scheme) -> int:
     """Bytes that going through the layers with calibration text takes, at the default settings.
 
     A layer in fp32, as it was, as it is changed and with what is learned of its weights; streams
-    and inputs of its linears up to the budget, twice; or the embedding in fp32 at the start.
+    and inputs of its linears up to the budget, twice; or the embedding in fp32 at the start. Where
+    columns make up for each other, the widest linear's Gram matrix and what its factor is made of.
     """
     layer = spec.linear_parameters // spec.layers
     q = spec.heads * spec.head_dim
     row = 3 * spec.intermediate + 4 * spec.hidden + 3 * q + spec.heads * CALIBRATION_LENGTH
     taps = min(CALIBRATION_BUDGET_BYTES, 2 * CALIBRATION_TOKENS * row * 4)
-    return max(spec.embedding_parameters * 4, layer * 12 + taps)
+    grams = 4 if scheme.calibration == "qoq" else 0
+    widest = max(spec.intermediate, spec.hidden)
+    return max(spec.embedding_parameters * 4, layer * 12 + taps + grams * widest**2 * 4)
 
 
 def calibration_text_bytes(spec: DecoderSpec, *, on_gpu: bool, dense_bytes: int = 2) -> int:

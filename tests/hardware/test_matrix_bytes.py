@@ -112,8 +112,8 @@ def test_calibrating_8b_fits_beside_its_16_bit_weights_in_24_gb() -> None:
             continue
         held = weight_bytes(LLAMA, scheme, group_size_of(LLAMA, scheme))
         peak = load_peak_bytes(LLAMA, scheme, held, on_gpu=True)
-        assert held + calibration_bytes(LLAMA) < peak < 16 * GIB
-    assert calibration_bytes(STARTER) < GIB
+        assert held + calibration_bytes(LLAMA, scheme) < peak < 16 * GIB
+        assert calibration_bytes(STARTER, scheme) < GIB
 
 
 def test_rounding_alone_needs_no_room_for_calibration() -> None:
