@@ -35,9 +35,9 @@ def variants() -> tuple[Variant, ...]:
     return (
         _product("fp16", 1, 32, 32, pdl=True),
         _product("bf16", 1, 8, 128),
-        _product("bf16", 8, 4, 32, pdl=True),
-        _product("fp16", 8, 1, 128),
-        _product("fp16", 2, 64, 8),
+        _product("bf16", 8, 2, 32, pdl=True),
+        _product("fp16", 8, 2, 128),
+        _product("fp16", 2, 8, 32),
         _add("fp16", 32, 32),
         _add("bf16", 8, 128),
     )
