@@ -105,7 +105,7 @@ def _fetch_tables(
     TABLES: gl.constexpr,
     LT: gl.constexpr,
 ):
-    """With a tile's first step, starts the copy of its rows' tables, int32 [1, 1, 8, 1, 4] a part.
+    """With a tile's first step, starts the copy of its rows' tables, int32 [1, 1, 8, parts, 4].
 
     Beyond the last tile it is that one's again, in a place that nobody reads: a condition of two
     parts around copies does not compile with Triton 3.6.
@@ -116,11 +116,10 @@ def _fetch_tables(
         last = (outputs - 1) // (8 if GATED else 16)
         tile = gl.minimum(gl.program_id(0) + place * gl.num_programs(0), last)
         r = gl.arange(0, 8)[None, None, :, None, None]
+        part = gl.arange(0, PARTS)[None, None, None, :, None]
         i = gl.arange(0, 4)[None, None, None, None, :]
-        for part in gl.static_range(PARTS):
-            pointers = t_ptr + tile.to(gl.int64) * (PARTS * 32) + (part * 32 + r * 4 + i)
-            table = tables.index(place % TABLES * PARTS + part)
-            copy_to_shared(table, gl.set_auto_layout(pointers, LT))
+        pointers = t_ptr + tile.to(gl.int64) * (PARTS * 32) + (part * 32 + r * 4 + i)
+        copy_to_shared(tables.index(place % TABLES), gl.set_auto_layout(pointers, LT))
 
 
 @gluon.jit

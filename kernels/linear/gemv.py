@@ -134,7 +134,7 @@ def linear_kernel(
         pairs0 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 4, 2], STACK)
     tables = words0
     if CODE >= LUT4:
-        tables = gl.allocate_shared_memory(gl.int32, [TABLES * TABLE_PARTS, 1, 1, 8, 1, 4], STACK)
+        tables = gl.allocate_shared_memory(gl.int32, [TABLES, 1, 1, 8, TABLE_PARTS, 4], STACK)
     sums0 = words0
     sums1 = words0
     if CODE == INT4 and ONE:
@@ -288,12 +288,12 @@ def linear_kernel(
         if CODE == LUT3:
             t0, t1 = gl.split(pairs0.index(stage).load(LS))
         if CODE >= LUT4:
-            place = item // STEPS % TABLES * TABLE_PARTS
-            e0 = gl.convert_layout(tables.index(place).load(LT), LV, assert_trivial=True)
-            e1 = gl.convert_layout(tables.index(place + 1).load(LT), LV, assert_trivial=True)
+            table = tables.index(item // STEPS % TABLES)
+            e0 = gl.convert_layout(table.slice(0, 1, dim=3).load(LT), LV, assert_trivial=True)
+            e1 = gl.convert_layout(table.slice(1, 1, dim=3).load(LT), LV, assert_trivial=True)
             if CODE == LUT4:
-                e2 = gl.convert_layout(tables.index(place + 2).load(LT), LV, assert_trivial=True)
-                e3 = gl.convert_layout(tables.index(place + 3).load(LT), LV, assert_trivial=True)
+                e2 = gl.convert_layout(table.slice(2, 1, dim=3).load(LT), LV, assert_trivial=True)
+                e3 = gl.convert_layout(table.slice(3, 1, dim=3).load(LT), LV, assert_trivial=True)
         fetch_stage(
             words0,
             words1,
