@@ -71,6 +71,7 @@ def test_text_is_streamed_whole(tmp_path: Path, tiny: Path) -> None:
         ((), 2, "no prompt"),
         (("--scheme", "int3", "hi"), 2, "int3"),
         (("--kv", "int2", "hi"), 2, "int2"),
+        (("--calibration", "no/such.txt", "hi"), 2, "such.txt"),
         (("--temperature", "-1", "hi"), 2, "temperature"),
         (("--model", "no-such-model", "hi"), 1, "no-such-model"),
     ],

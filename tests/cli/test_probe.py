@@ -14,6 +14,7 @@ from machines import machine
 from quantchat.cli.probe import command
 from quantchat.errors import ModelNotFoundError, PlanError, UsageError
 from quantchat.hardware.facts import Facts
+from quantchat.quant.registry import SCHEMES
 
 H100 = machine("H100")
 
@@ -131,6 +132,30 @@ def test_a_model_on_disk_is_planned_from_its_file(
     data = record(result)
     assert data["model"]["spec"]["architecture"] == "qwen2"
     request = data["model"]["request"]
-    assert (request["container"], request["stored_types"]) == ("gguf", ["F32", "Q4_1"])
+    assert (request["container"], request["stored_types"]) == ("gguf", ["Q4_1"])
     assert 0 < request["stored_bytes"] < path.stat().st_size
     assert data["plan"]["scheme"] == "stored"
+
+
+def test_every_scheme_is_listed_with_bytes_speed_or_why_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("--model", "llama-3.1-8b", "--context", "4096")
+    schemes = {
+        row["scheme"]: row for row in record(on(monkeypatch, H100, "--json", *words))["schemes"]
+    }
+    assert list(schemes) == list(SCHEMES)
+    assert schemes["nf4-dq"]["weight_bytes"] < schemes["nf4"]["weight_bytes"]
+    assert schemes["int4"]["predicted_tok_per_s"] > schemes["int8"]["predicted_tok_per_s"] > 300
+    assert "GGUF" in schemes["stored"]["refusal"] and schemes["stored"]["weight_bytes"] is None
+    text = on(monkeypatch, machine("T4"), *words, "--scheme", "int8").stdout
+    assert "Schemes, predicted" in text and "refused: fp8 needs SM 80" in text
+    assert "calibrated at the first load" in text
+    nowhere = on(monkeypatch, machine(), *words).stdout
+    assert "nothing is known of how fast this device reads" in nowhere
+    assert "held in 16 bits" in nowhere
+
+
+def test_other_names_of_schemes_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--json", "--model", "llama-3.1-8b", "--scheme", "w4a16")
+    assert record(on(monkeypatch, H100, *words))["plan"]["scheme"] == "int4"

@@ -75,6 +75,13 @@ async def test_enter_loads_and_esc_changes_nothing(tmp_path: Path) -> None:
         await pilot.press("down", "down", "escape")
         await wait_until(pilot, lambda: not isinstance(app.screen, SchemesScreen))
         assert app.preferences.settings.scheme == "auto" and len(fake(app).loads) == 1
+        table = await opened(pilot, app)
+        await pilot.press("end")
+        await wait_until(pilot, lambda: table.cursor_row == 6)
+        await pilot.press("home")
+        await wait_until(pilot, lambda: table.cursor_row == 0)
+        await pilot.press("f5")
+        await wait_until(pilot, lambda: not isinstance(app.screen, SchemesScreen))
         await opened(pilot, app)
         await pilot.press("down", "down", "down", "enter")
         await wait_until(pilot, lambda: app.loads.info and app.loads.info.scheme == "int4")

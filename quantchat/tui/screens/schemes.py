@@ -43,6 +43,8 @@ class SchemesScreen(AppDialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f5", "leave", "Close"),
         Binding("k", "kv", "Other KV precision"),
+        Binding("home", "to(0)", show=False, priority=True),
+        Binding("end", "to(-1)", show=False, priority=True),
     ]
 
     def __init__(self) -> None:
@@ -93,6 +95,10 @@ class SchemesScreen(AppDialog[None]):
         choices = spec_of("kv").choices
         self._kv = choices[(choices.index(self._kv) + 1) % len(choices)]
         self._read()
+
+    def action_to(self, row: int) -> None:
+        """The first scheme, or the last for -1."""
+        self.query_one(DataTable).move_cursor(row=row % max(1, len(self._rows)))
 
     def _read(self) -> None:
         self._asked += 1
