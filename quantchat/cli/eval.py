@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from quantchat.cli.eval_words import Progress, kv_words, progress, scheme_words
+from quantchat.cli.eval_words import (
+    Progress,
+    kv_words,
+    model_and_calibration,
+    progress,
+    scheme_words,
+)
 from quantchat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -118,15 +124,10 @@ def command(
     if quick and tokens is not None:
         raise UsageError("--quick says how many tokens", hint="leave --tokens out")
     prose = None if text is None else _read(text)
-    from quantchat import paths
-    from quantchat.calibration.settings import CalibrationSettings
+    name, settings = model_and_calibration(model, calibration)
     from quantchat.evals.study import Wish
     from quantchat.evals.subject import open_subject
-    from quantchat.settings.file import load_settings
 
-    name = model or load_settings(paths.settings_file())[0].model
-    settings = CalibrationSettings(file=calibration)
-    settings.key()
     wish = Wish(
         schemes=scheme_names, kvs=kv_names, device=device, reference=reference, calibration=settings
     )

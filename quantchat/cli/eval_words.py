@@ -11,11 +11,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from quantchat.errors import UsageError
+
+if TYPE_CHECKING:
+    from quantchat.calibration.settings import CalibrationSettings
 
 
 def words(text: str, option: str) -> tuple[str, ...]:
@@ -45,6 +50,22 @@ def kv_words(text: str) -> tuple[str, ...]:
                 f"unknown KV precision {name!r}", hint=f"some of: all, {', '.join(KV_FORMATS)}"
             )
     return names
+
+
+def model_and_calibration(model: str | None, text: Path | None) -> tuple[str, CalibrationSettings]:
+    """The model's name and what calibrated schemes look at, the settings' where none is given.
+
+    Raises UsageError for a text that cannot be read.
+    """
+    from quantchat import paths
+    from quantchat.calibration.settings import CalibrationSettings
+    from quantchat.settings.file import load_settings
+
+    settings, _ = load_settings(paths.settings_file())
+    known = Path(settings.calibration_file).expanduser() if settings.calibration_file else None
+    found = CalibrationSettings(file=text or known)
+    found.key()
+    return model or settings.model, found
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ import click
 
 from quantchat.cli.choices import KV_HELP, SCHEME_HELP
 from quantchat.errors import ModelNotFoundError, PlanError
+from quantchat.requests import LoadRequest
 
 if TYPE_CHECKING:
     from quantchat.hardware.facts import Facts
@@ -116,20 +117,20 @@ def find_subject(name: str, settings: Settings) -> Subject:
             error.message,
             hint=f"{error.hint}; shapes known without a download: {', '.join(SHAPES)}",
         ) from None
-    from quantchat.hardware.plan import PlanRequest
+    from quantchat.engine.read_ahead import plan_request
     from quantchat.model.families import open_model
 
     source = open_model(local.path)
     try:
-        entries = [source.checkpoint.tensors[theirs] for theirs in source.names.values()]
-        request = PlanRequest(
-            scheme=settings.scheme,
-            kv=settings.kv,
-            device=settings.device,
-            context_tokens=settings.context_tokens,
-            container=source.checkpoint.container,
-            stored_bytes=sum(entry.nbytes for entry in entries),
-            stored_types=frozenset(entry.dtype for entry in entries),
+        request = plan_request(
+            LoadRequest(
+                model=local.name,
+                scheme=settings.scheme,
+                kv=settings.kv,
+                device=settings.device,
+                context_tokens=settings.context_tokens,
+            ),
+            source,
         )
     finally:
         source.close()

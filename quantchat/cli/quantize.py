@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantchat.cli.eval_words import kv_words, progress
+from quantchat.cli.eval_words import kv_words, model_and_calibration, progress
 
 if TYPE_CHECKING:
     from quantchat.evals.quantizing import Made
@@ -53,18 +53,14 @@ def command(
 ) -> None:
     """Quantize a model into the new folder OUT, which loads without the original."""
     kvs = kv_words(kv)
-    from quantchat import paths
-    from quantchat.calibration.settings import CalibrationSettings
     from quantchat.quant.registry import scheme_named
-    from quantchat.settings.file import load_settings
 
-    settings = CalibrationSettings(file=calibration)
-    settings.key()
     name = scheme_named(scheme).name
+    chosen, settings = model_and_calibration(model, calibration)
     from quantchat.evals.quantizing import Order, quantize
     from quantchat.evals.subject import open_subject
 
-    subject = open_subject(model or load_settings(paths.settings_file())[0].model)
+    subject = open_subject(chosen)
     try:
         with progress() as shown:
             made = quantize(

@@ -228,3 +228,13 @@ def test_its_tokenizer_is_the_models(whole: Path) -> None:
         assert read_tokenizer(source, whole).eos_ids
     finally:
         source.close()
+
+
+def test_probe_plans_it_in_its_own_scheme(whole: Path) -> None:
+    from click.testing import CliRunner
+
+    from quantchat.cli.probe import command
+
+    words = ["--json", "--device", "cpu", "--model", str(whole)]
+    result = CliRunner().invoke(command, words, catch_exceptions=False)
+    assert json.loads(result.stdout)["plan"]["scheme"] == "int4"
