@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -17,9 +18,13 @@ def cpu_read_bytes_per_s(threads: int) -> float:
     torch.set_num_threads(threads)
     try:
         data = torch.ones(READ_BYTES // 4, dtype=torch.float32)
-        best_s = float("inf")
         # Which reduction reads fastest depends on the processor and its library.
-        for reader in (lambda: torch.dot(data, data), lambda: data.sum()) * REPEATS:
+        readers: tuple[Callable[[], torch.Tensor], ...] = (
+            lambda: torch.dot(data, data),
+            lambda: data.sum(),
+        )
+        best_s = float("inf")
+        for reader in readers * REPEATS:
             started_s = time.perf_counter()
             reader()
             best_s = min(best_s, time.perf_counter() - started_s)

@@ -81,6 +81,7 @@ def plan_request(request: LoadRequest, source: ModelSource) -> PlanRequest:
         container=source.checkpoint.container,
         stored_bytes=sum(entry.nbytes for entry in entries),
         stored_types=frozenset(entry.dtype for entry in matrices),
+        exported="" if source.export is None else source.export.scheme.name,
     )
 
 

@@ -56,6 +56,13 @@ def _offer(
     speed_context_tokens: int,
 ) -> Offer:
     scheme = SCHEMES[request.scheme]
+    if request.exported not in ("", scheme.name):
+        return Offer(
+            scheme=scheme,
+            plan=None,
+            refusal=f"the model was exported in {request.exported}, no other can be made of it",
+            hint=f"choose {request.exported}, or the original model",
+        )
     try:
         made = make_plan(facts, spec, request)
     except PlanError as error:

@@ -121,6 +121,14 @@ def test_every_scheme_is_offered_or_refused() -> None:
     assert "GGUF" in by_name["stored"].refusal
 
 
+def test_an_export_is_offered_in_its_own_scheme_alone() -> None:
+    request = PlanRequest(exported="nf4", stored_bytes=10**8)
+    found = offers(machine("H100"), SMALL, request, lambda plan: 3e12)
+    assert [offer.scheme.name for offer in found if offer.plan is not None] == ["nf4"]
+    refused = next(offer for offer in found if offer.scheme.name == "int8")
+    assert "exported in nf4" in refused.refusal and "original model" in refused.hint
+
+
 def test_the_best_reading_counts() -> None:
     made = plan(machine(), SMALL, PlanRequest())
     for rate in (2e10, 4e10, 3e10):

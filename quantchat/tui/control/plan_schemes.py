@@ -52,7 +52,7 @@ class PlanSchemes:
         model = self._model(request)
         wish = dataclasses.replace(
             model.request,
-            scheme=AUTO,
+            scheme=model.request.exported or AUTO,
             kv=request.kv,
             device=request.device,
             context_tokens=request.context_tokens,
@@ -87,7 +87,7 @@ class PlanSchemes:
 
         source = open_model(resolve(request.model).path)
         try:
-            wish = plan_request(request, source)
+            wish = plan_request(dataclasses.replace(request, scheme=AUTO), source)
             self._known = _Model(request.model, source.checkpoint.identity(), source.spec, wish)
         finally:
             source.close()
@@ -136,6 +136,8 @@ def _packed(model: _Model, request: LoadRequest, scheme: Scheme, plan: Execution
     from quantchat.engine.read_ahead import calibration_key, calibration_of
     from quantchat.model.packed_name import packed_stem
 
+    if scheme.name == model.request.exported:
+        return True
     if scheme.rounding == "none":
         return False
     key = calibration_key(scheme, calibration_of(request))
