@@ -62,20 +62,28 @@ TRIED: tuple[Launch, ...] = (
 )
 """Warps, blocks, programs, stages, likeliest first: 8 and 16 bits have more bytes a block."""
 TRIED_TABLES: tuple[Launch, ...] = (
+    (4, 4, 4, 2),
     (4, 4, 2, 2),
-    (4, 2, 4, 2),
+    (8, 4, 1, 2),
     (8, 2, 2, 2),
-    (4, 4, 3, 2),
+    (4, 2, 4, 2),
+    (4, 2, 2, 4),
+)
+"""For codes that index tables, which are bound by instructions as much as by memory."""
+TRIED_TABLE_PAIRS: tuple[Launch, ...] = (
+    (8, 2, 2, 2),
+    (4, 2, 4, 2),
+    (4, 4, 2, 2),
     (4, 2, 2, 4),
     (8, 1, 2, 4),
 )
-"""For codes that index tables, which are bound by instructions as much as by memory."""
+"""The same where two units are a block."""
 _TRIED = {
     "int4": TRIED_INT4,
     "codebook4": TRIED_TABLES,
-    "nested4": TRIED_TABLES,
+    "nested4": TRIED_TABLE_PAIRS,
     "lut4": TRIED_TABLES,
-    "lut3": TRIED_TABLES,
+    "lut3": TRIED_TABLE_PAIRS,
 }
 SHARED_BYTES = 96 * 1024
 """What a program may take of a multiprocessor's shared memory, on cards with 164 KiB and more."""

@@ -146,8 +146,10 @@ def _fits(form: tuple[str, int], part: _Part) -> bool:
 
 
 def _parts_of(code: str) -> tuple[_Part, ...]:
-    """Linears of an 8B model as a decode step of that code runs them."""
-    return _SPARSE_PARTS if code in ("lut4", "lut3") else _TUNED_PARTS
+    """Linears of an 8B model as a decode step of that code runs them; tables are never the head's."""
+    if code in ("lut4", "lut3"):
+        return _SPARSE_PARTS
+    return _TUNED_PARTS[:4] if code in ("codebook4", "nested4") else _TUNED_PARTS
 
 
 def _tuned() -> list[Variant]:
