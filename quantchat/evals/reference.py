@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -33,6 +33,7 @@ REFERENCES: Mapping[ReferenceKind, str] = MappingProxyType(
 )
 VERSION = 1
 """Goes up when what is kept changes."""
+HELD_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,20 @@ class Reference:
     device: torch.device
     hidden: tuple[torch.Tensor, ...]
     from_cache: bool = False
+    _held: dict[tuple[int, int, int], torch.Tensor] = field(default_factory=dict)
+    """Log-probabilities of a short text, wanted again for every row of a study."""
 
     @torch.inference_mode()
     def log_probs(self, window: int, rows: slice) -> torch.Tensor:
-        """Log-probabilities float32 [R, V] of some scored rows of a window."""
-        return log_softmax(self.head(self.hidden[window][rows].to(self.device)))
+        """Log-probabilities float32 [R, V] of some scored rows of a window; not to be written to."""
+        key = (window, rows.start, rows.stop)
+        known = self._held.get(key)
+        if known is not None:
+            return known
+        made = log_softmax(self.head(self.hidden[window][rows].to(self.device)))
+        if sum(held.nbytes for held in self._held.values()) + made.nbytes <= HELD_BYTES:
+            self._held[key] = made
+        return made
 
     @torch.inference_mode()
     def nll(self, passages: Passages) -> torch.Tensor:

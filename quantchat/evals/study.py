@@ -211,12 +211,16 @@ def plans_for(
     problem: PlanError | None = None
     for scheme in schemes:
         group: list[ExecutionPlan] = []
+        reasons: dict[str, list[str]] = {}
         for kv in kvs:
             try:
                 group.append(subject.plan(scheme, kv, device, context_tokens))
             except PlanError as error:
                 problem = error
-                refused.append(f"{scheme} with {kv} KV: {error.message}")
+                reasons.setdefault(error.message, []).append(kv)
+        refused += [
+            f"{scheme} with {', '.join(names)} KV: {reason}" for reason, names in reasons.items()
+        ]
         if group:
             plans.append(group)
     if not plans and problem is not None:
