@@ -37,6 +37,8 @@ class OpTarget:
     """They are rounded for any number of rows."""
     static: bool
     """Their scales are fixed by calibration."""
+    int8_units: bool
+    """The processor multiplies int8 exactly."""
     sparse: bool
     """Entries of the weights are kept apart."""
     kv: KvFormat

@@ -39,10 +39,7 @@ def cpu_ops(target: OpTarget) -> tuple[OpChoice, ...]:
 def _linears(target: OpTarget) -> tuple[OpChoice, ...]:
     """The decoder's."""
     if target.all_rows:
-        why = "8-bit codes read packed; inputs rounded to int8 first, one scale a token"
-        return _with_copy(
-            "linear", "torch packed int8", why + outliers_in_words(target), target.copy
-        )
+        return _rounded(target)
     if target.activations == "16bit":
         return _linear("linear", target.weights, target.group_size, target.copy)
     return _8bit(target.activations, target.copy, static=target.static)
@@ -64,6 +61,25 @@ def _linear(
         else ("torch packed int8", "8-bit codes read packed, one scale a row")
     )
     return _with_copy(op, kernel, reason, copy)
+
+
+def _rounded(target: OpTarget) -> tuple[OpChoice, ...]:
+    """Linears whose inputs are rounded to int8 however few there are."""
+    why = "inputs rounded to int8 first, one scale a token" + outliers_in_words(target)
+    many = ""
+    if target.copy is not None:
+        many = f"torch {'fp32' if target.copy == 'float32' else 'bf16'} matmul of codes"
+    elif target.activations == "int8" and target.int8_units:
+        many = "torch int8 product"
+    few = OpChoice(
+        op="linear",
+        rows=f"1-{CPU_COPY_ROWS - 1}" if many else "any",
+        kernel="torch packed int8",
+        reason=f"8-bit codes read packed; {why}",
+    )
+    if not many:
+        return (few,)
+    return few, OpChoice(op="linear", rows=f">={CPU_COPY_ROWS}", kernel=many, reason=why)
 
 
 def _8bit(

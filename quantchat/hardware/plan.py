@@ -12,6 +12,7 @@ from quantchat.hardware.arithmetic import (
     choose_activations,
     compute_dtype,
     copy_kept,
+    has_int8_units,
     wished_copy,
 )
 from quantchat.hardware.execution import ExecutionPlan, PlanRequest
@@ -254,6 +255,7 @@ class _Planner:
             activations=activations,
             all_rows=scheme.all_rows and activations != "16bit",
             static=scheme.calibration == "static",
+            int8_units=has_int8_units(self.facts.cpu),
             sparse=scheme.sparse_share > 0,
             kv=kv,
             group_size=group_size,

@@ -45,7 +45,7 @@ def timings_of(spec: DecoderSpec, scheme: str, kv: str, lines: list[str]) -> lis
     return measure(spec, options, probe(), CEILINGS, lines.append)
 
 
-@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4"])
+@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4", "llm-int8"])
 def test_a_layer_and_the_head_are_what_a_step_reads(
     scheme: str, launched: list[list[torch.Tensor]]
 ) -> None:
