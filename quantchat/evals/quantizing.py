@@ -88,7 +88,7 @@ def quantize(
         raise UsageError(
             "'as stored' is what the file holds already", hint="choose another --scheme"
         )
-    with _draft(out, card_weight_bytes(subject, plan)) as draft:
+    with _draft(out, card_weight_bytes(subject, plan, held_bytes=0)) as draft:
         ops = subject.ops(plan)
         recipe = WeightRecipe(
             scheme=plan.scheme,

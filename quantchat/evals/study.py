@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from quantchat.calibration.settings import CalibrationSettings
-from quantchat.engine.loading import build_pool, plan_request, scheme_detail
+from quantchat.engine.loading import build_pool, scheme_detail
 from quantchat.engine.read_ahead import calibration_key
 from quantchat.errors import Cancelled, DeviceMemoryError, PlanError
 from quantchat.evals.divergence import Divergence, Positions, compare, concat, summarize
@@ -26,10 +26,8 @@ from quantchat.evals.subject import OnWork, Subject, phases
 from quantchat.evals.text import Passages
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hardware.memory import kv_bytes_per_token, weight_bytes
-from quantchat.hardware.op_table import stored_growth
 from quantchat.model.decoder import Decoder
 from quantchat.ops.kv_pool import KvPool
-from quantchat.requests import LoadRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +247,7 @@ def measure(
         on_tokens=_counter(f"{plan.scheme.name}, {plan.kv} KV", passages.tokens, on_work),
     )
     kept, spec = positions.kept(), subject.source.spec
-    card_bytes = card_weight_bytes(subject, plan)
+    card_bytes = card_weight_bytes(subject, plan, held_bytes=decoder.weight_bytes)
     row = Row(
         scheme=plan.scheme.name,
         kv=plan.kv,
@@ -270,15 +268,14 @@ def measure(
     return row, positions
 
 
-def card_weight_bytes(subject: Subject, plan: ExecutionPlan) -> int:
-    """Bytes of the plan's weights as a card holds them, on whatever device the plan is for."""
-    request = plan_request(LoadRequest(model=subject.name), subject.source)
-    return weight_bytes(
-        subject.source.spec,
-        plan.scheme,
-        plan.group_size,
-        stored_bytes=int(request.stored_bytes * stored_growth(request.stored_types)),
-    )
+def card_weight_bytes(subject: Subject, plan: ExecutionPlan, *, held_bytes: int) -> int:
+    """Bytes of the plan's weights as a card holds them, on whatever device the plan is for.
+
+    A file's own blocks become the same formats everywhere: they take what is held (`held_bytes`).
+    """
+    if plan.scheme.weights == "stored":
+        return held_bytes
+    return weight_bytes(subject.source.spec, plan.scheme, plan.group_size)
 
 
 def _counter(label: str, total: int, on_work: OnWork) -> Callable[[int], None]:

@@ -165,7 +165,7 @@ def _row(
         ):
             add(solved.strict, solved.flexible)
     firsts, seconds = zip(*hits, strict=True)
-    held = card_weight_bytes(subject, plan)
+    held = card_weight_bytes(subject, plan, held_bytes=decoder.weight_bytes)
     return TaskRow(
         scheme=plan.scheme.name,
         kv=plan.kv,
