@@ -8,10 +8,9 @@ it goes and so stands where the paper searches clips.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
+from quantchat.calibration.folding import INWARD, fold, norms_of, shared
 from quantchat.calibration.forward import Taps
 from quantchat.calibration.layer import LINEARS, DenseLayer
 from quantchat.calibration.method import ForwardMethod, LayerResult, matrices_of
@@ -40,25 +39,22 @@ class Awq(ForwardMethod):
     def calibrate_layer(self, index: int, layer: DenseLayer, taps: Taps) -> LayerResult:
         """See ForwardMethod.calibrate_layer."""
         folded, stored = layer, dict[str, StoredWeight]()
-        # What makes a linear's inputs comes after it: its rows take the inverse of the scale.
-        for linear in ("o", "qkv", "down", "gate_up"):
+        for linear in INWARD:
             scale, weights = self._search(folded, linear, taps.of(linear))
-            folded = self._folded(folded, linear, scale)
+            folded = fold(folded, linear, scale, self._spec)
             stored |= zip(LINEARS[linear], weights, strict=True)
         rounded = {part: weight.dequantize(torch.float32) for part, weight in stored.items()}
-        vectors = {
-            f"layers.{index}.attn_norm": folded.attn_norm,
-            f"layers.{index}.mlp_norm": folded.mlp_norm,
-        }
         return LayerResult(
-            matrices_of(index, folded, stored), vectors, folded.with_weights(rounded)
+            matrices_of(index, folded, stored),
+            norms_of(index, folded),
+            folded.with_weights(rounded),
         )
 
     def _search(
         self, layer: DenseLayer, linear: str, x: torch.Tensor
     ) -> tuple[torch.Tensor, list[Int4GroupWeight]]:
         """The best scale of a linear's inputs x [R, K], float32 [K], and its parts under it."""
-        size = self._size(x, linear)
+        size = shared(x.abs().mean(dim=0, dtype=torch.float32), linear, self._spec)
         squares, gram = importance_of(x), gram_of(x)
         best_error = float("inf")
         for ratio in RATIOS:
@@ -73,28 +69,6 @@ class Awq(ForwardMethod):
             if error < best_error or ratio == RATIOS[0]:
                 best, best_error = (scale, weights), error
         return best
-
-    def _size(self, x: torch.Tensor, linear: str) -> torch.Tensor:
-        """Mean magnitude of each input [K]; inputs of `o` that read one value channel share theirs."""
-        size = x.abs().mean(dim=0, dtype=torch.float32)
-        if linear != "o":
-            return size
-        heads = size.view(self._spec.kv_heads, -1, self._spec.head_dim)
-        return heads.amax(dim=1, keepdim=True).expand(heads.shape).flatten()
-
-    def _folded(self, layer: DenseLayer, linear: str, scale: torch.Tensor) -> DenseLayer:
-        """The same layer with a scale in a linear's columns and its inverse in what feeds it."""
-        scaled = {part: layer.weight(part) * scale for part in LINEARS[linear]}
-        if linear == "qkv":
-            return replace(layer, attn_norm=layer.attn_norm / scale, **scaled)
-        if linear == "gate_up":
-            return replace(layer, mlp_norm=layer.mlp_norm / scale, **scaled)
-        if linear == "down":
-            bias = None if layer.up_bias is None else layer.up_bias / scale
-            return replace(layer, up=layer.up / scale[:, None], up_bias=bias, **scaled)
-        value = scale.view(self._spec.kv_heads, -1, self._spec.head_dim)[:, 0].flatten()
-        bias = None if layer.v_bias is None else layer.v_bias / value
-        return replace(layer, v=layer.v / value[:, None], v_bias=bias, **scaled)
 
 
 def importance_of(x: torch.Tensor) -> torch.Tensor:

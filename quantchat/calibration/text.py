@@ -106,20 +106,18 @@ def _kept_ids(path: Path, shape: tuple[int, int], vocab: int) -> torch.Tensor | 
         if path.stat().st_size > MAX_KEPT_BYTES:
             return None
         rows: Any = json.loads(path.read_bytes())
-        ids = torch.tensor(rows)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         logger.warning("the kept calibration text %s is no use: %s", path.name, error)
         return None
-    if (
-        ids.dtype != torch.int64
-        or ids.shape != shape
-        or not bool(((ids >= 0) & (ids < vocab)).all())
-    ):
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        rows = []
+    known = all(type(token) is int and 0 <= token < vocab for row in rows for token in row)
+    if not known or [len(row) for row in rows] != [shape[1]] * shape[0]:
         logger.warning("the kept calibration text %s is not of this model", path.name)
         return None
-    return ids
+    return torch.tensor(rows, dtype=torch.int64)
 
 
 def _keep(path: Path, ids: torch.Tensor) -> None:
