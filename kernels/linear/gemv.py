@@ -34,7 +34,7 @@ from .codes import (
 from .epilogue import hand_on, load_halves, places_of, sum_of_warps
 from .fetch import fetch_stage
 from .inputs import inverse_rms, load_fragments, load_plane, scaled, sum_fragments, sum_row
-from .scales import load_codes, look_up, nested_scales, plain_scales
+from .scales import halves, load_codes, nested_scales, next_scales
 from .table_codes import block_lut3, unit_codebook, unit_lut4
 
 
@@ -123,13 +123,11 @@ def linear_kernel(
         words1 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 4, 4], STACK)
     pairs0 = words0
     pairs1 = words0
-    if CODE == INT4:
+    if (CODE == INT4) | (CODE == CODEBOOK4):
         pairs0 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 1, 2], STACK)
         pairs1 = pairs0
         if SUB == 2:
             pairs1 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 1, 2], STACK)
-    if CODE == CODEBOOK4:
-        pairs0 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 1, 2], STACK)
     if CODE == LUT3:
         pairs0 = gl.allocate_shared_memory(gl.int32, [STAGES, UG, W, 8, 4, 2], STACK)
     tables = words0
@@ -186,21 +184,10 @@ def linear_kernel(
         high = load_plane(table_ptr, 1, LV)
     if CODE == NESTED4:
         word = load_codes(s_ptr, 0, tiles, STEPS, KB, W, UG, LV)
-        value, pair = look_up(
-            word,
-            0,
-            nested_values_ptr,
-            nested_pairs_ptr,
-            outputs,
-            tiles,
-            K,
-            STEPS,
-            GATED,
-            W,
-            UG,
-            LV,
+        nested_ptrs = (s_ptr, nested_values_ptr, nested_pairs_ptr)
+        value, pair, word = next_scales(
+            word, 0, nested_ptrs, outputs, tiles, K, STEPS, KB, GATED, W, UG, LV
         )
-        word = load_codes(s_ptr, 1, tiles, STEPS, KB, W, UG, LV)
     if PDL:
         wait_for_producers()
 
@@ -277,23 +264,19 @@ def linear_kernel(
             w1 = words1.index(stage).load(LV)
         s0 = gl.zeros([UG, W, 8, 1, 2], gl.int32, LS)
         s1 = s0
-        if CODE == INT4:
+        if (CODE == INT4) | (CODE == CODEBOOK4):
             s0 = pairs0.index(stage).load(LS)
             if SUB == 2:
                 s1 = pairs1.index(stage).load(LS)
-        t0 = w0
-        t1 = w0
-        if CODE == CODEBOOK4:
-            s0 = pairs0.index(stage).load(LS)
         if CODE == LUT3:
-            t0, t1 = gl.split(pairs0.index(stage).load(LS))
+            t0, t1 = halves(pairs0.index(stage).load(LS), LV)
         if CODE >= LUT4:
             table = tables.index(item // STEPS % TABLES)
-            e0 = gl.convert_layout(table.slice(0, 1, dim=3).load(LT), LV, assert_trivial=True)
-            e1 = gl.convert_layout(table.slice(1, 1, dim=3).load(LT), LV, assert_trivial=True)
+            e0 = table.slice(0, 1, dim=3).load(LV)
+            e1 = table.slice(1, 1, dim=3).load(LV)
             if CODE == LUT4:
-                e2 = gl.convert_layout(table.slice(2, 1, dim=3).load(LT), LV, assert_trivial=True)
-                e3 = gl.convert_layout(table.slice(3, 1, dim=3).load(LT), LV, assert_trivial=True)
+                e2 = table.slice(2, 1, dim=3).load(LV)
+                e3 = table.slice(3, 1, dim=3).load(LV)
         fetch_stage(
             words0,
             words1,
@@ -346,34 +329,18 @@ def linear_kernel(
         elif CODE == DENSE:
             flat = unit_dense(w0, w1, xa, flat, BF16)
         elif CODE == CODEBOOK4:
-            top, bottom = plain_scales(s0)
-            top = gl.convert_layout(top, LV, assert_trivial=True)
-            bottom = gl.convert_layout(bottom, LV, assert_trivial=True)
+            top, bottom = halves(s0.to(gl.float32, bitcast=True), LV)
             flat = unit_codebook(w0, xa, xb, low, high, top, bottom, flat, BF16)
         elif CODE == NESTED4:
             a0, b0, a1, b1 = nested_scales(value, pair)
-            value, pair = look_up(
-                word,
-                item + 1,
-                nested_values_ptr,
-                nested_pairs_ptr,
-                outputs,
-                tiles,
-                K,
-                STEPS,
-                GATED,
-                W,
-                UG,
-                LV,
+            value, pair, word = next_scales(
+                word, item + 1, nested_ptrs, outputs, tiles, K, STEPS, KB, GATED, W, UG, LV
             )
-            word = load_codes(s_ptr, item + 2, tiles, STEPS, KB, W, UG, LV)
             flat = unit_codebook(w0, xa, xb, low, high, a0, b0, flat, BF16)
             flat = unit_codebook(w1, xc, xd, low, high, a1, b1, flat, BF16)
         elif CODE == LUT4:
             flat = unit_lut4(w0, xa, xb, e0, e1, e2, e3, flat, BF16)
         elif CODE == LUT3:
-            t0 = gl.convert_layout(gl.expand_dims(t0, 4), LV, assert_trivial=True)
-            t1 = gl.convert_layout(gl.expand_dims(t1, 4), LV, assert_trivial=True)
             flat = block_lut3(w0, t0, t1, xa, xb, xc, xd, e0, e1, flat, BF16)
         else:
             flat = unit_byte(w0, w1, xa, xb, flat, CODE, BF16)

@@ -15,10 +15,11 @@ from .table_codes import shared_by_four
 
 
 @gluon.jit
-def plain_scales(pair):
-    """fp32 of rows r and r + 8, [UG, W, 8, 1, 1] each, from their bits int32 [UG, W, 8, 1, 2]."""
-    top, bottom = gl.split(pair.to(gl.float32, bitcast=True))
-    return gl.expand_dims(top, 4), gl.expand_dims(bottom, 4)
+def halves(pair, LV: gl.constexpr):
+    """Both of [UG, W, 8, lanes, 2], [UG, W, 8, lanes, 1] each."""
+    first, second = gl.split(pair)
+    first = gl.convert_layout(gl.expand_dims(first, 4), LV, assert_trivial=True)
+    return first, gl.convert_layout(gl.expand_dims(second, 4), LV, assert_trivial=True)
 
 
 @gluon.jit
@@ -48,23 +49,23 @@ def load_codes(
 
 
 @gluon.jit
-def look_up(
+def next_scales(
     word,
     item,
-    values_ptr,
-    pairs_ptr,
+    pointers,
     outputs,
     tiles,
     K: gl.constexpr,
     STEPS: gl.constexpr,
+    KB: gl.constexpr,
     GATED: gl.constexpr,
     W: gl.constexpr,
     UG: gl.constexpr,
     LV: gl.constexpr,
 ):
-    """What the codes of an item stand for, fp32, and their (scale, offset) as int64.
+    """What the codes of an item stand for, fp32, their (scale, offset) as int64, the next codes.
 
-    [UG, W, 8, 4, 1] each: lane c has the c-th of a row's four.
+    [UG, W, 8, 4, 1] each: lane c has the c-th of a row's four. `pointers`: codes, table, pairs.
     """
     UNITS: gl.constexpr = K // 64
     tile, step = _tile_and_step(item, tiles, STEPS)
@@ -77,8 +78,9 @@ def look_up(
     else:
         row = gl.minimum(tile * 16 + r + half * 8, outputs - 1)
     code = (word >> gl.set_auto_layout(c * 8, LV)) & 255
-    value = gl.load(values_ptr + code)
-    return value, gl.load(gl.set_auto_layout(pairs_ptr + ((row * UNITS + unit) >> 8), LV))
+    value = gl.load(pointers[1] + code)
+    pair = gl.load(gl.set_auto_layout(pointers[2] + ((row * UNITS + unit) >> 8), LV))
+    return value, pair, load_codes(pointers[0], item + 1, tiles, STEPS, KB, W, UG, LV)
 
 
 @gluon.jit

@@ -9,6 +9,7 @@ from .._variants import POINTEE, SM_VERSIONS, Variant
 from .dequantize import linear_dequantize_kernel
 from .gemv import linear_kernel
 from .launch import CODES, LOWEST_SM
+from .many import INT4_TILE, ManyTile, int8_tile, many_int4_kernel, many_int8_kernel
 from .table_dequantize import SCALES, table_dequantize_kernel
 from .tiles import FORMS, LinearShape, Tile, tile_for
 from .tuned import TUNED
@@ -265,6 +266,64 @@ def _dequantize_table(code: str, columns: int, dtype: str, gated: bool) -> Varia
     )
 
 
+def _many_int4(group: int, dtype: str, *, gated: bool, even: bool, bias: bool) -> Variant:
+    tile, value = INT4_TILE, POINTEE[dtype]
+    pointers = {"x_ptr": value, "w_ptr": "*i32", "s_ptr": "*i32", "bias_ptr": value, "y_ptr": value}
+    return Variant(
+        name=f"many-int4-g{group}-{dtype}-gated{gated:d}-even{even:d}-bias{bias:d}",
+        kernel=many_int4_kernel,
+        signature=pointers | {name: "i32" for name in ("M", "outputs", "tiles", "K")},
+        constexprs={
+            "GROUP": group,
+            "GATED": gated,
+            "HAS_BIAS": bias,
+            "EVEN_K": even,
+            "INTERPRETED": False,
+            "BM": tile.rows,
+            "BN": tile.outputs,
+        },
+        warps=tile.warps,
+        stages=tile.stages,
+        lowest_sm=LOWEST_SM,
+        divisible=("K",) if even else (),
+    )
+
+
+def _many_int8(rows: int, dtype: str, *, even: bool, bias: bool) -> list[Variant]:
+    value = POINTEE[dtype]
+    pointers = {
+        "x_ptr": value,
+        "w_ptr": "*i8",
+        "scale_ptr": "*fp32",
+        "bias_ptr": value,
+        "y_ptr": value,
+    }
+    by_tile: dict[ManyTile, list[int]] = {}
+    for sm in SM_VERSIONS:
+        if sm >= LOWEST_SM:
+            by_tile.setdefault(int8_tile(rows, sm), []).append(sm)
+    return [
+        Variant(
+            name=f"many-int8-{tile.rows}x{tile.depth}-{dtype}-even{even:d}-bias{bias:d}",
+            kernel=many_int8_kernel,
+            signature=pointers | {name: "i32" for name in ("M", "N", "K")},
+            constexprs={
+                "HAS_BIAS": bias,
+                "EVEN_K": even,
+                "INTERPRETED": False,
+                "BM": tile.rows,
+                "BN": tile.outputs,
+                "BK": tile.depth,
+            },
+            warps=tile.warps,
+            stages=tile.stages,
+            only_sms=tuple(sms),
+            divisible=("K",),
+        )
+        for tile, sms in by_tile.items()
+    ]
+
+
 def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
@@ -278,6 +337,11 @@ def variants() -> tuple[Variant, ...]:
         _dequantize(608, 32, "fp16", True),
         _dequantize(1536, 64, "bf16", False, channel=True),
         _dequantize(4096, 128, "int8", True),
+        _many_int4(128, "bf16", gated=True, even=True, bias=False),
+        _many_int4(64, "fp16", gated=False, even=True, bias=True),
+        _many_int4(32, "bf16", gated=False, even=False, bias=False),
+        *_many_int8(256, "bf16", even=True, bias=False),
+        *_many_int8(64, "fp16", even=False, bias=True),
         _dequantize_table("codebook4", 4096, "fp16", True),
         _dequantize_table("nested4", 14336, "bf16", False),
         _dequantize_table("lut4", 576, "fp16", False),
