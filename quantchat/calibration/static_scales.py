@@ -26,6 +26,8 @@ SHRINKS = tuple(0.5 ** (n / 4) for n in range(21))
 """Shares of the full range that are tried, down to a thirty-second."""
 COARSE_SHRINKS = SHRINKS[::4]
 """While alphas are compared."""
+FP8_SHRINKS = SHRINKS[:5]
+"""One octave: the next gives the same codes but for what it clips."""
 
 
 class StaticScales(ForwardMethod):
@@ -55,7 +57,8 @@ class StaticScales(ForwardMethod):
                 )
                 smooth = fold(smooth, linear, factors, self._spec)
                 x /= factors
-            scales[linear] = input_scale(x, smooth.parts(linear), fp8=self._fp8)
+            shrinks = FP8_SHRINKS if self._fp8 else SHRINKS
+            scales[linear] = input_scale(x, smooth.parts(linear), fp8=self._fp8, shrinks=shrinks)
         stored: dict[str, StoredWeight] = {}
         for linear, parts in LINEARS.items():
             for part in parts:
