@@ -1,7 +1,7 @@
 """Linears on cards with asynchronous copies (SM 80 and up): one kernel for few rows, any format.
 
 Owns which kernel sees how many rows: up to `few_rows` the tensor-core kernel on weights as stored,
-above the library's product, on 8-bit codes or on weights made dense on the way.
+up to `stored_rows` another, above the library's product, on 8-bit codes or on weights made dense.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from quantchat.hardware.op_table import few_rows
+from quantchat.hardware.op_table import MANY_ROWS, few_rows, stored_rows
 from quantchat.kernels.linear.dequantize import dequantize as dense_from_tiles
 from quantchat.kernels.linear.dequantize import expand
 from quantchat.kernels.linear.launch import (
@@ -20,6 +20,7 @@ from quantchat.kernels.linear.launch import (
     linear,
     shape_of,
 )
+from quantchat.kernels.linear.many import linear_many
 from quantchat.kernels.linear.pack import Int4Tiles
 from quantchat.kernels.linear.table_dequantize import dequantize_table
 from quantchat.kernels.linear.table_pack import TableTiles
@@ -68,6 +69,7 @@ class TileLinear:
         self.owns_copy = not isinstance(weight, RowWeight)
         form = None if many is None else many.form
         self.few_rows = few_rows(self.code, "16bit" if form is None else form)
+        self.stored_rows = stored_rows(self.code, "16bit" if form is None else form)
         self._weight = weight
         self._sparse = sparse
         self._bias = bias
@@ -94,7 +96,15 @@ class TileLinear:
         if self._many is not None:
             return self._many(x)
         assert isinstance(x, torch.Tensor)
+        if x.shape[0] <= self.stored_rows and self.code in MANY_ROWS:
+            return self._between(x)
         return F.linear(x, self._dense(x.dtype), self._bias)
+
+    def _between(self, x: torch.Tensor) -> torch.Tensor:
+        """Up to `stored_rows` rows [M, K]; outputs in their natural order, gated or not."""
+        assert not isinstance(self._weight, TableTiles)
+        y: torch.Tensor = linear_many(x.contiguous(), self._weight, bias=self._bias)
+        return y
 
     @property
     def _shuffled(self) -> bool:

@@ -15,6 +15,7 @@ from quantchat.hardware.op_table import (
     FUSED_ROWS,
     GEMV_ROWS,
     LOWEST_TENSOR_SM,
+    MANY_ROWS,
 )
 from quantchat.hardware.plan import PlanRequest, plan
 from quantchat.hardware.stored_types import STORED_TYPES, runs_as_stored, stored_growth
@@ -38,6 +39,7 @@ def test_row_limits_are_those_of_the_ops() -> None:
     assert CPU_COPY_ROWS == COPY_ROWS
     assert GEMV_ROWS == int4_tiles.MAX_ROWS == int8_tiles.MAX_ROWS
     assert set(FEW_ROWS) == set(CODE_NAMES) and max(FEW_ROWS.values()) <= MAX_ROWS
+    assert all(most > FEW_ROWS[code] for code, most in MANY_ROWS.items())
     assert INT8_LOWEST_ROWS <= CARD_ROWS + 1
     assert triton_ops.FUSED_ROWS == FUSED_ROWS <= min(FEW_ROWS.values())
 
@@ -156,15 +158,17 @@ def test_card_kernels_are_those_that_the_card_linear_picks(
         dependent=made.dependent_launch,
     )
     rows = {choice.rows: choice.kernel for choice in made.ops if choice.op == "linear"}
-    few, *many = rows.values()
+    few, many = [*rows.values()][0], [*rows.values()][-1]
     assert isinstance(op, TileLinear) == few.startswith("tensor-core")
     if isinstance(op, TileLinear):
-        assert list(rows) == [f"1-{op.few_rows}", f">{op.few_rows}"]
+        between = [f"{op.few_rows + 1}-{op.stored_rows}"] if op.stored_rows > op.few_rows else []
+        assert list(rows) == [f"1-{op.few_rows}", *between, f">{op.stored_rows}"]
+        assert not between or (op.codes_read is None and op.code in MANY_ROWS)
         products = {None: ("cuBLAS", "dequantize + cuBLAS")}
         products |= {form: (f"quantize + {form} product",) for form in ("int8", "fp8")}
         if made.scheme.weights == "progressive4":
             products["int8"] = ("expand + int8 product",)
-        assert many[0] in products[op.codes_read]
+        assert many in products[op.codes_read]
     else:
         assert few == ("cuBLAS" if op.kernel.startswith("dense") else op.kernel)
 

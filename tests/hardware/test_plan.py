@@ -160,7 +160,8 @@ def test_kernels_of_int4_on_cards(name: str) -> None:
     made = plan(machine(name), SHAPES["llama-3.1-8b"], PlanRequest(scheme="int4"))
     assert kernels(made, "linear") == {
         "1-64": "tensor-core kernel, weights as stored",
-        ">64": "dequantize + cuBLAS",
+        "65-384": "triton, weights as stored",
+        ">384": "dequantize + cuBLAS",
     }
     assert kernels(made, "head")["1-48"] == "tensor-core kernel, weights as stored"
     assert kernels(made, "attention, decode") == {"1": "triton split-KV paged"}
@@ -362,7 +363,8 @@ def test_stored_blocks_run_on_a_card() -> None:
     for name, few in (("linear Q4_1", 64), ("linear Q8_0", 48)):
         assert kernels(made, name) == {
             f"1-{few}": "tensor-core kernel, weights as stored",
-            f">{few}": "dequantize + cuBLAS",
+            f"{few + 1}-384": "triton, weights as stored",
+            ">384": "dequantize + cuBLAS",
         }
 
 

@@ -139,7 +139,7 @@ def test_outliers_are_spoken_of() -> None:
     assert any("6 and above" in line for line in made.reasons)
     inputs = next(choice for choice in made.ops if choice.op == "inputs to int8")
     assert "token by token" in inputs.reason
-    assert {c.rows for c in made.ops if c.op == "linear"} == {"1-48", ">48"}
+    assert {c.rows for c in made.ops if c.op == "linear"} == {"1-48", "49-384", ">384"}
     assert next(c for c in made.ops if c.op == "head").kernel.startswith("tensor-core")
 
 

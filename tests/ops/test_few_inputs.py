@@ -69,10 +69,18 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> Launches:
         count.rounded += 1
         return reference.round_rows(x, threshold=threshold)
 
+    def between(
+        x: torch.Tensor, weight: RowWeight, *, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        assert weight.scale is not None
+        y = x.float() @ (weight.codes * weight.scale[:, None]).t()
+        return (y if bias is None else y + bias.float()).to(x.dtype)
+
     def dense(codes: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         return reference.dequantize_weight(codes, scale, dtype)
 
     monkeypatch.setattr(linear_tiles, "linear", few)
+    monkeypatch.setattr(linear_tiles, "linear_many", between)
     monkeypatch.setattr(linear_tiles, "dequantize_weight", dense)
     monkeypatch.setattr(few_inputs, "prepare_rows", prepare)
     monkeypatch.setattr(few_inputs, "round_rows", rounded)
@@ -121,12 +129,13 @@ def test_int8_weights_alone_get_rounded_inputs(launches: Launches) -> None:
     assert launches.scaled[-1] is False
 
 
-def test_many_rows_are_put_back_and_multiplied_densely(launches: Launches) -> None:
+def test_many_rows_are_put_back_and_multiplied_in_16_bits(launches: Launches) -> None:
     weight = int8_channel(torch.randn(OUTPUTS, COLUMNS))
     op = made(weight)
-    x = outlying(op.few_rows + 1)
-    close(run_rows(op, x, InputRounding.of("int8_outliers"), True), truth(x, weight))
-    assert launches.rounded == 1 and not launches.prepared and not launches.scaled
+    for rows in (op.few_rows + 1, op.stored_rows + 1):
+        x = outlying(rows)
+        close(run_rows(op, x, InputRounding.of("int8_outliers"), True), truth(x, weight))
+    assert launches.rounded == 2 and not launches.prepared and not launches.scaled
 
 
 def test_stacked_linears_share_their_rounded_inputs(launches: Launches) -> None:

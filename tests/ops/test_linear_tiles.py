@@ -81,6 +81,12 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         assert bias is None or isinstance(bias, torch.Tensor)
         return reference.linear(x, dense_of(weight), bias=bias, gated=bool(gated)).to(x.dtype)
 
+    def between(
+        x: torch.Tensor, weight: Weight, *, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        ran.append("stored")
+        return reference.linear(x, dense_of(weight), bias=bias).to(x.dtype)
+
     def from_tiles(weight: tiles.Int4Tiles, dtype: torch.dtype) -> torch.Tensor:
         ran.append("dequantize")
         return dense_of(weight).to(dtype)
@@ -90,6 +96,7 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return quantize_reference.dequantize_weight(codes, scale, dtype)
 
     monkeypatch.setattr(linear_tiles, "linear", few)
+    monkeypatch.setattr(linear_tiles, "linear_many", between)
     monkeypatch.setattr(linear_tiles, "dense_from_tiles", from_tiles)
     monkeypatch.setattr(linear_tiles, "dequantize_weight", from_rows)
     return ran
@@ -102,11 +109,11 @@ def test_few_rows_read_the_weight_as_stored_and_many_a_dense_one(
     values, bias = values_of(), torch.randn(48).half()
     op = made(code, values=values, bias=bias)
     dense = MAKERS[code](values).dequantize(torch.float32)
-    for rows in (1, op.few_rows, op.few_rows + 1):
+    for rows in (1, op.few_rows, op.few_rows + 1, op.stored_rows, op.stored_rows + 1):
         x = torch.randn(rows, 96).half()
         truth = x.float() @ dense.t() + bias.float()
         torch.testing.assert_close(op(x).float(), truth, rtol=2e-2, atol=5e-2)
-    many = [] if code == "dense" else ["dequantize"]
+    many = ["few"] if code == "dense" else ["stored", "stored", "dequantize"]
     assert launches == ["few", "few", *many]
 
 
@@ -142,7 +149,7 @@ def test_gated_tiles_do_not_leave_in_their_own_order(launches: list[str]) -> Non
     gate, up = truth.chunk(2, dim=-1)
     gated = torch.nn.functional.silu(gate) * up
     torch.testing.assert_close(op.few(x, gated=True).float(), gated, rtol=3e-2, atol=0.2)
-    assert launches == ["dequantize", "few"]
+    assert launches == ["stored", "few"]
 
 
 @pytest.mark.parametrize("code", list(MAKERS))
