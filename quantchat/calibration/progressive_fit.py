@@ -14,7 +14,7 @@ import torch
 from quantchat.quant.progressive_rounding import LARGEST_STEP, PROTECTED_RANGE, SMALLEST_SCALE
 from quantchat.quant.slices import row_slices
 
-SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
+SHRINKS = tuple(1 - 0.03 * i for i in range(13))
 """Shares of a group's range that are tried."""
 CHANNEL_BLOCK = 128
 """Inputs whose errors are taken together where a whole row is one group."""
