@@ -48,7 +48,10 @@ class Trouble:
                 timeout=6 if problem.cancelled else 12,
             )
             return
-        ways = [Way(key="m", label="Choose a model", result="models")]
+        ways = [
+            Way(key="m", label="Models", result="models"),
+            Way(key="s", label="Schemes", result="schemes"),
+        ]
         if settings.scheme != "auto" and settings.scheme != "int4":
             ways.append(Way(key="4", label="Try int4", result="int4"))
         ways += [
@@ -96,6 +99,8 @@ class Trouble:
             app.action_settings()
         elif result == "models":
             app.action_models()
+        elif result == "schemes":
+            app.action_schemes()
         elif result == "int4":
             app.set_value("scheme", "int4")
         elif result == "retry":

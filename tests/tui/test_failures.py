@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from app_support import FakeLibrary, answered, ask, fake, make_app, ready, shown, wait_until
 from fakes import FakeEngine, Script
-from textual.widgets import Static
+from textual.widgets import Button, Static
 
 from quantchat.errors import DownloadError
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.screens.models import ModelsScreen
+from quantchat.tui.screens.schemes import SchemesScreen
 
 
 def dialog_text(app: QuantchatApp) -> str:
@@ -49,6 +51,24 @@ async def test_the_first_load_failing_offers_ways_out(tmp_path: Path) -> None:
         await ready(pilot, app)
         assert app.loads.info is not None and app.loads.info.scheme == "int4"
         assert app.preferences.settings.scheme == "int4"
+
+
+@pytest.mark.parametrize(("key", "kind"), [("s", SchemesScreen), ("m", ModelsScreen)])
+async def test_a_failed_first_load_leads_to_other_schemes_and_models(
+    tmp_path: Path, key: str, kind: type
+) -> None:
+    engine = FakeEngine(load_failures={"fp16": ("no room for 16 bits", "take int4")})
+    app = make_app(tmp_path, engine, scheme="fp16")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_until(pilot, lambda: dialog_text(app))
+        await wait_until(pilot, lambda: len(app.screen.query(Button)) == 5)
+        ways = list(app.screen.query(Button))
+        await wait_until(pilot, lambda: ways[-1].region.width)
+        inner = app.screen.query_one("#ways").region
+        for way in ways:
+            assert way.region.width > len(str(way.label)) and inner.contains_region(way.region)
+        await pilot.press(key)
+        await wait_until(pilot, lambda: isinstance(app.screen, kind))
 
 
 async def test_a_failed_switch_keeps_the_old_model_and_takes_the_setting_back(
