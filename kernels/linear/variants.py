@@ -272,7 +272,7 @@ def _many_int4(group: int, dtype: str, *, gated: bool, even: bool, bias: bool) -
     return Variant(
         name=f"many-int4-g{group}-{dtype}-gated{gated:d}-even{even:d}-bias{bias:d}",
         kernel=many_int4_kernel,
-        signature=pointers | {name: "i32" for name in ("M", "outputs", "tiles", "K")},
+        signature=pointers | dict.fromkeys(("M", "outputs", "tiles", "K"), "i32"),
         constexprs={
             "GROUP": group,
             "GATED": gated,
@@ -306,7 +306,7 @@ def _many_int8(rows: int, dtype: str, *, even: bool, bias: bool) -> list[Variant
         Variant(
             name=f"many-int8-{tile.rows}x{tile.depth}-{dtype}-even{even:d}-bias{bias:d}",
             kernel=many_int8_kernel,
-            signature=pointers | {name: "i32" for name in ("M", "N", "K")},
+            signature=pointers | dict.fromkeys(("M", "N", "K"), "i32"),
             constexprs={
                 "HAS_BIAS": bias,
                 "EVEN_K": even,

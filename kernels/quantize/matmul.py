@@ -10,7 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .._launch import ceil_div, launch, sm_version
+from .._launch import ceil_div, launch, sm_count, sm_version
 from .tiles import Tile, product_tile
 from .walk import walked_matmul
 
@@ -95,7 +95,8 @@ def scaled_matmul(
         out = torch.empty(rows, columns, dtype=dtype, device=codes.device)
     assert tuple(out.shape) == (rows, columns) and out.dtype == dtype and out.is_contiguous()
     if tile is None:
-        tile = product_tile(rows, sm_version(codes.device))
+        card = codes.device
+        tile = product_tile(rows, columns, sm_version(card), sm_count(card))
     if tile.walkers:
         walked_matmul(codes, row_scale, weight, column_scale, out, bias=bias, tile=tile)
         return out

@@ -10,7 +10,7 @@ from .matmul import LOWEST_SM, scaled_matmul_kernel
 from .prepare import prepare_rows_kernel, prepare_warps
 from .product import scale_product_kernel
 from .rows import LOWEST_CAST_SM, quantize_rows_kernel, row_warps
-from .tiles import SMALL, SQUARE, WALKED, Tile
+from .tiles import ONE_WAVE, SMALL, SQUARE, WALKED, WALKED_LOW, Tile
 from .walk import walked_matmul_kernel
 
 CODES = {INT8.value: "*i8", FP8.value: "*u8"}
@@ -138,13 +138,13 @@ def _matmul(code: str, tile: Tile, sms: tuple[int, int], *, even: bool, bias: bo
         stages=tile.stages,
         lowest_sm=sms[0],
         highest_sm=sms[1],
+        divisible=("K",),
     )
 
 
-def _walked(code: str, *, bias: bool) -> Variant:
-    tile = WALKED
+def _walked(code: str, tile: Tile, *, bias: bool) -> Variant:
     return Variant(
-        name=f"walked-{code}-bias{bias:d}",
+        name=f"walked-{code}-{tile.rows}x{tile.columns}x{tile.depth}-bias{bias:d}",
         kernel=walked_matmul_kernel,
         signature={
             "x_desc": f"tensordesc<{code}[{tile.rows}, {tile.depth}]>",
@@ -195,7 +195,13 @@ def variants() -> tuple[Variant, ...]:
         _matmul("i8", SMALL, (LOWEST_SM, 120), even=False, bias=False),
         _matmul("fp8e4nv", SQUARE, (90, 100), even=False, bias=False),
         _matmul("fp8e4nv", SMALL, (LOWEST_CAST_SM, 120), even=True, bias=True),
-        _walked("i8", bias=True),
-        _walked("i8", bias=False),
-        _walked("fp8e4nv", bias=True),
+        *(
+            _matmul(code, tile, (90, 90), even=code == "i8", bias=False)
+            for code in ("i8", "fp8e4nv")
+            for _, tile in ONE_WAVE
+        ),
+        _walked("i8", WALKED, bias=True),
+        _walked("i8", WALKED_LOW, bias=False),
+        _walked("fp8e4nv", WALKED, bias=True),
+        _walked("fp8e4nv", WALKED_LOW, bias=False),
     )

@@ -158,7 +158,7 @@ def test_card_kernels_are_those_that_the_card_linear_picks(
         dependent=made.dependent_launch,
     )
     rows = {choice.rows: choice.kernel for choice in made.ops if choice.op == "linear"}
-    few, many = [*rows.values()][0], [*rows.values()][-1]
+    few, many = next(iter(rows.values())), [*rows.values()][-1]
     assert isinstance(op, TileLinear) == few.startswith("tensor-core")
     if isinstance(op, TileLinear):
         between = [f"{op.few_rows + 1}-{op.stored_rows}"] if op.stored_rows > op.few_rows else []

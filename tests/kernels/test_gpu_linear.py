@@ -23,6 +23,7 @@ from linear_cases import (
 from quantchat.kernels.linear import reference
 from quantchat.kernels.linear.dequantize import dequantize, expand
 from quantchat.kernels.linear.launch import LOWEST_SM, NextNorm, RowWeight, linear
+from quantchat.kernels.linear.many import linear_many
 from quantchat.kernels.linear.pack import Int4Tiles
 from quantchat.kernels.linear.table_dequantize import dequantize_table
 from quantchat.kernels.linear.table_pack import TableTiles
@@ -142,6 +143,31 @@ def test_tables_become_dense(code: str, outputs: int, columns: int, gated: bool)
         out = torch.full((outputs, columns), float("nan"), dtype=dtype, device="cuda")
         made = dequantize_table(weight, dtype, out=out)
         assert relative(made, truth) < TOLERANCE[dtype] / 3
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize(
+    ("code", "group", "outputs", "columns"),
+    [
+        ("int4", 32, 200, 608),
+        ("int4", 64, 50, 896),
+        ("int4", 128, 6144, 4096),
+        ("int8", 0, 50, 1008),
+        ("int8", 0, 4096, 14336),
+    ],
+)
+def test_many_rows_of_weights_as_stored(
+    code: str, group: int, outputs: int, columns: int, gated: bool
+) -> None:
+    for dtype in (torch.float16, torch.bfloat16):
+        weight, truth = stored(code, group, outputs, columns, dtype, gated=gated)
+        assert isinstance(weight, Int4Tiles | RowWeight)
+        bias = torch.randn(outputs, device="cuda").to(dtype) if gated else None
+        for rows in (1, 64, 65, 129, 300):
+            x = torch.randn(rows, columns, device="cuda").to(dtype)
+            out = torch.full((rows, outputs), float("nan"), dtype=dtype, device="cuda")
+            made = linear_many(x, weight, bias=bias, out=out)
+            assert relative(made, reference.linear(x, truth, bias=bias)) < TOLERANCE[dtype]
 
 
 def test_two_levels_become_codes_of_eight_bits() -> None:

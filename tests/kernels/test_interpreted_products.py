@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from quantchat.kernels.quantize.matmul import Tile, scaled_matmul
+from quantchat.kernels.quantize.tiles import SMALL, SQUARE, WALKED, product_tile
 
 from quantchat.ops import linear_8bit
 from quantchat.ops.linear_8bit import (
@@ -49,6 +50,24 @@ def test_products_are_those_of_the_rounded_rows(
     # the interpreter cuts where a card rounds to bf16
     assert relative(product(x), truth) < 6e-3
     assert relative(product(codes), truth) < 6e-3
+
+
+def test_tiles_that_run_at_once_are_small_and_more_are_walked() -> None:
+    multiprocessors = 132
+    for rows in (17, 64, 65, 128, 256, 512, 2048):
+        for columns in (576, 4096, 6144, 28672):
+            tile = product_tile(rows, columns, 90, multiprocessors)
+            programs = -(-rows // tile.rows) * -(-columns // tile.columns)
+            assert tile.walkers or programs <= 2 * multiprocessors
+            assert tile.rows <= max(64, 2 * rows)
+    assert not product_tile(256, 6144, 90, multiprocessors).walkers
+    assert product_tile(256, 28672, 90, multiprocessors) is WALKED
+    assert product_tile(512, 6144, 90, multiprocessors) is WALKED
+    assert product_tile(512, 4096, 90, multiprocessors) != product_tile(
+        256, 4096, 90, multiprocessors
+    )
+    assert {product_tile(rows, 4096, 89, 128) for rows in (64, 512)} == {SMALL}
+    assert product_tile(64, 4096, 100, 148) is SQUARE
 
 
 def test_rows_choose_among_products(monkeypatch: pytest.MonkeyPatch) -> None:
