@@ -26,6 +26,7 @@ from quantchat.calibration.walk import product_dtype
 from quantchat.checkpoints.gguf import GgufFile
 from quantchat.engine.device_errors import forget_frames, trouble_of
 from quantchat.engine.load_errors import device_error
+from quantchat.engine.memory import free_bytes
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.read_ahead import cache_used as cache_used
 from quantchat.engine.read_ahead import calibration_key, calibration_of
@@ -47,6 +48,7 @@ from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.select import make_ops
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.requests import LoadRequest
+from quantchat.spec import DecoderSpec
 from quantchat.tokenizer import Tokenizer, from_folder, from_gguf
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,9 @@ logger = logging.getLogger(__name__)
 WARM_TOKENS = 16
 CARD_WARM_TOKENS = 96
 """Enough for the matmul library to be started, as it is by prompts."""
+
+SAMPLER_BYTES = 1 << 29
+"""What writing calibration text takes beside weights and KV: logits, and tensors on their way."""
 
 Report = Callable[[LoadPhase, int, int, str], None]
 """phase, done, total, detail."""
@@ -247,12 +252,13 @@ def calibrated_matrices(
 
     def ids() -> torch.Tensor:
         on_progress("sample", 0, settings.tokens)
+        device, dtype = _sampler(source.spec, ops, settings)
         return calibration_ids(
             source,
             settings,
             tokenizer=lambda: read_tokenizer(source, source.checkpoint.path),
-            device=ops.device,
-            dtype=ops.dtype,
+            device=device,
+            dtype=dtype,
             on_progress=lambda done, total: on_progress("sample", done, total),
             cancelled=cancelled,
         )
@@ -266,6 +272,18 @@ def calibrated_matrices(
         memory_bytes=settings.memory_bytes,
         cancelled=cancelled,
     )
+
+
+def _sampler(
+    spec: DecoderSpec, ops: TorchOps, settings: CalibrationSettings
+) -> tuple[torch.device, torch.dtype]:
+    """Where the model writes its text, in 16 bits: on its device, or beside it where it is small."""
+    kv_elements = settings.sequences * settings.tokens * spec.kv_elements_per_token()
+    needed = 2 * (spec.parameters + kv_elements) + SAMPLER_BYTES
+    if ops.device.type == "cpu" or needed <= free_bytes(ops.device):
+        return ops.device, ops.dtype
+    logger.info("calibration text is written on the CPU: %d bytes do not fit on the card", needed)
+    return torch.device("cpu"), torch.bfloat16
 
 
 def build_pool(decoder: Decoder, plan: ExecutionPlan) -> KvPool:

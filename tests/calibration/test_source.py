@@ -15,8 +15,10 @@ from quantchat.calibration.forward import Taps
 from quantchat.calibration.layer import LINEARS, DenseLayer
 from quantchat.calibration.method import Ending, ForwardMethod, LayerResult, matrices_of
 from quantchat.calibration.methods import method_of
+from quantchat.calibration.settings import CalibrationSettings
 from quantchat.calibration.source import CalibratedSource
 from quantchat.calibration.walk import LayerWalk
+from quantchat.engine import loading
 from quantchat.engine.loading import SharedDecoders, load_model
 from quantchat.errors import Cancelled, UsageError
 from quantchat.model.families import ModelSource
@@ -211,3 +213,15 @@ def test_the_engine_takes_a_text(folder: Path, tmp_path: Path) -> None:
     text.write_text("Too short.")
     with pytest.raises(UsageError, match="shorter than one sequence"):
         phases_of(request)
+
+
+def test_text_is_written_beside_a_card_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = torch.device("cuda", 0)
+    ops = TorchOps(TINY, device=card, dtype=torch.float16)
+    settings = CalibrationSettings()
+    monkeypatch.setattr(loading, "free_bytes", lambda device: 1 << 30)
+    assert loading._sampler(TINY, ops, settings) == (card, torch.float16)
+    monkeypatch.setattr(loading, "free_bytes", lambda device: loading.SAMPLER_BYTES)
+    assert loading._sampler(TINY, ops, settings) == (CPU, torch.bfloat16)
+    slow = TorchOps(TINY, device=CPU, dtype=torch.float32)
+    assert loading._sampler(TINY, slow, settings) == (CPU, torch.float32)
