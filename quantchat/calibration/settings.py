@@ -11,7 +11,7 @@ from pathlib import Path
 
 from quantchat.errors import UsageError
 
-VERSION = 1
+VERSION = 2
 """Goes up when a method or the sampled text changes, so that older results are not taken."""
 MAX_SEQUENCES = 1024
 MAX_TOKENS = 4096
