@@ -28,7 +28,11 @@ from quantchat.ops.linear import LinearForm
 
 VERSION = 3
 """Goes up when rounding or the file changes, so that old files are not read."""
-KEEP_FILES = 8
+KEEP_FILES = 48
+"""Every scheme of a model on two devices; the newest KEEP_ALWAYS whatever they take, the others
+while all together take no more than KEEP_BYTES."""
+KEEP_ALWAYS = 8
+KEEP_BYTES = 64 * 2**30
 LEAVE_FREE_BYTES = 2 * 2**30
 """Nothing is written that would leave the disk with less."""
 HEADER_BYTES = (1 << 20) - 8
@@ -194,10 +198,13 @@ class PackedWriter:
 
     def _sweep(self) -> None:
         with contextlib.suppress(OSError):
-            files = list(self._path.parent.glob("*.safetensors"))
-            files.sort(key=lambda path: path.stat().st_mtime)
-            for old in files[:-KEEP_FILES]:
-                old.unlink(missing_ok=True)
+            files = [(path, path.stat()) for path in self._path.parent.glob("*.safetensors")]
+            files.sort(key=lambda file: file[1].st_mtime_ns, reverse=True)
+            total = 0
+            for place, (path, status) in enumerate(files):
+                total += status.st_size
+                if place >= KEEP_FILES or (place >= KEEP_ALWAYS and total > KEEP_BYTES):
+                    path.unlink(missing_ok=True)
             for draft in self._path.parent.glob(".*.safetensors.*"):
                 if draft.stat().st_mtime < time.time() - DRAFT_LIFE_S:
                     draft.unlink(missing_ok=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from quantchat.model.packed_cache import DRAFT_LIFE_S, KEEP_FILES, PackedCache
+from quantchat.model import packed_cache
+from quantchat.model.packed_cache import DRAFT_LIFE_S, PackedCache
 from quantchat.model.packed_parts import STORED, Index, stored_form, stored_weight
 from quantchat.ops.linear import LinearForm
 from quantchat.quant.rounding import fp8_channel, int4_group, int8_channel
@@ -147,16 +148,27 @@ def test_keys_keep_models_schemes_groups_and_layouts_apart(tmp_path: Path) -> No
     assert len(paths) == 16
 
 
-def test_the_oldest_files_and_dead_drafts_go(tmp_path: Path) -> None:
+def test_the_oldest_files_and_dead_drafts_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_cache, "KEEP_FILES", 12)
     dead = tmp_path / ".abc.safetensors.0123"
     dead.write_bytes(b"x")
     os.utime(dead, (0, dead.stat().st_mtime - 2 * DRAFT_LIFE_S))
     young = tmp_path / ".abc.safetensors.4567"
     young.write_bytes(b"x")
-    for i in range(KEEP_FILES + 3):
+    for i in range(15):
         write(cache_in(tmp_path, f"model{i}"))
+        for path in tmp_path.glob(f"model{i}-*"):
+            os.utime(path, (1000 + i, 1000 + i))
     assert not dead.exists() and young.exists()
-    assert len(list(tmp_path.glob("*.safetensors"))) == KEEP_FILES
+    kept = {path.name.split("-")[0] for path in tmp_path.glob("*.safetensors")}
+    assert kept == {f"model{i}" for i in range(3, 15)}
+    # Few large ones: the newest stay, whatever they take.
+    monkeypatch.setattr(packed_cache, "KEEP_BYTES", 1)
+    write(cache_in(tmp_path, "model15"))
+    kept = {path.name.split("-")[0] for path in tmp_path.glob("*.safetensors")}
+    assert kept == {f"model{i}" for i in range(8, 16)}
 
 
 @pytest.mark.parametrize(
