@@ -48,7 +48,7 @@ def int8_tile(rows: int, sm: int) -> ManyTile:
     return INT8_LOW if rows <= INT8_LOW.rows else INT8_TILE
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["M"])
 def many_int4_kernel(
     x_ptr,
     w_ptr,
@@ -127,7 +127,7 @@ def many_int4_kernel(
     tl.store(p_y, total.to(y_ptr.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["M"])
 def many_int8_kernel(
     x_ptr,
     w_ptr,
