@@ -16,7 +16,8 @@ NESTED_BLOCK = 256
 NESTED_PAIR_BYTES = 8
 """Per 256 block scales: fp32 scale and fp32 offset."""
 NESTED_MAP_BYTES = 256 * 4
-CODEBOOK_BYTES = 16 * 2
+CODEBOOK_BYTES = 8 * 16 * 2
+"""One table of 16, once for each of the eight lanes that hold parts of it."""
 TABLE_VALUE_BYTES = 2
 SPARSE_ENTRY_BYTES = 6
 """int32 column and 16-bit value."""
