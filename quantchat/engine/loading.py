@@ -54,8 +54,8 @@ from quantchat.tokenizer import Tokenizer, from_folder, from_gguf
 logger = logging.getLogger(__name__)
 
 WARM_TOKENS = 16
-CARD_WARM_TOKENS = 96
-"""Enough for the matmul library to be started, as it is by prompts."""
+CARD_WARM_TOKENS = (96, 400)
+"""A prompt whose linears read weights as stored, and one that starts the matmul library."""
 
 SAMPLER_BYTES = 1 << 29
 """What writing calibration text takes beside weights and KV: logits, and tensors on their way."""
@@ -339,7 +339,7 @@ def scheme_detail(plan: ExecutionPlan) -> str:
 
 @torch.inference_mode()
 def _warm(model: LoadedModel, cancelled: Callable[[], bool]) -> None:
-    """Run a prompt chunk and a token once, so that the first answer pays no set-up.
+    """Run prompt chunks and a token once, so that the first answer pays no set-up.
 
     Where decode runs in a graph, capturing it is the set-up of a token.
     """
@@ -347,7 +347,7 @@ def _warm(model: LoadedModel, cancelled: Callable[[], bool]) -> None:
         raise Cancelled("loading was stopped")
     model.use_device()
     pool, device = model.pool, model.decoder.ops.device
-    for count in (CARD_WARM_TOKENS,) if model.plan.graph else (WARM_TOKENS, 1):
+    for count in CARD_WARM_TOKENS if model.plan.graph else (WARM_TOKENS, 1):
         rows = torch.arange(min(count, pool.pages * pool.page_tokens), device=device)
         tokens = rows.shape[0]
         pages = tuple(range(-(-tokens // pool.page_tokens)))
