@@ -2,8 +2,9 @@
 
 2306.00978. A scale moves into what makes the input: a norm, the rows of v or of up. Which power of
 an input's mean size is the best is searched on the error that rounding makes in the outputs on
-calibration text. Groups are fitted by least squares (quant.rounding), which cuts their ranges as
-it goes and so stands where the paper searches clips.
+calibration text. Rounding is least squares that know the inputs (quant.rounding), in the search
+as in the end. It cuts ranges itself: the paper's clips in front of it made the starter model worse
+(KL .124 for .077; rounded to nearest .330, HQQ .247).
 """
 
 from __future__ import annotations
