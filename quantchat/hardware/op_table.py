@@ -20,7 +20,7 @@ FEW_ROWS: Mapping[str, int] = MappingProxyType(
         "fp8": 48,
         "dense": 8,
         "table4": 64,
-        "progressive4": 32,
+        "progressive4": 48,
     }
 )
 """From SM 80 on: most rows that weights are read for as stored; above, the library is faster.
