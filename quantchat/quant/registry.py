@@ -160,14 +160,14 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
             Scheme(
                 name="w8a8-static",
                 title="w8a8 static",
-                summary="w8a8 whose input scales are fixed by calibration, one for each linear: nothing is measured at run time.",
+                summary="w8a8 whose input scales are fixed by calibration, one for each linear, after smoothing: lossy where inputs vary much between tokens.",
                 weights="int8_channel",
                 head="same",
                 bits=8,
                 activations="int8",
                 rounding="absmax",
                 calibration="static",
-                source="min-max calibration, per-tensor inputs",
+                source="static per-tensor inputs, smoothed in front of every linear as in SmoothQuant-O3, 2211.10438",
             ),
             Scheme(
                 name="fp8-static",
@@ -194,7 +194,7 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
                 all_rows=True,
                 rounding="progressive",
                 calibration="qoq",
-                source="QoQ (QServe), 2405.04532: progressive group quantization, W4A8",
+                source="QoQ (QServe), 2405.04532: progressive group quantization, W4A8; rounding compensated as in GPTQ, 2210.17323",
             ),
             Scheme(
                 name="qoq-channel",
