@@ -147,8 +147,8 @@ def test_two_steps_expand_for_many_rows() -> None:
     made = plan(machine("H100"), LLAMA, PlanRequest(scheme="qoq", kv="int4"))
     kernels = {c.rows: c.kernel for c in made.ops if c.op == "linear"}
     assert kernels == {
-        "1-32": "tensor-core kernel, weights as stored",
-        ">32": "expand + int8 product",
+        "1-48": "tensor-core kernel, weights as stored",
+        ">48": "expand + int8 product",
     }
     assert made.group_size == 128
     assert not any("W4A8KV4" in line for line in made.reasons)
