@@ -26,6 +26,7 @@ from quantchat.calibration.walk import product_dtype
 from quantchat.checkpoints.gguf import GgufFile
 from quantchat.engine.device_errors import forget_frames, trouble_of
 from quantchat.engine.load_errors import device_error
+from quantchat.engine.memory import give_back
 from quantchat.engine.memory import free_bytes
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.read_ahead import cache_used as cache_used
@@ -126,6 +127,9 @@ def _placed(
 ) -> LoadedModel:
     """The model on its device; raises what torch raises where the device fails."""
     torch.set_num_threads(plan.threads)
+    if plan.device == "cuda":
+        # What torch keeps for later, the kernels and graphs of a new model cannot have.
+        give_back(workspaces=False)
     # The tokenizer is read while bytes are on their way to the card.
     with ThreadPoolExecutor(1, "tokenizer") as beside:
         reading = beside.submit(read_tokenizer, source, local.path)
