@@ -26,8 +26,7 @@ from quantchat.calibration.walk import product_dtype
 from quantchat.checkpoints.gguf import GgufFile
 from quantchat.engine.device_errors import forget_frames, trouble_of
 from quantchat.engine.load_errors import device_error
-from quantchat.engine.memory import give_back
-from quantchat.engine.memory import free_bytes
+from quantchat.engine.memory import free_bytes, give_back
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.read_ahead import cache_used as cache_used
 from quantchat.engine.read_ahead import calibration_key, calibration_of
