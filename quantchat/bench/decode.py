@@ -176,6 +176,9 @@ def _contest(
             for _ in range(options.runs):
                 for entrant in running:
                     _run(entrant, case, prompt, warm=False)
+            for entrant in running:
+                if line := _found_line(entrant, case, ceilings):
+                    say(line)
         for entrant in entrants:
             entrant.result = _result(entrant, cases, ceilings)
 
@@ -200,6 +203,21 @@ def _load(entrant: _Entrant, stack: contextlib.ExitStack, options: Options, show
         if not gate.passed:
             entrant.problem = "wrong logits, not measured: see its gate"
     entrant.engine = engine
+
+
+def _found_line(entrant: _Entrant, case: Case, ceilings: Ceilings) -> str:
+    """What a case has given, told at once: a run that is cut short has still said something."""
+    if entrant.engine is None or case not in entrant.times or case in entrant.problems:
+        return ""
+    row = make_row(case, entrant.engine.facts, entrant.times[case], ceilings)
+    assert row.prefill_ms is not None
+    first = f"first token {row.prefill_ms.median:.1f} ms"
+    if row.step_ms is None:
+        return f"{entrant.name}, {case.named()}: {first}"
+    return (
+        f"{entrant.name}, {case.named()}: {row.step_ms.median:.3f} ms/step, "
+        f"{row.tok_per_s:.1f} tok/s, {row.floor_share:.0%} of the floor, {first}"
+    )
 
 
 def tile_lines(name: str, facts: EngineFacts) -> list[str]:

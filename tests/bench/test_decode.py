@@ -98,6 +98,15 @@ def test_ceilings_come_first_then_gates_then_rows() -> None:
 
 
 @pytest.mark.usefixtures("in_process")
+def test_each_case_is_told_as_soon_as_it_is_measured() -> None:
+    words = [*WORDS, "--scheme", "int8", "--runs", "1", "--prompt", "3"]
+    told = [line for line in CliRunner().invoke(command, words).stderr.splitlines() if "ms" in line]
+    assert len(told) == 2
+    assert told[0].startswith("quantchat int8, decode at") and "ms/step" in told[0]
+    assert told[1].startswith("quantchat int8, prompt 3 tokens: first token")
+
+
+@pytest.mark.usefixtures("in_process")
 def test_contexts_rows_prompts_and_kv_are_crossed() -> None:
     lines, record, _ = run_bench(
         *("--scheme", "int8", "--kv", "16bit,int8", "--context", "9,5", "--rows", "1,2"),
