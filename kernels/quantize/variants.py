@@ -111,6 +111,18 @@ def _dense(dtype: str, *, fp8: bool) -> Variant:
     )
 
 
+_PRODUCT = {
+    "row_scale_ptr": "*fp32",
+    "column_scale_ptr": "*fp32",
+    "bias_ptr": "*bf16",
+    "y_ptr": "*bf16",
+    "M": "i32",
+    "N": "i32",
+    "K": "i32",
+}
+"""Arguments of both products after their codes."""
+
+
 def _matmul(code: str, tile: Tile, sms: tuple[int, int], *, even: bool, bias: bool) -> Variant:
     return Variant(
         name=f"matmul-{code}-{tile.rows}x{tile.columns}x{tile.depth}-even{even:d}-bias{bias:d}",
@@ -118,13 +130,7 @@ def _matmul(code: str, tile: Tile, sms: tuple[int, int], *, even: bool, bias: bo
         signature={
             "x_ptr": f"*{code}",
             "w_ptr": f"*{code}",
-            "row_scale_ptr": "*fp32",
-            "column_scale_ptr": "*fp32",
-            "bias_ptr": "*bf16",
-            "y_ptr": "*bf16",
-            "M": "i32",
-            "N": "i32",
-            "K": "i32",
+            **_PRODUCT,
         },
         constexprs={
             "BM": tile.rows,
@@ -149,13 +155,7 @@ def _walked(code: str, tile: Tile, *, bias: bool) -> Variant:
         signature={
             "x_desc": f"tensordesc<{code}[{tile.rows}, {tile.depth}]>",
             "w_desc": f"tensordesc<{code}[{tile.columns}, {tile.depth}]>",
-            "row_scale_ptr": "*fp32",
-            "column_scale_ptr": "*fp32",
-            "bias_ptr": "*bf16",
-            "y_ptr": "*bf16",
-            "M": "i32",
-            "N": "i32",
-            "K": "i32",
+            **_PRODUCT,
         },
         constexprs={
             "BM": tile.rows,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from quantchat.checkpoints.facts import Facts
+
 SAMPLE = (
     "The quick brown fox jumps over 13 lazy dogs. It's 2024, isn't it? I'LL say THEY'RE done!\n"
     "def add(a, b):\n\treturn a + b  # 100% sure\r\n\n\n    if x >= 10_000:\n        pass\n"
@@ -198,3 +200,28 @@ def llama_cpp(path: Path) -> Iterator[LlamaCpp]:
     params.n_gpu_layers = 0
     params.warmup = False
     yield LlamaCpp(xllamacpp.Server(params))
+
+
+@dataclass
+class Metadata:
+    path: Path
+    metadata: Facts
+
+
+def facts_of(vocabulary: Vocabulary, **changes: Any) -> Metadata:
+    """A file's metadata without the file; a change to None removes the key."""
+    prefix = "tokenizer.ggml."
+    values = {
+        f"{prefix}model": vocabulary.model,
+        f"{prefix}tokens": vocabulary.tokens,
+        f"{prefix}token_type": vocabulary.types,
+        f"{prefix}merges": vocabulary.merges,
+        f"{prefix}scores": vocabulary.scores,
+        f"{prefix}pre": vocabulary.pre,
+        f"{prefix}bos_token_id": vocabulary.bos,
+        f"{prefix}eos_token_id": vocabulary.eos,
+        **{prefix + name: value for name, value in vocabulary.flags.items()},
+        **{prefix + name: value for name, value in changes.items()},
+    }
+    path = Path("tiny.gguf")
+    return Metadata(path, Facts(path, {k: v for k, v in values.items() if v is not None}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,10 @@ import pytest
 from tokenizer_files import (
     TEXTS,
     LlamaCpp,
+    Metadata,
     Vocabulary,
     byte_level_vocabulary,
+    facts_of,
     llama_cpp,
     sentencepiece_vocabulary,
     write_gguf,
@@ -32,31 +33,6 @@ LEFT_OUT = {
     "deepseek-coder": "\u3000",  # a space that is also in the CJK range
 }
 """Characters on which llama.cpp is known to differ from the models' own tokenizers."""
-
-
-@dataclass
-class Metadata:
-    path: Path
-    metadata: Facts
-
-
-def facts_of(vocabulary: Vocabulary, **changes: Any) -> Metadata:
-    """A file's metadata without the file; a change to None removes the key."""
-    prefix = "tokenizer.ggml."
-    values = {
-        f"{prefix}model": vocabulary.model,
-        f"{prefix}tokens": vocabulary.tokens,
-        f"{prefix}token_type": vocabulary.types,
-        f"{prefix}merges": vocabulary.merges,
-        f"{prefix}scores": vocabulary.scores,
-        f"{prefix}pre": vocabulary.pre,
-        f"{prefix}bos_token_id": vocabulary.bos,
-        f"{prefix}eos_token_id": vocabulary.eos,
-        **{prefix + name: value for name, value in vocabulary.flags.items()},
-        **{prefix + name: value for name, value in changes.items()},
-    }
-    path = Path("tiny.gguf")
-    return Metadata(path, Facts(path, {k: v for k, v in values.items() if v is not None}))
 
 
 @pytest.fixture(scope="module")

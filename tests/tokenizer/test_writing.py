@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import factory
 import pytest
-from tokenizer_files import TEXTS, byte_level_vocabulary, sentencepiece_vocabulary
+from tokenizer_files import TEXTS, byte_level_vocabulary, facts_of, sentencepiece_vocabulary
 
-from quantchat.checkpoints.facts import Facts
 from quantchat.checkpoints.gguf import GgufFile
 from quantchat.requests import Message
 from quantchat.tokenizer import Tokenizer, from_folder, from_gguf
 from quantchat.tokenizer.writing import copy_tokenizer, write_tokenizer
-
-
-@dataclass
-class Metadata:
-    path: Path
-    metadata: Facts
-
-
-def from_metadata(vocabulary: Any, **changes: Any) -> Tokenizer:
-    prefix = "tokenizer.ggml."
-    values = {
-        f"{prefix}model": vocabulary.model,
-        f"{prefix}tokens": vocabulary.tokens,
-        f"{prefix}token_type": vocabulary.types,
-        f"{prefix}merges": vocabulary.merges,
-        f"{prefix}scores": vocabulary.scores,
-        f"{prefix}pre": vocabulary.pre,
-        f"{prefix}bos_token_id": vocabulary.bos,
-        f"{prefix}eos_token_id": vocabulary.eos,
-        **{prefix + name: value for name, value in vocabulary.flags.items()},
-        **{prefix + name: value for name, value in changes.items()},
-    }
-    path = Path("tiny.gguf")
-    known = {key: value for key, value in values.items() if value is not None}
-    return from_gguf(Metadata(path, Facts(path, known)))
 
 
 def same(ours: Tokenizer, again: Tokenizer) -> None:
@@ -62,14 +34,14 @@ def same(ours: Tokenizer, again: Tokenizer) -> None:
 @pytest.mark.parametrize("pre", ["gpt-2", "llama-bpe", "qwen2", "tekken"])
 @pytest.mark.parametrize("adds_bos", [True, False])
 def test_byte_level(tmp_path: Path, pre: str, adds_bos: bool) -> None:
-    ours = from_metadata(byte_level_vocabulary(), pre=pre, add_bos_token=adds_bos)
+    ours = from_gguf(facts_of(byte_level_vocabulary(), pre=pre, add_bos_token=adds_bos))
     write_tokenizer(ours, tmp_path)
     same(ours, from_folder(tmp_path))
 
 
 @pytest.mark.parametrize("space_prefix", [True, False])
 def test_sentencepiece(tmp_path: Path, space_prefix: bool) -> None:
-    ours = from_metadata(sentencepiece_vocabulary(space_prefix=space_prefix))
+    ours = from_gguf(facts_of(sentencepiece_vocabulary(space_prefix=space_prefix)))
     write_tokenizer(ours, tmp_path)
     same(ours, from_folder(tmp_path))
 
