@@ -185,7 +185,7 @@ class PackedWriter:
         try:
             self._file.write(bytes(gap))
             self._describe(name, DTYPES[data.dtype], list(data.shape), data.nbytes)
-            self._file.write(data.view(torch.uint8).flatten().numpy().data)
+            self._file.write(data.flatten().view(torch.uint8).numpy().data)
         except OSError as error:
             logger.warning("packed weights are not kept: %s", error)
             self.discard()

@@ -55,7 +55,7 @@ class ShardWriter:
             "shape": list(data.shape),
             "data_offsets": [self._position, end],
         }
-        self._file.write(data.view(torch.uint8).flatten().numpy().data)
+        self._file.write(data.flatten().view(torch.uint8).numpy().data)
         self._position = end
         self._shard_of[name] = len(self._files) - 1
         self.nbytes += data.nbytes

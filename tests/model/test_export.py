@@ -69,6 +69,8 @@ CASES = [
     ("fp16", "qwen3"),
     ("int8", "llama"),
     ("fp8", "qwen2"),
+    ("w8a8-static", "llama"),
+    ("fp8-static", "qwen2"),
     ("int4", "qwen2"),
     ("nf4-dq", "llama"),
     ("llm-int8", "mistral_window"),
