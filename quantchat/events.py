@@ -179,6 +179,46 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A token that a model could have written."""
+
+    token_id: int
+    text: str
+    p: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenScore:
+    """One token of an answer in the eyes of a model, and of the base where there is one."""
+
+    token_id: int
+    text: str
+    p: float
+    """Probability that the scoring model gives the token."""
+    top: tuple[Candidate, ...]
+    """Its five likeliest, likeliest first."""
+    base_p: float | None
+    base_top: tuple[Candidate, ...]
+    kl: float | None
+    """KL(base || scoring model) in nats over the whole vocabulary."""
+    same_top: bool | None
+    """Whether both models' likeliest token is the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Scores of answer tokens from `first` on; the request is over where `done`."""
+
+    request_id: int
+    slot: Slot
+    first: int
+    scores: tuple[TokenScore, ...]
+    exact: bool
+    done: bool
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     """Meters of a running request, a few times a second."""
 
@@ -232,6 +272,7 @@ Event: TypeAlias = (
     | Notice
     | PrefillProgress
     | Token
+    | Scored
     | Stats
     | Done
     | Failed

@@ -67,3 +67,26 @@ class ChatRequest:
     """Strings that end the answer; they are not part of it."""
     continue_last: bool = False
     """Go on with the last assistant message instead of opening a new one."""
+    prefix_ids: tuple[int, ...] = ()
+    """Tokens that the new answer begins with, as they are: part of the prompt, not of the text that
+    comes back. Not together with `continue_last`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRequest:
+    """How likely a model holds each token of an answer, beside another model where one is named."""
+
+    slot: Slot
+    """The model that scores."""
+    messages: tuple[Message, ...]
+    """The conversation before the answer."""
+    answer_ids: tuple[int, ...]
+    first: int = 0
+    """Index of the first answer token to score; those before it are context."""
+    base: Slot = ""
+    """The model it is held against; it must have the same vocabulary."""
+    kept: int = 0
+    """Instead of `base`: id of an earlier request without a base, whose log-probabilities are kept
+    for the case that both models do not fit at once. One set is kept, the latest."""
+    exact: bool = False
+    """From an empty cache in the plan's chunks, as `quantchat eval` does; else with what is cached."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from quantchat.events import Event
-from quantchat.requests import ChatRequest, LoadRequest, Slot
+from quantchat.requests import ChatRequest, LoadRequest, ScoreRequest, Slot
 
 
 class Engine(Protocol):
@@ -26,8 +26,14 @@ class Engine(Protocol):
     def chat(self, request: ChatRequest) -> int:
         """Queue an answer; Started, Token, Stats, then Done or Failed carry the id."""
 
+    def score(self, request: ScoreRequest) -> int:
+        """Queue a scoring; Scored, once or more, or Failed carry the id. Answers go first."""
+
     def cancel(self, request_id: int) -> None:
-        """Stop an answer after the running step; Done says `cancelled` and keeps the text."""
+        """Stop an answer after the running step; Done says `cancelled` and keeps the text.
+
+        A scoring ends with a last Scored, `done` and without scores.
+        """
 
     def drain(self) -> list[Event]:
         """All events since the last call, oldest first, without waiting."""

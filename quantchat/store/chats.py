@@ -11,12 +11,14 @@ import json
 import math
 import sqlite3
 import time
+from collections.abc import Sequence
 
 from quantchat.errors import StoreError
 from quantchat.requests import Role
 from quantchat.store.db import Database
 from quantchat.store.owner import Owner, life_of, this_process
 from quantchat.store.records import (
+    Attachment,
     Chat,
     Figures,
     Turn,
@@ -83,9 +85,20 @@ class Chats:
         scheme: str | None = None,
         kv: str | None = None,
         system_prompt: str | None = None,
+        tags: tuple[str, ...] | None = None,
+        sampling: Figures | None = None,
     ) -> Chat:
-        """Remember what it goes on with; None leaves a value as it is."""
-        values = {"model": model, "scheme": scheme, "kv": kv, "system_prompt": system_prompt}
+        """Remember what it goes on with; None leaves a value as it is, no sampling takes the app's."""
+        values = {
+            "model": model,
+            "scheme": scheme,
+            "kv": kv,
+            "system_prompt": system_prompt,
+            "tags": None if tags is None else "\n".join(" ".join(tag.split()) for tag in tags),
+            "sampling": _json(sampling or None),
+        }
+        if sampling is not None and not sampling:
+            self._clear_sampling(chat_id)
         return self._set(
             chat_id, **{key: value for key, value in values.items() if value is not None}
         )
@@ -118,6 +131,7 @@ class Chats:
         scheme: str = "",
         kv: str = "",
         metrics: Figures | None = None,
+        attachments: Sequence[Attachment] = (),
     ) -> Turn:
         """Add a turn after its parent (None: the first one) and make it the active version.
 
@@ -126,6 +140,7 @@ class Chats:
         now_s = time.time()
         owner = this_process() if state == "streaming" else None
         content, figures = storable(content), _json(metrics)
+        files = [{"name": storable(each.name), "text": storable(each.text)} for each in attachments]
         with self._database.write() as connection:
             chat = _chat(connection, chat_id)
             if parent_id is not None and _turn(connection, parent_id).chat_id != chat_id:
@@ -133,12 +148,13 @@ class Chats:
             _unchoose(connection, chat_id, parent_id)
             cursor = connection.execute(
                 "INSERT INTO turns (chat_id, parent_id, role, content, state, model, scheme, kv,"
-                " metrics, created_s, updated_s, active, owner_pid, owner_start, version)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, (SELECT ifnull(max(version)"
+                " metrics, created_s, updated_s, active, owner_pid, owner_start, attachments,"
+                " version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, (SELECT ifnull(max(version)"
                 " + 1, 0) FROM turns WHERE chat_id = ? AND parent_id IS ?))",
                 (
                     *(chat_id, parent_id, role, content, state, model, scheme, kv),
                     *(figures, now_s, now_s, owner and owner.pid, owner and owner.start),
+                    json.dumps(files),
                     *(chat_id, parent_id),
                 ),
             )
@@ -274,6 +290,10 @@ class Chats:
                     f"UPDATE chats SET {columns} WHERE id = ?", (*values.values(), chat_id)
                 )
             return _chat(connection, chat_id)
+
+    def _clear_sampling(self, chat_id: int) -> None:
+        with self._database.write() as connection:
+            connection.execute("UPDATE chats SET sampling = NULL WHERE id = ?", (chat_id,))
 
     def _mark_deleted(self, chat_id: int, when_s: float | None) -> None:
         with self._database.write() as connection:

@@ -95,6 +95,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         SELECT id, content FROM turns WHERE state <> 'streaming'
         """,
     ),
+    (
+        # Words separated by line feeds; a JSON object of sampling settings, NULL for the app's own.
+        "ALTER TABLE chats ADD COLUMN tags TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE chats ADD COLUMN sampling TEXT",
+        # A JSON array of {"name", "text"}: files and pastes that the content refers to.
+        "ALTER TABLE turns ADD COLUMN attachments TEXT NOT NULL DEFAULT '[]'",
+        """
+        CREATE TABLE votes (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            created_s REAL NOT NULL,
+            prompt TEXT NOT NULL,
+            left_model TEXT NOT NULL,
+            left_scheme TEXT NOT NULL,
+            left_kv TEXT NOT NULL,
+            right_model TEXT NOT NULL,
+            right_scheme TEXT NOT NULL,
+            right_kv TEXT NOT NULL,
+            choice TEXT NOT NULL CHECK (choice IN ('left', 'right', 'tie'))
+        )
+        """,
+    ),
 )
 
 LATEST = len(MIGRATIONS)

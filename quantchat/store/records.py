@@ -19,6 +19,14 @@ Figures: TypeAlias = Mapping[str, float | int]
 TITLE_LIMIT = 60
 
 
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Text that came with a message: a file, or a paste too long to show."""
+
+    name: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chat:
     """One conversation, without its turns."""
@@ -34,6 +42,9 @@ class Chat:
     kv: str
     system_prompt: str
     pinned: bool
+    tags: tuple[str, ...]
+    sampling: Figures | None
+    """Sampling settings of its own, by the settings' names; None takes the app's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +70,7 @@ class Turn:
     """How many siblings there are, itself counted."""
     active: bool
     """Whether it is the chosen one among its siblings."""
+    attachments: tuple[Attachment, ...]
 
 
 def chat_of(row: sqlite3.Row) -> Chat:
@@ -73,6 +85,8 @@ def chat_of(row: sqlite3.Row) -> Chat:
         kv=row["kv"],
         system_prompt=row["system_prompt"],
         pinned=bool(row["pinned"]),
+        tags=tuple(tag for tag in row["tags"].split("\n") if tag),
+        sampling=_figures(row["sampling"]),
     )
 
 
@@ -94,6 +108,7 @@ def turn_of(row: sqlite3.Row) -> Turn:
         version=row["version"],
         versions=row["versions"],
         active=bool(row["active"]),
+        attachments=_attachments(row["attachments"]),
     )
 
 
@@ -107,6 +122,13 @@ def _figures(text: str | None) -> Figures | None:
     if not isinstance(found, dict):
         raise StoreError("the meters of a turn are not a table")
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
+
+
+def _attachments(text: str) -> tuple[Attachment, ...]:
+    try:
+        return tuple(Attachment(each["name"], each["text"]) for each in json.loads(text))
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"the attachments of a turn cannot be read: {error}") from error
 
 
 def storable(text: str) -> str:
