@@ -18,12 +18,13 @@ from quantchat.events import (
     MemoryUse,
     Metrics,
     ModelInfo,
+    Scored,
     Started,
     Stats,
     Token,
     Unloaded,
 )
-from quantchat.requests import ChatRequest, LoadRequest, Slot
+from quantchat.requests import ChatRequest, LoadRequest, ScoreRequest, Slot
 
 PIECE_CHARS = 4
 """About what a token is worth in English and in code."""
@@ -97,6 +98,22 @@ class ScriptedEngine:
                 context_tokens_max=CONTEXT_TOKENS,
                 seed=0,
                 time_s=now_s,
+            )
+        )
+        return request_id
+
+    def score(self, request: ScoreRequest) -> int:
+        """See Engine.score; ends at once, nothing is known of any token."""
+        request_id = next(self._ids)
+        self._events.append(
+            Scored(
+                request_id=request_id,
+                slot=request.slot,
+                first=request.first,
+                scores=(),
+                exact=False,
+                done=True,
+                time_s=time.perf_counter(),
             )
         )
         return request_id

@@ -20,7 +20,7 @@ from quantchat.bench.stats import Summary, percentile, summarize
 from quantchat.engine.api import Engine
 from quantchat.errors import EngineError
 from quantchat.events import Done, EngineStopped, Event, Failed, LoadFailed
-from quantchat.requests import ChatRequest, LoadRequest, Slot
+from quantchat.requests import ChatRequest, LoadRequest, ScoreRequest, Slot
 
 if TYPE_CHECKING:
     from textual.driver import Driver
@@ -90,6 +90,9 @@ class Recorder:
     def chat(self, request: ChatRequest) -> int:
         self.request, self.done = request, None
         return self._engine.chat(request)
+
+    def score(self, request: ScoreRequest) -> int:
+        return self._engine.score(request)
 
     def cancel(self, request_id: int) -> None:
         self._engine.cancel(request_id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from quantchat.engine.load_job import LoadJob
 from quantchat.errors import DeviceLostError
-from quantchat.requests import ChatRequest, Slot
+from quantchat.requests import ChatRequest, ScoreRequest, Slot
 
 if TYPE_CHECKING:
     from quantchat.engine.model import LoadedModel
@@ -55,8 +55,16 @@ class Chat:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """Say how likely given tokens are."""
+
+    request_id: int
+    request: ScoreRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
-    """Stop an answer."""
+    """Stop an answer or a scoring."""
 
     request_id: int
 
@@ -66,4 +74,4 @@ class Close:
     """End the engine thread."""
 
 
-Command: TypeAlias = Install | Unload | MakeRoom | Lost | Chat | Cancel | Close
+Command: TypeAlias = Install | Unload | MakeRoom | Lost | Chat | Score | Cancel | Close

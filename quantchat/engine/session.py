@@ -24,13 +24,14 @@ from quantchat.engine.commands import (
     Install,
     Lost,
     MakeRoom,
+    Score,
     Unload,
 )
 from quantchat.engine.device_errors import first_line, forget_frames
 from quantchat.engine.load_job import LoadJob
 from quantchat.errors import Cancelled, DeviceLostError, EngineError, QuantchatError
 from quantchat.events import EngineStopped, Event, Failed, Loaded, LoadFailed, Unloaded
-from quantchat.requests import ChatRequest, LoadRequest, Slot
+from quantchat.requests import ChatRequest, LoadRequest, ScoreRequest, Slot
 
 if TYPE_CHECKING:
     from quantchat.engine.loading import SharedDecoders
@@ -92,6 +93,12 @@ class Session:
         """See Engine.chat."""
         request_id = next(self._ids)
         self._commands.put(Chat(request_id, request, time.perf_counter()))
+        return request_id
+
+    def score(self, request: ScoreRequest) -> int:
+        """See Engine.score."""
+        request_id = next(self._ids)
+        self._commands.put(Score(request_id, request))
         return request_id
 
     def cancel(self, request_id: int) -> None:
@@ -195,6 +202,8 @@ class Session:
                 self._refuse(command)
             else:
                 runtime.submit(command.request_id, command.request, command.submitted_s)
+        elif isinstance(command, Score):
+            self._refuse(command)
         elif isinstance(command, Cancel):
             for runtime in self._runtimes.values():
                 if runtime.cancel(command.request_id):
@@ -210,7 +219,7 @@ class Session:
         elif isinstance(command, Lost):
             self._lose_device(command.problem)
 
-    def _refuse(self, command: Chat) -> None:
+    def _refuse(self, command: Chat | Score) -> None:
         lost = self._device_lost
         self._emit(
             Failed(

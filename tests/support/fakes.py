@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from fake_scores import FakeScores, Vocabulary
+
 from quantchat.events import (
     Done,
     EngineStopped,
@@ -30,7 +32,7 @@ from quantchat.events import (
     Token,
     Unloaded,
 )
-from quantchat.requests import ChatRequest, LoadRequest, Slot
+from quantchat.requests import ChatRequest, LoadRequest, ScoreRequest, Slot
 
 PHASES: tuple[LoadPhase, ...] = ("import", "read", "quantize", "upload", "warm")
 CALIBRATED: tuple[LoadPhase, ...] = ("import", "read", "sample", "calibrate", "upload", "warm")
@@ -110,6 +112,9 @@ class FakeEngine:
         self._answers: list[_Answer] = []
         self._ids = 0
         self._load_started = 0.0
+        self.vocabulary = Vocabulary()
+        self.scores = FakeScores(self.vocabulary)
+        """What was asked to be scored, and how it goes: `held`, `failure`, `tokens_per_drain`."""
 
     def load(self, request: LoadRequest) -> int:
         """Queue a load."""
@@ -140,8 +145,15 @@ class FakeEngine:
         self._answers.append(_Answer(self._ids, request, script, script.tokens(), now))
         return self._ids
 
+    def score(self, request: ScoreRequest) -> int:
+        """Queue a scoring."""
+        self._ids += 1
+        self.scores.add(self._ids, request)
+        return self._ids
+
     def cancel(self, request_id: int) -> None:
-        """The answer ends at the next drain."""
+        """The answer or scoring ends at the next drain."""
+        self.scores.cancel(request_id)
         for answer in self._answers:
             answer.cancelled = answer.cancelled or answer.request_id == request_id
 
@@ -160,6 +172,7 @@ class FakeEngine:
             self._step_load(load)
         for answer in list(self._answers):
             self._step_answer(answer)
+        self._events.extend(self.scores.drain(self.infos))
         events = list(self._events)
         self._events.clear()
         return events
@@ -265,7 +278,7 @@ class FakeEngine:
                     request_id=answer.request_id,
                     slot=request.slot,
                     index=answer.at,
-                    token_id=answer.at,
+                    token_id=self.vocabulary.id_of(piece),
                     text=piece,
                     time_s=now,
                 )
