@@ -14,6 +14,8 @@ class QuantchatError(Exception):
     """Base of all errors meant for people: `message` says what, `hint` says what to do."""
 
     exit_code: ClassVar[int] = 1
+    lacks_memory: ClassVar[bool] = False
+    """Whether it might do with more memory free."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -68,8 +70,16 @@ class PlanError(QuantchatError):
     """The scheme, KV precision or context cannot run on this device."""
 
 
+class NoRoomError(PlanError):
+    """What the plan would need is more than what is free."""
+
+    lacks_memory = True
+
+
 class DeviceMemoryError(QuantchatError):
     """An allocation did not fit: what was asked, what is free, and the ways out."""
+
+    lacks_memory = True
 
     def __init__(
         self,

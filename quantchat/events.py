@@ -38,6 +38,11 @@ class ModelInfo:
     weight_bytes: int
     bits_per_weight: float
     load_s: float
+    identity: str
+    """Of the model's file, as caches and measurements are keyed by it."""
+    read_bytes_per_s: float | None
+    """What the device reads: measured here, or a known card's; None where neither is known."""
+    kv_bytes_per_token: int
     reasons: tuple[str, ...] = ()
     """The plan's decisions and refusals, a sentence each."""
 
@@ -54,6 +59,21 @@ class MemoryUse:
     process_bytes: int
     device_total_bytes: int
     device_free_bytes: int
+    others_bytes: int
+    """Of the device, held by other programs: total less free less what is this process's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapTrace:
+    """All gaps between an answer's tokens in a bounded number of runs, oldest first."""
+
+    run_tokens: int
+    """Gaps in each run, the last one excepted."""
+    mean_s: tuple[float, ...]
+    max_s: tuple[float, ...]
+
+
+NO_GAPS = GapTrace(run_tokens=1, mean_s=(), max_s=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +88,7 @@ class Metrics:
     """Tokens in the context now."""
     context_tokens_max: int
     queue_s: float
+    """Waiting for the engine, and for its turn among other requests."""
     template_s: float
     prefill_s: float
     first_sample_s: float
@@ -77,11 +98,16 @@ class Metrics:
     itl_max_s: float
     itl_recent_s: tuple[float, ...]
     """The last gaps, oldest first, for a sparkline."""
+    itl_trace: GapTrace
     prefill_tok_per_s: float
     """Prompt tokens computed (not cached) over prefill time."""
     decode_tok_per_s: float
     """Tokens after the first over the time they took."""
     e2e_s: float
+    read_bytes_per_token: int
+    """What a decode step reads now: weights once, and the KV of the answer's own context."""
+    decode_joules: float | None
+    """Energy of the whole card from the first token to now; None where the driver does not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +146,8 @@ class LoadFailed:
     message: str
     hint: str
     cancelled: bool = False
+    lacks_memory: bool = False
+    """Whether it might load with more memory free."""
     time_s: float
 
 

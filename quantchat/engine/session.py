@@ -402,6 +402,7 @@ class Session:
                 message=problem.message,
                 hint=problem.hint,
                 cancelled=job.cancelled.is_set(),
+                lacks_memory=problem.lacks_memory,
                 time_s=now_s,
             )
         )

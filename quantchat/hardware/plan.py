@@ -7,7 +7,7 @@ bytes `memory`'s. Refuses with PlanError what cannot run, naming what can.
 
 from __future__ import annotations
 
-from quantchat.errors import PlanError, UsageError
+from quantchat.errors import NoRoomError, PlanError, UsageError
 from quantchat.hardware.arithmetic import (
     choose_activations,
     compute_dtype,
@@ -222,14 +222,14 @@ class _Planner:
         needed = f"{estimate.needed_bytes / GIB:.1f} GiB"
         free = f"{estimate.free_bytes / GIB:.1f} GiB"
         if longest < lowest:
-            raise PlanError(
+            raise NoRoomError(
                 f"{where} needs {needed} and {free} are free",
                 hint="choose a lower scheme (int4), a smaller model, or free memory"
                 if self.gpu is None or self.triton
                 else "choose a smaller model or the device cpu, or free memory",
             )
         if self.request.context_tokens:
-            raise PlanError(
+            raise NoRoomError(
                 f"{where}: a context of {self.wanted} tokens needs {needed}, {free} are free",
                 hint=f"the longest that fits is {longest} tokens",
             )

@@ -63,6 +63,7 @@ def says_memory(event: Failed | LoadFailed) -> None:
     assert "needed" in event.message and "free" in event.message and "0.50 GiB" in event.message
     ways = event.hint.split("; ")
     assert ways and all(" instead of " in way and "iB" in way for way in ways), event.hint
+    assert isinstance(event, Failed) or event.lacks_memory
 
 
 def test_no_memory_for_the_prompt(log: Log, tiny: Path, faults: Faults) -> None:

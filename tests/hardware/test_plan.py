@@ -91,7 +91,7 @@ def test_too_large_for_the_card_goes_to_the_processor_unless_the_card_was_asked_
     assert any("3 GiB" in line or "3.0 GiB" in line for line in made.refused), made.refused
     with pytest.raises(PlanError) as caught:
         plan(machine(tiny), spec, PlanRequest(device="cuda"))
-    assert "are free" in caught.value.message
+    assert "are free" in caught.value.message and caught.value.lacks_memory
     assert caught.value.hint
 
 
