@@ -91,6 +91,11 @@ def settings_file() -> Path:
     return config_dir() / "settings.toml"
 
 
+def presets_file() -> Path:
+    """Named sampling settings and system prompts."""
+    return config_dir() / "presets.toml"
+
+
 def log_file() -> Path:
     """The log of the app."""
     return log_dir() / "quantchat.log"

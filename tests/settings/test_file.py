@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from quantchat.errors import SettingsError
-from quantchat.settings.file import FILE_LIMIT_BYTES, load_settings, save_settings
+from quantchat.settings.file import load_settings, save_settings
 from quantchat.settings.model import Settings
 from quantchat.settings.schema import SETTINGS, SettingSpec
+from quantchat.settings.toml_file import FILE_LIMIT_BYTES
 
 
 def other_value(spec: SettingSpec) -> object:
