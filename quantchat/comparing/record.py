@@ -34,6 +34,8 @@ class Round:
     mode: Mode
     messages: tuple[Message, ...]
     """All that the models saw before the answer."""
+    right_messages: tuple[Message, ...] | None = None
+    """What the right saw in their place, where the earlier answers of both differ."""
     sampling: Sampling
     """With the seed that was drawn."""
     prefix_ids: tuple[int, ...] = ()

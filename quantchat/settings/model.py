@@ -57,8 +57,13 @@ class Settings:
     enter_sends: bool = _flag("enter_sends")
     show_meters: bool = _flag("show_meters")
     animations: bool = _flag("animations")
+    compare_mode: str = _text("compare_mode")
+    compare_left_model: str = _text("compare_left_model")
     compare_left_scheme: str = _text("compare_left_scheme")
+    compare_left_kv: str = _text("compare_left_kv")
+    compare_right_model: str = _text("compare_right_model")
     compare_right_scheme: str = _text("compare_right_scheme")
+    compare_right_kv: str = _text("compare_right_kv")
 
     def __post_init__(self) -> None:
         for key, value in self.values().items():

@@ -139,6 +139,8 @@ def _finite(value: float, spec: SettingSpec) -> float:
     return number
 
 
+KV_CHOICES = ("auto", "16bit", "fp8", "int8", "k8v4", "int4r", "int4")
+
 SETTINGS: tuple[SettingSpec, ...] = (
     SettingSpec(
         key="model",
@@ -167,7 +169,7 @@ SETTINGS: tuple[SettingSpec, ...] = (
         ),
         section="Model",
         kind="choice",
-        choices=("auto", "16bit", "fp8", "int8", "k8v4", "int4r", "int4"),
+        choices=KV_CHOICES,
         default="auto",
     ),
     SettingSpec(
@@ -327,6 +329,24 @@ SETTINGS: tuple[SettingSpec, ...] = (
         default=True,
     ),
     SettingSpec(
+        key="compare_mode",
+        title="Mode",
+        help="free: each writes its own answer; guided: the left writes, the right scores the same "
+        "tokens; blind: unlabelled, you vote.",
+        section="Side by side",
+        kind="choice",
+        choices=("free", "guided", "blind"),
+        default="free",
+    ),
+    SettingSpec(
+        key="compare_left_model",
+        title="Left model",
+        help="Model of the left pane, side by side; empty takes the chat's.",
+        section="Side by side",
+        kind="text",
+        default="",
+    ),
+    SettingSpec(
         key="compare_left_scheme",
         title="Left scheme",
         help="Scheme of the left pane, side by side.",
@@ -336,6 +356,23 @@ SETTINGS: tuple[SettingSpec, ...] = (
         default="fp16",
     ),
     SettingSpec(
+        key="compare_left_kv",
+        title="Left KV cache",
+        help="KV precision of the left pane, side by side.",
+        section="Side by side",
+        kind="choice",
+        choices=KV_CHOICES,
+        default="auto",
+    ),
+    SettingSpec(
+        key="compare_right_model",
+        title="Right model",
+        help="Model of the right pane, side by side; empty takes the chat's.",
+        section="Side by side",
+        kind="text",
+        default="",
+    ),
+    SettingSpec(
         key="compare_right_scheme",
         title="Right scheme",
         help="Scheme of the right pane, side by side.",
@@ -343,6 +380,15 @@ SETTINGS: tuple[SettingSpec, ...] = (
         kind="choice",
         choices_from="schemes",
         default="int4",
+    ),
+    SettingSpec(
+        key="compare_right_kv",
+        title="Right KV cache",
+        help="KV precision of the right pane, side by side.",
+        section="Side by side",
+        kind="choice",
+        choices=KV_CHOICES,
+        default="auto",
     ),
 )
 

@@ -45,6 +45,11 @@ class Chats:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def database(self) -> Database:
+        """Where they lie, for the tables beside them."""
+        return self._database
+
     def create(
         self,
         *,
