@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from quantchat.model.decoder import Decoder
 from quantchat.model.families import ModelSource
-from quantchat.ops.kv_pool import KvPool
-
-
-def read_weight_bytes(decoder: Decoder) -> int:
-    """Weight bytes that one decode step reads: linears and head; one embedding row is nothing."""
-    linears = sum(op.weight_bytes for layer in decoder.layers for op in layer.linears)
-    return linears + decoder.head.weight_bytes
 
 
 def read_file_bytes(source: ModelSource) -> int:
@@ -20,11 +12,6 @@ def read_file_bytes(source: ModelSource) -> int:
     if source.spec.tied_head:
         return held
     return held - source.checkpoint.tensors[source.names["embed"]].nbytes
-
-
-def kv_token_bytes(pool: KvPool) -> int:
-    """Cache bytes of one token over all layers, K and V."""
-    return pool.page_bytes // pool.page_tokens
 
 
 def step_bytes(

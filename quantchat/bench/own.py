@@ -15,7 +15,6 @@ import tokenizers
 import torch
 
 from quantchat import __version__, paths
-from quantchat.bench.accounting import kv_token_bytes, read_weight_bytes
 from quantchat.bench.contest import EngineFacts, Job, RunTimes, row_prompts, run_times
 from quantchat.bench.gate import check
 from quantchat.bench.memory import peak_bytes
@@ -28,6 +27,7 @@ from quantchat.engine.runner import Runner
 from quantchat.engine.sequence import Sequence
 from quantchat.errors import EngineError, PlanError
 from quantchat.events import ModelInfo
+from quantchat.hardware.bandwidth import read_bytes_per_s
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hardware.plan import plan as make_plan
 from quantchat.hardware.probe import probe
@@ -99,8 +99,8 @@ class OwnEngine:
             kv=self.plan.kv,
             device=self.plan.device,
             weight_bytes=decoder.weight_bytes,
-            read_bytes=read_weight_bytes(decoder),
-            kv_bytes_per_token=kv_token_bytes(self.model.pool),
+            read_bytes=decoder.read_bytes,
+            kv_bytes_per_token=self.model.pool.token_bytes,
             load_s=load_s,
             kernels=tuple(dict.fromkeys((*kernels, decoder.head.kernel))),
             tiles=_tiles(decoder) if self.plan.graph else (),
@@ -257,6 +257,9 @@ def _loaded(
         weight_bytes=decoder.weight_bytes,
         bits_per_weight=8 * decoder.weight_bytes / spec.parameters,
         load_s=load_s,
+        identity=subject.source.checkpoint.identity(),
+        read_bytes_per_s=read_bytes_per_s(probe(), plan),
+        kv_bytes_per_token=pool.token_bytes,
     )
     return LoadedModel(info=info, plan=plan, decoder=decoder, pool=pool, tokenizer=ids_only(spec))
 

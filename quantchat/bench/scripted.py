@@ -16,6 +16,7 @@ from quantchat.events import (
     Done,
     Event,
     FinishReason,
+    GapTrace,
     Loaded,
     MemoryUse,
     Metrics,
@@ -33,6 +34,7 @@ PIECE_CHARS = 4
 STATS_INTERVAL_S = 0.2
 CONTEXT_TOKENS = 8192
 RECENT_GAPS = 64
+TRACE_RUNS = 256
 
 
 @dataclass(slots=True)
@@ -172,6 +174,9 @@ def loaded(request: LoadRequest, load_id: int, device: str) -> Loaded:
         weight_bytes=0,
         bits_per_weight=16,
         load_s=0,
+        identity="scripted",
+        read_bytes_per_s=None,
+        kv_bytes_per_token=0,
     )
     return Loaded(
         slot=request.slot,
@@ -232,10 +237,22 @@ def metrics_of(said: int, gap_s: float, tok_per_s: float, elapsed_s: float) -> M
         itl_p95_s=gap_s,
         itl_max_s=gap_s,
         itl_recent_s=(gap_s,) * min(said, RECENT_GAPS),
+        itl_trace=_trace(gap_s, said - 1),
         prefill_tok_per_s=0,
         decode_tok_per_s=tok_per_s,
         e2e_s=elapsed_s,
+        read_bytes_per_token=0,
+        decode_joules=None,
     )
+
+
+def _trace(gap_s: float, gaps: int) -> GapTrace:
+    """As long as a real answer's, so that it costs the screen as much."""
+    run_tokens = 1
+    while gaps > run_tokens * TRACE_RUNS:
+        run_tokens *= 2
+    runs = (gap_s,) * max(0, -(-gaps // run_tokens))
+    return GapTrace(run_tokens=run_tokens, mean_s=runs, max_s=runs)
 
 
 NO_MEMORY = MemoryUse(
@@ -247,6 +264,7 @@ NO_MEMORY = MemoryUse(
     process_bytes=0,
     device_total_bytes=1,
     device_free_bytes=1,
+    others_bytes=0,
 )
 """Nothing is held."""
 

@@ -34,7 +34,9 @@ from quantchat.engine.read_ahead import plan_request as plan_request
 from quantchat.engine.room import Room, plan_in
 from quantchat.errors import Cancelled, CheckpointError, QuantchatError
 from quantchat.events import LoadPhase, ModelInfo
+from quantchat.hardware.bandwidth import read_bytes_per_s as device_rate
 from quantchat.hardware.execution import ExecutionPlan
+from quantchat.hardware.probe import probe
 from quantchat.hub.local import LocalModel, resolve
 from quantchat.model.decoder import Decoder
 from quantchat.model.export_marker import Export
@@ -132,13 +134,26 @@ def _placed(
     # The tokenizer is read while bytes are on their way to the card.
     with ThreadPoolExecutor(1, "tokenizer") as beside:
         reading = beside.submit(read_tokenizer, source, local.path)
+        rate = beside.submit(lambda: device_rate(probe(), plan))
         decoder, notes, from_cache = _decoder(
             source, plan, calibration_of(request), report, cancelled, shared
         )
         tokenizer = reading.result()
     report("warm", 0, 1, "")
     pool = build_pool(decoder, plan)
-    info = _info(request, local.name, local.path, decoder, plan, notes, from_cache, started_s)
+    info = _info(
+        request,
+        local.name,
+        local.path,
+        decoder,
+        plan,
+        notes,
+        from_cache,
+        started_s,
+        identity=source.checkpoint.identity(),
+        read_bytes_per_s=rate.result(),
+        kv_bytes_per_token=pool.token_bytes,
+    )
     model = LoadedModel(info=info, plan=plan, decoder=decoder, pool=pool, tokenizer=tokenizer)
     _warm(model, cancelled)
     report("warm", 1, 1, "")
@@ -311,6 +326,10 @@ def _info(
     notes: tuple[str, ...],
     from_cache: bool,
     started_s: float,
+    *,
+    identity: str,
+    read_bytes_per_s: float | None,
+    kv_bytes_per_token: int,
 ) -> ModelInfo:
     parameters = decoder.spec.parameters
     cached = ("packed weights from the cache",) if from_cache and cache_used(plan) else ()
@@ -329,6 +348,9 @@ def _info(
         weight_bytes=decoder.weight_bytes,
         bits_per_weight=8 * decoder.weight_bytes / parameters,
         load_s=time.perf_counter() - started_s,
+        identity=identity,
+        read_bytes_per_s=read_bytes_per_s,
+        kv_bytes_per_token=kv_bytes_per_token,
         reasons=(*plan.reasons, *plan.refused, *notes, *cached),
     )
 

@@ -17,7 +17,8 @@ from quantchat.events import MemoryUse
 def memory_use(model: LoadedModel) -> MemoryUse:
     """On a card, workspace is what torch has reserved beyond weights and KV; on the CPU, copies."""
     decoder, pool, pages = model.decoder, model.pool, model.pages
-    process = psutil.Process(os.getpid()).memory_info().rss
+    resident = psutil.Process(os.getpid()).memory_info()
+    process = resident.rss
     kv_used = pages.used * pool.page_bytes
     if decoder.ops.device.type == "cuda":
         free, total = torch.cuda.mem_get_info(decoder.ops.device)
@@ -31,8 +32,11 @@ def memory_use(model: LoadedModel) -> MemoryUse:
             process_bytes=process,
             device_total_bytes=total,
             device_free_bytes=free,
+            others_bytes=max(0, total - free - _card_bytes(model, reserved)),
         )
     machine = psutil.virtual_memory()
+    # Pages of files are resident here and available all the same.
+    kept = process - resident.shared if sys.platform == "linux" else process
     return MemoryUse(
         weight_bytes=decoder.weight_bytes,
         kv_used_bytes=kv_used,
@@ -42,7 +46,14 @@ def memory_use(model: LoadedModel) -> MemoryUse:
         process_bytes=process,
         device_total_bytes=machine.total,
         device_free_bytes=machine.available,
+        others_bytes=max(0, machine.total - machine.available - kept),
     )
+
+
+def _card_bytes(model: LoadedModel, reserved_bytes: int) -> int:
+    """What this process holds of its card: as the driver has it, else what torch has reserved."""
+    told = None if model.counters is None else model.counters.process_bytes()
+    return max(reserved_bytes, told or 0)
 
 
 def _peak_process_bytes(now_bytes: int) -> int:

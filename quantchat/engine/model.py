@@ -10,6 +10,7 @@ from quantchat.engine.runner import EagerRunner, Runner
 from quantchat.engine.ways_out import ways_out
 from quantchat.errors import DeviceMemoryError
 from quantchat.events import ModelInfo
+from quantchat.hardware.card_counters import CardCounters, counters_of
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.model.decoder import Decoder
 from quantchat.ops.kv_pool import KvPool
@@ -37,10 +38,27 @@ class LoadedModel:
         self.pool = pool
         self.tokenizer = tokenizer
         self.pages = PageAllocator(pool.pages, pool.page_tokens)
+        self.counters: CardCounters | None = None
+        """What the driver counts of the card; None on the CPU and where it counts nothing."""
+        if plan.device == "cuda":
+            self.counters = counters_of(plan.gpu_index)
         self.max_rows = MAX_ROWS
         self.steps_ahead = 1 if plan.graph else 0
         self.failed_runners = 0
         """Runners that were given up after a failed step."""
+
+    def read_bytes(self, context_tokens: int) -> int:
+        """What a decode step of one answer reads behind so many tokens: weights and KV."""
+        spec = self.decoder.spec
+        seen = sum(
+            min(context_tokens, spec.window(layer) or context_tokens)
+            for layer in range(spec.layers)
+        )
+        return self.decoder.read_bytes + self.pool.token_bytes * seen // spec.layers
+
+    def joules(self) -> float | None:
+        """The card's energy counter; None where the driver does not tell."""
+        return None if self.counters is None else self.counters.joules()
 
     def use_device(self) -> None:
         """Make the plan's card this thread's own: kernels are launched on the current one."""

@@ -10,11 +10,11 @@ import secrets
 import time
 from collections.abc import Callable
 
-from quantchat.engine.context import fit_prompt
 from quantchat.engine.device_errors import Trouble
 from quantchat.engine.memory import free_bytes, give_back, memory_use
 from quantchat.engine.metrics import Clock
 from quantchat.engine.model import LoadedModel
+from quantchat.engine.prompt import prompt_of
 from quantchat.engine.recovery import Failure, NoRunner, renewed_runner
 from quantchat.engine.runner import Runner
 from quantchat.engine.scheduler import DecodeStep, PrefillStep, Scheduler, Step
@@ -33,7 +33,7 @@ from quantchat.events import (
     Stats,
     Token,
 )
-from quantchat.requests import ChatRequest, Message, Slot
+from quantchat.requests import ChatRequest, Slot
 
 STATS_INTERVAL_S = 0.2
 
@@ -58,20 +58,12 @@ class Runtime:
     def submit(self, request_id: int, request: ChatRequest, submitted_s: float) -> None:
         """Queue a request: template, context policy, seed. Failures become Failed."""
         clock = Clock(submitted_s=submitted_s, dequeued_s=time.perf_counter())
-        tokenizer = self.model.tokenizer
-
-        def encode(messages: tuple[Message, ...]) -> list[int]:
-            return tokenizer.encode_chat(
-                messages,
-                add_generation_prompt=not request.continue_last,
-                continue_last=request.continue_last,
-            )
-
         try:
-            prompt = fit_prompt(
+            prompt = prompt_of(
+                self.model,
                 request.messages,
-                encode,
-                context_tokens=self.context_tokens,
+                prefix_ids=request.prefix_ids,
+                continue_last=request.continue_last,
                 max_tokens=request.max_tokens,
             )
         except QuantchatError as error:
@@ -85,7 +77,7 @@ class Runtime:
             seed=secrets.randbits(31) if seed is None else seed,
             ids=prompt.ids,
             clock=clock,
-            tokenizer=tokenizer,
+            tokenizer=self.model.tokenizer,
         )
         self._sequences[request_id] = sequence
         self._scheduler.add(sequence)
@@ -287,7 +279,9 @@ class Runtime:
             return
         now_s = time.perf_counter()
         sequence.tokens.append(token)
-        sequence.clock.token_times_s.append(now_s)
+        if not sequence.clock.tokens:
+            sequence.clock.first_joules = self.model.joules()
+        sequence.clock.token(now_s)
         text, stopped = sequence.stops.push(sequence.detokenizer.push(token))
         sequence.text += text
         self._emit(
@@ -365,6 +359,8 @@ class Runtime:
             cached_tokens=sequence.cached_tokens,
             context_tokens=len(sequence.tokens),
             context_tokens_max=self.context_tokens,
+            read_bytes_per_token=self.model.read_bytes(len(sequence.tokens)),
+            joules=self.model.joules(),
         )
 
     def memory(self) -> MemoryUse:

@@ -73,6 +73,24 @@ def read_gpus(
         nvml.nvmlShutdown()
 
 
+def card_handle(nvml: ModuleType | Any, environ: Mapping[str, str], gpu_index: int) -> Any | None:
+    """NVML's handle of a visible card, with NVML left open; None without driver, of slices."""
+    try:
+        nvml.nvmlInit()
+        handles = [
+            nvml.nvmlDeviceGetHandleByIndex(index)
+            for index in range(int(nvml.nvmlDeviceGetCount()))
+        ]
+        uuids = {at: _text(nvml.nvmlDeviceGetUUID(handle)) for at, handle in enumerate(handles)}
+        visible, _ = visible_cards(environ.get("CUDA_VISIBLE_DEVICES"), uuids)
+        if gpu_index >= len(visible):
+            return None
+        handle = handles[visible[gpu_index]]
+        return None if _has_slices(nvml, handle) else handle
+    except nvml.NVMLError:
+        return None
+
+
 def visible_cards(setting: str | None, uuids: Mapping[int, str]) -> tuple[list[int], list[str]]:
     """Driver indices in the order CUDA_VISIBLE_DEVICES gives them, with notes.
 

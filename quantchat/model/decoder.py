@@ -54,6 +54,12 @@ class Decoder:
     copy_bytes: int
     """Bytes of dense copies held for prefill."""
 
+    @property
+    def read_bytes(self) -> int:
+        """Weight bytes that one decode step reads: linears and head; one embedding row is nothing."""
+        linears = sum(op.weight_bytes for layer in self.layers for op in layer.linears)
+        return linears + self.head.weight_bytes
+
     def forward(self, batch: Batch, pool: KvPool) -> torch.Tensor:
         """Run the rows through all layers, filling the cache. -> normed hidden states [T, C]."""
         return self.ops.leave(self._run(batch, pool), self.final_norm)

@@ -80,3 +80,8 @@ class KvPool:
     def page_bytes(self) -> int:
         """Bytes of one page over all layers, K and V."""
         return self.nbytes // self.pages
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one token over all layers, K and V."""
+        return self.page_bytes // self.page_tokens

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from quantchat.bench.accounting import floor_s, read_weight_bytes, step_bytes
+from quantchat.bench.accounting import floor_s, step_bytes
 from quantchat.bench.stats import percentile, summarize
 
 
@@ -58,7 +58,7 @@ def test_read_bytes_follow_the_formula(scheme: str, tied: bool) -> None:
     # The CPU's int8 op takes scales in 2 bytes where the stored format has 4.
     rows = sum(op.out_features for layer in engine.model.decoder.layers for op in layer.linears)
     eight_bit_rows = {"fp16": 0, "int8": rows + spec.vocab, "int4": spec.vocab}[scheme]
-    assert read_weight_bytes(engine.model.decoder) == formula - 2 * eight_bit_rows
+    assert engine.model.decoder.read_bytes == formula - 2 * eight_bit_rows
     assert engine.model.decoder.ops.dtype == torch.bfloat16
 
 

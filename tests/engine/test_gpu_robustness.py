@@ -251,6 +251,9 @@ def test_a_billion_weights_come_and_go() -> None:
             weight_bytes=decoder.weight_bytes,
             bits_per_weight=4.5,
             load_s=0.0,
+            identity="x",
+            read_bytes_per_s=None,
+            kv_bytes_per_token=0,
         )
         model = LoadedModel(
             info=info,

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from quantchat.hardware.card_counters import CardCounters, open_counters
 from quantchat.hardware.nvml import read_gpus, visible_cards
 
 GIB = 2**30
@@ -146,3 +147,75 @@ def test_visible_cards(setting: str | None, chosen: list[int]) -> None:
     found, notes = visible_cards(setting, uuids)
     assert found == chosen
     assert bool(notes) == (len(chosen) < 3)
+
+
+PID = 4242
+
+
+class Counting(FakeNvml):
+    """Counts energy and processes, or says that it cannot."""
+
+    millijoules: int | None = 12_345_678
+    used: tuple[tuple[int, int | None], ...] | None = ((1, 99), (PID, 7 << 30))
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:  # noqa: N802
+        if self.millijoules is None:
+            raise self.NVMLError("Not Supported")
+        return self.millijoules + handle
+
+    def nvmlDeviceGetComputeRunningProcesses(  # noqa: N802
+        self, handle: int
+    ) -> list[SimpleNamespace]:
+        if self.used is None:
+            raise self.NVMLError("Unknown Error")
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.used]
+
+
+def test_energy_is_read_in_joules() -> None:
+    nvml = Counting(H100)
+    counters = CardCounters(nvml, 0, PID)
+    assert counters.joules() == pytest.approx(12_345.678)
+    nvml.millijoules = None
+    assert counters.joules() is None
+
+
+@pytest.mark.parametrize(
+    ("used", "told"),
+    [
+        (((1, 99), (PID, 7 << 30)), 7 << 30),
+        (((1, 99),), None),
+        (((PID, None),), None),
+        (None, None),
+    ],
+)
+def test_this_process_alone_is_counted(
+    used: tuple[tuple[int, int | None], ...] | None, told: int | None
+) -> None:
+    nvml = Counting(H100)
+    nvml.used = used
+    counters = CardCounters(nvml, 0, PID)
+    assert counters.process_bytes() == told
+    nvml.used = ((PID, 1),)
+    assert counters.process_bytes() == told, "not asked again within the second"
+
+
+def test_counters_follow_the_visible_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = Counting(H100, GB10)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    counters = open_counters(nvml, 0)
+    assert counters is not None
+    assert counters.joules() == pytest.approx(12_345.679)
+    assert open_counters(nvml, 1) is None
+
+
+def test_a_card_in_slices_has_no_counters_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert open_counters(Counting(A100), 0) is None
+
+
+def test_no_driver_no_counters() -> None:
+    class Silent(FakeNvml):
+        def nvmlInit(self) -> None:  # noqa: N802
+            raise self.NVMLError("Driver Not Loaded")
+
+    assert open_counters(Silent(H100), 0) is None

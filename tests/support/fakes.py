@@ -18,6 +18,7 @@ from quantchat.events import (
     Event,
     Failed,
     FinishReason,
+    GapTrace,
     Loaded,
     LoadFailed,
     LoadPhase,
@@ -38,6 +39,8 @@ PHASES: tuple[LoadPhase, ...] = ("import", "read", "quantize", "upload", "warm")
 CALIBRATED: tuple[LoadPhase, ...] = ("import", "read", "sample", "calibrate", "upload", "warm")
 BITS = {"fp16": 16.0, "int8": 8.5, "int4": 4.7, "stored": 5.0, "auto": 5.0}
 PARAMETERS = 134_515_008
+KV_TOKEN_BYTES = 23_040
+READ_BYTES_PER_S = 40e9
 
 
 @dataclass
@@ -371,6 +374,9 @@ def model_info(request: LoadRequest, context_tokens: int = 2048) -> ModelInfo:
         weight_bytes=int(PARAMETERS * bits / 8),
         bits_per_weight=bits,
         load_s=1.5,
+        identity="starter",
+        read_bytes_per_s=READ_BYTES_PER_S,
+        kv_bytes_per_token=KV_TOKEN_BYTES,
     )
 
 
@@ -378,13 +384,14 @@ def memory_use(info: ModelInfo, tokens: int = 0) -> MemoryUse:
     """Memory that grows with the tokens."""
     return MemoryUse(
         weight_bytes=info.weight_bytes,
-        kv_used_bytes=tokens * 23_040,
-        kv_reserved_bytes=info.context_tokens * 23_040,
+        kv_used_bytes=tokens * KV_TOKEN_BYTES,
+        kv_reserved_bytes=info.context_tokens * KV_TOKEN_BYTES,
         workspace_bytes=12 * 2**20,
         peak_bytes=info.weight_bytes + 80 * 2**20,
         process_bytes=info.weight_bytes + 400 * 2**20,
         device_total_bytes=8 * 2**30,
         device_free_bytes=5 * 2**30,
+        others_bytes=2 * 2**30,
     )
 
 
@@ -406,7 +413,14 @@ def metrics_of(tokens: int, info: ModelInfo, tok_per_s: float | None = None) -> 
         itl_p95_s=gap * 1.6,
         itl_max_s=gap * 2.2,
         itl_recent_s=tuple(gap * (1 + 0.3 * ((at * 7) % 5)) for at in range(min(tokens, 60))),
+        itl_trace=GapTrace(
+            run_tokens=1,
+            mean_s=(gap,) * max(0, min(tokens, 256) - 1),
+            max_s=(gap * 1.6,) * max(0, min(tokens, 256) - 1),
+        ),
         prefill_tok_per_s=133.0,
         decode_tok_per_s=1 / gap,
         e2e_s=0.157 + gap * tokens,
+        read_bytes_per_token=info.weight_bytes + (20 + tokens) * KV_TOKEN_BYTES,
+        decode_joules=None,
     )
