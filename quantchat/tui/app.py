@@ -18,15 +18,15 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
 
-from quantchat import paths
 from quantchat.engine.api import Engine
 from quantchat.errors import QuantchatError, StoreError
 from quantchat.events import EngineStopped, Loaded, LoadFailed, LoadProgress, Unloaded
+from quantchat.settings.keys import load_keys
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
 from quantchat.tui import clipboard
 from quantchat.tui.bridge import Bridge
-from quantchat.tui.commands import commands
+from quantchat.tui.commands import commands, with_keys
 from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.control.conversation import Conversation
 from quantchat.tui.control.library import Library
@@ -36,10 +36,11 @@ from quantchat.tui.control.preferences import MODEL_KEYS, Preferences
 from quantchat.tui.control.schemes import SchemeBook
 from quantchat.tui.control.status import Status
 from quantchat.tui.control.writer import TurnWriter
+from quantchat.tui.keymap import Keyed, checked, key_of, short_key
+from quantchat.tui.looks import Looks
 from quantchat.tui.messages import Item
 from quantchat.tui.screens.chat import ChatScreen
 from quantchat.tui.screens.dialog import Dialog
-from quantchat.tui.theming import own_themes, user_themes
 from quantchat.tui.trouble import Trouble
 
 log = logging.getLogger(__name__)
@@ -47,10 +48,11 @@ log = logging.getLogger(__name__)
 POLL_S = 0.15
 
 
-class QuantchatApp(App[None]):
+class QuantchatApp(Keyed, App[None]):
     """Chat with a model that runs in this process; the engine is given from outside."""
 
     TITLE = "quantchat"
+    KEYS_TITLE = "Everywhere"
     CSS_PATH = "screens/chat.tcss"
     """The default screen's; Textual loads a screen's own file only when it is pushed."""
     ENABLE_COMMAND_PALETTE = True
@@ -61,7 +63,8 @@ class QuantchatApp(App[None]):
         Binding("ctrl+s,f2", "settings", "Settings"),
         Binding("f5", "schemes", "Scheme"),
         Binding("ctrl+t", "compare", "Side by side"),
-        Binding("f1", "help", "Keys"),
+        Binding("f1", "help", "Every key"),
+        Binding("ctrl+p", "command_palette", "Every action by name", priority=True),
     ]
 
     def __init__(
@@ -86,6 +89,7 @@ class QuantchatApp(App[None]):
         self.new_engine = new_engine
         self._warnings = tuple(warnings)
         self.chat_screen = ChatScreen()
+        self.looks = Looks(self)
         self.trouble = Trouble(self)
         self.writer = TurnWriter(chats, self._store_failed)
         self.loads = Loads(
@@ -124,15 +128,9 @@ class QuantchatApp(App[None]):
         return self.chat_screen
 
     def on_mount(self) -> None:
-        for theme in own_themes():
-            self.register_theme(theme)
-        loaded, broken = user_themes(paths.user_themes_dir())
-        for theme in loaded:
-            self.register_theme(theme)
-        for each in broken:
-            log.warning("theme %s left out: %s", each.path, each.reason)
-            self.notify(f"Theme {each.path.name} is left out: {each.reason}", severity="warning")
-        self.apply_look()
+        self.looks.read()
+        self.looks.apply()
+        self.action_read_keys()
 
     def begin(self) -> None:
         """Start the work once the first frame is on the screen."""
@@ -153,13 +151,6 @@ class QuantchatApp(App[None]):
         self.conversation.close()
         self.writer.close()
         self.engine.close()
-
-    def apply_look(self) -> None:
-        """Theme and animations of the settings."""
-        settings = self.preferences.settings
-        known = settings.theme in self.available_themes
-        self.theme = settings.theme if known else "ink"
-        self.animation_level = "full" if settings.animations else "none"
 
     def receive(self, items: Sequence[Item]) -> None:
         """Pass on what the engine said, and draw what follows from it once."""
@@ -216,7 +207,7 @@ class QuantchatApp(App[None]):
         if key in MODEL_KEYS and (key != "calibration_file" or self.loads.calibrated):
             self.loads.want(self.preferences.load_request(), fetch=key == "model")
         elif key in ("theme", "animations"):
-            self.apply_look()
+            self.looks.apply()
         self._changed()
 
     def notify(
@@ -316,7 +307,23 @@ class QuantchatApp(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action, for the command palette."""
-        yield from commands(self, screen)
+        yield from with_keys(self, screen, commands(self, screen))
+
+    def action_read_keys(self) -> None:
+        """Take the user's keys out of the settings file."""
+        path = self.preferences.path
+        keys, warnings = ({}, []) if path is None else load_keys(path)
+        if keys:
+            keys, problems = checked(type(self), keys)
+            warnings += problems
+        self.set_keymap(keys)
+        for warning in warnings:
+            self.notify(warning, severity="warning", timeout=12)
+
+    def key_name(self, action: str) -> str:
+        """The key of an action of the screen in front, or of the app, as it is now."""
+        key = key_of(self, type(self.screen), action)
+        return short_key(key) if key else "no key"
 
     def _open(self, kind: type[Screen[None]]) -> None:
         if isinstance(self.screen, ChatScreen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,29 @@ from textual.app import SystemCommand
 from textual.screen import Screen
 
 from quantchat.quant.registry import SCHEMES
+from quantchat.tui.keymap import key_of, short_key
 from quantchat.tui.screens.chat import ChatScreen
 
 if TYPE_CHECKING:
     from quantchat.tui.app import QuantchatApp
+
+
+WRITTEN_KEY = re.compile(r" \([^()]*\)$")
+
+
+def with_keys(
+    app: QuantchatApp, screen: Screen[object], entries: Iterable[SystemCommand]
+) -> Iterable[SystemCommand]:
+    """The entries, each with the key that its action has now."""
+    for entry in entries:
+        name = getattr(entry.callback, "__name__", "")
+        action = name.removeprefix("action_") if name.startswith("action_") else ""
+        key = key_of(app, type(screen), action) if action else ""
+        if key:
+            said = WRITTEN_KEY.sub("", entry.help)
+            yield SystemCommand(entry.title, f"{said} ({short_key(key)})", entry.callback)
+        else:
+            yield entry
 
 
 def commands(app: QuantchatApp, screen: Screen[object]) -> Iterable[SystemCommand]:

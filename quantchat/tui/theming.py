@@ -63,7 +63,7 @@ def theme_from(table: Mapping[str, object], *, name: str = "") -> Theme:
     title = table.get("name", name)
     if not isinstance(title, str) or not title or not title.isprintable():
         raise ValueError("name: a word is wanted")
-    known = {"name", "dark", "variables", *COLOURS}
+    known = {"name", "dark", "ansi", "variables", *COLOURS}
     unknown = sorted(set(table) - known)
     if unknown:
         raise ValueError(f"{unknown[0]}: not known; the keys are {', '.join(sorted(known))}")
@@ -73,6 +73,9 @@ def theme_from(table: Mapping[str, object], *, name: str = "") -> Theme:
     dark = table.get("dark", True)
     if not isinstance(dark, bool):
         raise ValueError("dark: true or false is wanted")
+    ansi = table.get("ansi", False)
+    if not isinstance(ansi, bool):
+        raise ValueError("ansi: true or false is wanted")
     variables = table.get("variables", {})
     if not isinstance(variables, Mapping):
         raise ValueError("variables: a table is wanted")
@@ -81,7 +84,7 @@ def theme_from(table: Mapping[str, object], *, name: str = "") -> Theme:
             raise ValueError(f"variables.{key}: text is wanted")
         if value.startswith("#"):
             _colour(f"variables.{key}", value)
-    return Theme(name=title, dark=dark, variables=dict(variables), **colours)  # type: ignore[arg-type]
+    return Theme(name=title, dark=dark, ansi=ansi, variables=dict(variables), **colours)  # type: ignore[arg-type]
 
 
 def _colour(key: str, value: object) -> str:

@@ -26,7 +26,7 @@ class Preferences:
         for key in SCHEME_KEYS:
             settings = settings.with_value(key, our_name(str(settings.value(key))))
         self.settings = settings
-        self._path = path
+        self.path = path
         """None keeps them in memory only."""
 
     def change(self, **values: object) -> str:
@@ -35,10 +35,10 @@ class Preferences:
             if key in SCHEME_KEYS and isinstance(value, str):
                 value = our_name(value)
             self.settings = self.settings.with_value(key, value)
-        if self._path is None:
+        if self.path is None:
             return ""
         try:
-            return "; ".join(save_settings(self.settings, self._path))
+            return "; ".join(save_settings(self.settings, self.path))
         except SettingsError as error:
             log.warning("settings not saved: %s", error)
             return str(error)

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from textual.screen import ModalScreen, Screen
 
+from quantchat.tui.keymap import Keyed
+
 if TYPE_CHECKING:
     from quantchat.tui.app import QuantchatApp
 
 Result = TypeVar("Result")
 
 
-class AppScreen(Screen[None]):
+class AppScreen(Keyed, Screen[None]):
     """A screen that fills the terminal."""
 
     @property
@@ -21,7 +23,7 @@ class AppScreen(Screen[None]):
         return cast("QuantchatApp", self.app)
 
 
-class AppDialog(ModalScreen[Result]):
+class AppDialog(Keyed, ModalScreen[Result]):
     """A screen above another one."""
 
     @property

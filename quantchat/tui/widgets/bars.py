@@ -9,6 +9,7 @@ from textual.content import Content
 
 from quantchat.events import ModelInfo
 from quantchat.tui import figures
+from quantchat.tui.keymap import key_of, short_key
 from quantchat.tui.widgets.painted import Painted
 from quantchat.tui.widgets.turn import click
 
@@ -89,7 +90,8 @@ class Activity(Painted):
 class Key:
     """A key as the bottom line shows it."""
 
-    key: str
+    key: str = ""
+    """What is shown of an action without a binding; a binding's key stands in for it."""
     text: str
     action: str = ""
     """Run when it is clicked."""
@@ -113,10 +115,12 @@ class KeyBar(Painted):
         palette, width = self.palette, self.size.width
         line = Content(" ")
         for key in self._keys:
+            bound = key_of(self.app, type(self.screen), key.action) if key.action else ""
+            shown = short_key(bound) if bound else key.key
             name = (
-                click(key.key, key.action, palette.primary)
+                click(shown, key.action, palette.primary)
                 if key.action
-                else Content.styled(key.key, palette.primary)
+                else Content.styled(shown, palette.primary)
             )
             text = f" {key.text}  "
             label = (

@@ -5,11 +5,12 @@ from __future__ import annotations
 from textual.events import Click
 from textual.widget import Widget
 
+from quantchat.tui.keymap import Keyed
 from quantchat.tui.markup.palette import Palette, palette_from
 from quantchat.tui.widgets.turn import ACTION
 
 
-class Painted(Widget):
+class Painted(Keyed, Widget):
     """Has `palette`; is drawn anew when the theme changes."""
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
