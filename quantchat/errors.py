@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from quantchat.requests import WayOut
+
 
 class QuantchatError(Exception):
     """Base of all errors meant for people: `message` says what, `hint` says what to do."""
@@ -17,10 +19,12 @@ class QuantchatError(Exception):
     lacks_memory: ClassVar[bool] = False
     """Whether it might do with more memory free."""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", ways: tuple[WayOut, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.ways = ways
+        """Loads that would do instead."""
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
@@ -88,15 +92,17 @@ class DeviceMemoryError(QuantchatError):
         needed_bytes: int,
         free_bytes: int,
         asked_bytes: int = 0,
-        ways: tuple[str, ...] = (),
+        ways: tuple[WayOut, ...] = (),
     ) -> None:
-        """`asked_bytes`: the one allocation that failed, 0 where unknown; `ways`: in words."""
+        """`asked_bytes`: the one allocation that failed, 0 where unknown."""
         gib = 2**30
         piece = f"; the last {asked_bytes / gib:.2f} GiB could not be had" if asked_bytes else ""
         super().__init__(
             f"not enough memory for {what}: "
             f"{needed_bytes / gib:.2f} GiB needed, {free_bytes / gib:.2f} GiB free{piece}",
-            hint="; ".join(ways) or "choose a lower scheme (int4), int8 KV, or a shorter context",
+            hint="; ".join(way.words for way in ways)
+            or "choose a lower scheme (int4), int8 KV, or a shorter context",
+            ways=ways,
         )
         self.needed_bytes = needed_bytes
         self.free_bytes = free_bytes

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from quantchat.requests import Slot
+from quantchat.requests import Slot, WayOut
 
 FinishReason: TypeAlias = Literal["stop", "length", "context", "cancelled"]
 LoadPhase: TypeAlias = Literal[
@@ -148,6 +148,8 @@ class LoadFailed:
     cancelled: bool = False
     lacks_memory: bool = False
     """Whether it might load with more memory free."""
+    ways: tuple[WayOut, ...] = ()
+    """Loads that would do instead."""
     time_s: float
 
 
@@ -279,6 +281,8 @@ class Failed:
     message: str
     hint: str
     text: str
+    ways: tuple[WayOut, ...] = ()
+    """Loads with which it might be answered."""
     time_s: float
 
 

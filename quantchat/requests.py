@@ -55,6 +55,17 @@ class LoadRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WayOut:
+    """A load that would need less, or another device, after a failure: one field changed."""
+
+    field: Literal["scheme", "kv", "context_tokens", "device"]
+    """Of LoadRequest."""
+    value: str | int
+    words: str
+    """What it would save."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """Answer a conversation with the model in a slot."""
 
@@ -69,7 +80,8 @@ class ChatRequest:
     """Go on with the last assistant message instead of opening a new one."""
     prefix_ids: tuple[int, ...] = ()
     """Tokens that the new answer begins with, as they are: part of the prompt, not of the text that
-    comes back. Not together with `continue_last`."""
+    comes back. Not together with `continue_last`. Draws go on behind them: with the seed of the
+    answer that they begin, the same tokens follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

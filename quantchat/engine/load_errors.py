@@ -9,7 +9,7 @@ import torch
 
 from quantchat.engine.device_errors import Trouble, first_line, forget_frames, trouble_of
 from quantchat.engine.memory import free_bytes, give_back
-from quantchat.engine.recovery import LOST_HINT
+from quantchat.engine.recovery import LOST_HINT, TO_CPU
 from quantchat.engine.ways_out import ways_out
 from quantchat.errors import (
     DeviceError,
@@ -63,10 +63,10 @@ def device_error(trouble: Trouble, plan: ExecutionPlan, spec: DecoderSpec) -> Qu
 
 def _plain_device_error(trouble: Trouble) -> QuantchatError:
     if trouble.kind == "lost":
-        return DeviceLostError(f"the card failed: {trouble.reason}", hint=LOST_HINT)
+        return DeviceLostError(f"the card failed: {trouble.reason}", hint=LOST_HINT, ways=(TO_CPU,))
     if trouble.kind == "busy":
         hint = f"{trouble.hint}, or load the model on the device cpu"
-        return DeviceError(f"the card cannot be used: {trouble.reason}", hint=hint)
+        return DeviceError(f"the card cannot be used: {trouble.reason}", hint=hint, ways=(TO_CPU,))
     if trouble.kind == "memory":
         return DeviceError(
             f"not enough memory: {trouble.reason}",
@@ -75,4 +75,5 @@ def _plain_device_error(trouble: Trouble) -> QuantchatError:
     return DeviceError(
         f"the card failed: {trouble.reason}",
         hint="try again, or load the model on the device cpu (see the log)",
+        ways=(TO_CPU,),
     )

@@ -15,11 +15,14 @@ from quantchat.engine.runner import Runner
 from quantchat.engine.scheduler import Step
 from quantchat.engine.sequence import Sequence
 from quantchat.errors import DeviceLostError, QuantchatError
+from quantchat.requests import WayOut
 
 LOST_HINT = (
     "start quantchat again to use the card, or load the model on the device cpu; "
     "the conversation is kept"
 )
+
+TO_CPU = WayOut(field="device", value="cpu", words="the device cpu")
 
 GRAPH_TRIALS = 2
 """Runners given up before decode goes on without graphs."""
@@ -57,7 +60,9 @@ class Failure:
         reason = first_line(self.text) if self.trouble is None else self.trouble.reason
         lost = self.trouble is not None and self.trouble.kind == "lost"
         if lost or not device_answers(model.decoder.ops.device):
-            return DeviceLostError(f"{model.info.device_name} failed: {reason}", hint=LOST_HINT)
+            return DeviceLostError(
+                f"{model.info.device_name} failed: {reason}", hint=LOST_HINT, ways=(TO_CPU,)
+            )
         return QuantchatError(
             f"the device failed: {reason}",
             hint="try again; if it stays, load the model anew (see the log)",

@@ -348,6 +348,7 @@ class Runtime:
                 message=error.message,
                 hint=error.hint,
                 text=text,
+                ways=error.ways,
                 time_s=time.perf_counter(),
             )
         )

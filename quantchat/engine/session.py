@@ -230,6 +230,7 @@ class Session:
                 else f"no model is loaded: {lost.message}",
                 hint="choose one in the model picker" if lost is None else lost.hint,
                 text="",
+                ways=() if lost is None else lost.ways,
                 time_s=time.perf_counter(),
             )
         )
@@ -403,6 +404,7 @@ class Session:
                 hint=problem.hint,
                 cancelled=job.cancelled.is_set(),
                 lacks_memory=problem.lacks_memory,
+                ways=problem.ways,
                 time_s=now_s,
             )
         )

@@ -22,6 +22,7 @@ from quantchat.hardware.memory import (
 )
 from quantchat.quant.registry import SCHEMES
 from quantchat.quant.scheme import Scheme
+from quantchat.requests import WayOut
 from quantchat.spec import DecoderSpec
 
 NARROWER = ("int8", "int4")
@@ -31,8 +32,8 @@ LOWEST_CONTEXT = 512
 
 def ways_out(
     plan: ExecutionPlan, spec: DecoderSpec, *, budget_bytes: int, ram_free_bytes: int
-) -> tuple[str, ...]:
-    """What would need less, a sentence each, the most useful first.
+) -> tuple[WayOut, ...]:
+    """What would need less, the most useful first.
 
     `budget_bytes`: free on the device, with what the model itself holds there.
     """
@@ -42,12 +43,12 @@ def ways_out(
         _kv(plan, spec),
         _device(plan, ram_free_bytes),
     )
-    return tuple(way for way in found if way)
+    return tuple(way for way in found if way is not None)
 
 
-def _scheme(plan: ExecutionPlan, spec: DecoderSpec, budget_bytes: int) -> str:
+def _scheme(plan: ExecutionPlan, spec: DecoderSpec, budget_bytes: int) -> WayOut | None:
     present = plan.fit.weight_bytes
-    best = ""
+    best: WayOut | None = None
     for name in NARROWER:
         scheme = SCHEMES[name]
         if scheme.group_sizes and not group_size_of(spec, scheme):
@@ -55,45 +56,51 @@ def _scheme(plan: ExecutionPlan, spec: DecoderSpec, budget_bytes: int) -> str:
         memory = _fit(plan, spec, scheme, budget_bytes)
         if memory.weight_bytes >= 0.9 * present:
             continue
-        best = f"scheme {name}: {_size(memory.weight_bytes)} of weights instead of {_size(present)}"
+        words = (
+            f"scheme {name}: {_size(memory.weight_bytes)} of weights instead of {_size(present)}"
+        )
+        best = WayOut(field="scheme", value=name, words=words)
         if memory.needed_bytes <= budget_bytes * (1 - RESERVE_SHARE):
             break
     return best
 
 
-def _context(plan: ExecutionPlan, spec: DecoderSpec, budget_bytes: int) -> str:
+def _context(plan: ExecutionPlan, spec: DecoderSpec, budget_bytes: int) -> WayOut | None:
     longest = _fit(plan, spec, plan.scheme, budget_bytes).longest_context_tokens
     tokens = min(longest or plan.context_tokens, plan.context_tokens // 2)
     tokens = tokens // plan.page_tokens * plan.page_tokens
     if tokens < LOWEST_CONTEXT:
-        return ""
+        return None
     per_token = plan.fit.kv_bytes_per_token
-    return (
+    words = (
         f"a context of {tokens} tokens: {_size(tokens * per_token)} of KV cache "
         f"instead of {_size(plan.context_tokens * per_token)}"
     )
+    return WayOut(field="context_tokens", value=tokens, words=words)
 
 
-def _kv(plan: ExecutionPlan, spec: DecoderSpec) -> str:
+def _kv(plan: ExecutionPlan, spec: DecoderSpec) -> WayOut | None:
     present = kv_bytes_per_token(spec, plan.kv)
     formats: tuple[KvFormat, ...] = get_args(KvFormat)
     sizes = {name: kv_bytes_per_token(spec, name) for name in formats if not kv_refusal(name, spec)}
     narrower = {name: size for name, size in sizes.items() if size < 0.9 * present}
     if not narrower:
-        return ""
+        return None
     # The widest that saves something: int8 before int4, and of equals the better.
     name = "int8" if "int8" in narrower else max(narrower, key=lambda each: narrower[each])
     tokens = plan.context_tokens
-    return (
+    words = (
         f"{name} KV: {_size(tokens * narrower[name])} of KV cache instead of "
         f"{_size(tokens * present)}"
     )
+    return WayOut(field="kv", value=name, words=words)
 
 
-def _device(plan: ExecutionPlan, ram_free_bytes: int) -> str:
+def _device(plan: ExecutionPlan, ram_free_bytes: int) -> WayOut | None:
     if plan.device == "cpu":
-        return ""
-    return f"the device cpu: {_size(ram_free_bytes)} of memory free"
+        return None
+    words = f"the device cpu: {_size(ram_free_bytes)} of memory free"
+    return WayOut(field="device", value="cpu", words=words)
 
 
 def _fit(plan: ExecutionPlan, spec: DecoderSpec, scheme: Scheme, budget_bytes: int) -> MemoryFit:
