@@ -1,140 +1,179 @@
-"""What the screen costs: the real app drawn at 120x40 into nowhere, while an answer streams.
+"""`quantchat bench ui`: what the screen costs beside decode, and how it bears what is hard to draw.
 
-Two scenarios: the real engine with and without the app around it, and a scripted engine in a long
-conversation. Textual's headless driver skips drawing, so ours counts bytes instead.
+Owns the four scenarios: the real engine and a scripted one beside a card, each with and without the
+app around it; a scripted answer in a long conversation; memory over many messages.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import click
+
+from quantchat.bench.paced import PacedEngine
 from quantchat.bench.scripted import ScriptedEngine, long_answer
-from quantchat.bench.stats import Summary, percentile, summarize
-from quantchat.engine.api import Engine
-from quantchat.errors import EngineError
-from quantchat.events import Done, EngineStopped, Event, Failed, LoadFailed
-from quantchat.requests import ChatRequest, LoadRequest, ScoreRequest, Slot
+from quantchat.bench.stats import Summary, summarize
+from quantchat.cli.bench_ui_app import POLL_S, Recorder, Screen, Shelf, measured
+from quantchat.cli.bench_words import one_line
+from quantchat.events import Done
+from quantchat.requests import ChatRequest
 
 if TYPE_CHECKING:
-    from textual.driver import Driver
-
     from quantchat.settings.model import Settings
-    from quantchat.store.chats import Chats
-    from quantchat.tui.app import QuantchatApp
-    from quantchat.tui.control.library import Library, ModelRow
+    from quantchat.tui.control.library import Library
 
-SIZE = (120, 40)
-HEARTBEAT_S = 0.005
-POLL_S = 0.05
-LOAD_TIMEOUT_S = 180.0
-QUESTION = "Tell me a long story about a lighthouse keeper, his dog and a ship in the fog."
-TURNS = 200
+CODE_LINES = 300
+SCENARIOS = ("decode", "pace", "conversation", "memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Screen:
-    """How the event loop fared while an answer streamed."""
+class Cost:
+    """The same answers with and without the app; tok/s of all streams together."""
 
-    lag_p50_ms: float
-    """How late a task that asked to be woken was woken."""
-    lag_p99_ms: float
-    lag_max_ms: float
-    flush_p99_ms: float
-    """CPU time of taking in and drawing what the engine said."""
-    flushes: int
-    drawn_bytes: int
-    """What a terminal would have got."""
-    cpu_share: float
-    """CPU time of the process over the time the answer took; 1 is a whole core."""
-    answer_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeCost:
-    """The same answer with and without the app."""
-
+    streams: int
     tokens: int
     plain_tok_per_s: Summary
     app_tok_per_s: Summary
-    kept: float
-    """Share of the plain speed that is left beside the app."""
+    kept: Summary
+    """Share of the plain speed that is left beside the app, round by round."""
     screen: Screen
     """The worst round."""
 
 
-class Recorder:
-    """An engine that outlives its app and remembers the last request and its end."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A scripted answer that is hard to draw, behind a past that is."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.request: ChatRequest | None = None
-        self.done: Done | None = None
-        self.problem = ""
-
-    def load(self, request: LoadRequest) -> int:
-        return self._engine.load(request)
-
-    def cancel_load(self, slot: Slot) -> None:
-        self._engine.cancel_load(slot)
-
-    def unload(self, slot: Slot) -> None:
-        self._engine.unload(slot)
-
-    def chat(self, request: ChatRequest) -> int:
-        self.request, self.done = request, None
-        return self._engine.chat(request)
-
-    def score(self, request: ScoreRequest) -> int:
-        return self._engine.score(request)
-
-    def cancel(self, request_id: int) -> None:
-        self._engine.cancel(request_id)
-
-    def drain(self) -> list[Event]:
-        return self._note(self._engine.drain())
-
-    def wait(self, timeout_s: float) -> list[Event]:
-        return self._note(self._engine.wait(timeout_s))
-
-    def close(self) -> None:
-        """The app closes its engine; this one is needed again."""
-
-    def _note(self, events: list[Event]) -> list[Event]:
-        for event in events:
-            if isinstance(event, Done):
-                self.done = event
-            elif isinstance(event, Failed | LoadFailed | EngineStopped):
-                self.problem = event.message or "the engine stopped"
-        return events
+    streams: int
+    messages: int
+    screen: Screen
 
 
-class Shelf:
-    """A library on which every model is there already, for the scripted engine."""
+@click.command("ui")
+@click.option("--model", "-m", default="starter", show_default=True)
+@click.option("--scheme", "-s", default="auto", show_default=True, help="Of a single stream.")
+@click.option(
+    "--schemes", default="fp16,int4", show_default=True, help="Left and right of two streams."
+)
+@click.option("--tokens", type=click.IntRange(min=16), default=256, show_default=True)
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option(
+    "--streams",
+    type=click.Choice(("1", "2", "both")),
+    default="both",
+    show_default=True,
+    help="Answers at once: in the chat, or side by side.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=1),
+    default=100.0,
+    show_default=True,
+    help="tok/s of each scripted answer.",
+)
+@click.option(
+    "--pace",
+    type=click.FloatRange(min=1, max=5000),
+    default=1250.0,
+    show_default=True,
+    help="Decode steps a second of the engine that stands for a card.",
+)
+@click.option(
+    "--history",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Messages of lists, tables and long code before the scripted answer.",
+)
+@click.option(
+    "--messages",
+    type=click.IntRange(min=40),
+    default=2000,
+    show_default=True,
+    help="Messages over which memory is watched.",
+)
+@click.option(
+    "--only", type=click.Choice(SCENARIOS), multiple=True, help="Some of the four scenarios."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON object alone.")
+def command(
+    model: str,
+    scheme: str,
+    schemes: str,
+    tokens: int,
+    runs: int,
+    streams: str,
+    rate: float,
+    pace: float,
+    history: int,
+    messages: int,
+    only: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """What drawing costs: decode speed beside the app, event-loop lag, memory.
 
-    def rows(self) -> list[ModelRow]:
-        return []
+    decode: the real engine on this machine, with and without the app around it. pace: the same with
+    a scripted engine shaped like decode beside a card. conversation: a scripted answer of lists, a
+    table and long code behind many such messages. memory: the process over a long conversation.
 
-    def find(self, name: str) -> ModelRow | None:
-        from quantchat.tui.control.library import ModelRow
+    The last line of stdout is one JSON object.
+    """
+    from quantchat.bench.machine import machine_record
+    from quantchat.cli.bench_ui_growth import growth
+    from quantchat.cli.bench_ui_words import conversation_lines, cost_lines, growth_lines
+    from quantchat.hardware.probe import probe
+    from quantchat.settings.model import Settings
 
-        return ModelRow(name=name, title=name, size_bytes=0, on_disk=True)
+    left, _, right = schemes.partition(",")
+    settings = Settings(
+        model=model,
+        scheme=scheme,
+        max_tokens=tokens,
+        temperature=0.0,
+        system_prompt="",
+        compare_mode="free",
+        compare_left_scheme=left.strip(),
+        compare_right_scheme=right.strip() or left.strip(),
+    )
 
-    def fetch(self, name: str, on_progress: object, cancel: object) -> None:
-        raise EngineError(f"{name} is not fetched in a benchmark")
+    def say(line: str) -> None:
+        click.echo(line, err=True)
 
-    def remove(self, name: str) -> int:
-        raise EngineError(f"{name} is not deleted in a benchmark")
+    machine = machine_record(probe())
+    counts = (1, 2) if streams == "both" else (int(streams),)
+    wanted = only or SCENARIOS
+    record: dict[str, object] = dict.fromkeys(SCENARIOS)
+    lines: list[str] = []
+    if "decode" in wanted:
+        costs = [decode_cost(settings, runs, count, say) for count in counts]
+        record["decode"] = [asdict(cost) for cost in costs]
+        lines += [line for cost in costs for line in cost_lines("decode", cost)]
+    if "pace" in wanted:
+        costs = [pace_cost(settings, pace, runs, count, say) for count in counts]
+        record["pace"] = [asdict(cost) for cost in costs]
+        lines += [line for cost in costs for line in cost_lines("beside a scripted card", cost)]
+    if "conversation" in wanted:
+        drawn = []
+        for count in counts:
+            say(f"conversation of {history} messages, streams: {count}")
+            drawn.append(conversation_cost(settings, rate, count, history))
+        record["conversation"] = [asdict(each) for each in drawn]
+        lines += [line for each in drawn for line in conversation_lines(each)]
+    if "memory" in wanted:
+        grown = growth(settings, messages, say)
+        record["memory"] = asdict(grown)
+        lines += growth_lines(grown)
+    if not as_json:
+        for line in lines:
+            click.echo(line)
+    click.echo(one_line({"benchmark": "ui", "machine": machine, **record}))
 
 
-def decode_cost(settings: Settings, rounds: int, say: Callable[[str], None]) -> DecodeCost:
-    """Rounds of the same answer, in the app and then without it, on one engine."""
+def decode_cost(settings: Settings, rounds: int, streams: int, say: Callable[[str], None]) -> Cost:
+    """Rounds of the same answers of the real engine, in the app and then without it."""
     from quantchat.engine.session import Session
     from quantchat.hub.local import resolve
     from quantchat.tui.control.hub_library import HubLibrary
@@ -142,192 +181,92 @@ def decode_cost(settings: Settings, rounds: int, say: Callable[[str], None]) -> 
     resolve(settings.model)
     session = Session()
     try:
-        recorder = Recorder(session)
-        plain: list[float] = []
-        app: list[float] = []
-        screens: list[Screen] = []
-        tokens = 0
-        for turn in range(rounds + 1):
-            say("warming up" if turn == 0 else f"round {turn} of {rounds}")
-            screen = _in_app(recorder, settings, HubLibrary(), turns=0)
-            assert recorder.request is not None and recorder.done is not None
-            with_app, request = recorder.done, recorder.request
-            without = _plain(recorder, request)
-            if turn == 0:
-                continue
-            tokens = with_app.metrics.completion_tokens
-            app.append(with_app.metrics.decode_tok_per_s)
-            plain.append(without.metrics.decode_tok_per_s)
-            screens.append(screen)
+        return _cost(Recorder(session), settings, HubLibrary(), rounds, streams, say)
     finally:
         session.close()
-    summary = summarize(plain), summarize(app)
-    return DecodeCost(
+
+
+def pace_cost(
+    settings: Settings,
+    steps_per_s: float,
+    rounds: int,
+    streams: int,
+    say: Callable[[str], None],
+) -> Cost:
+    """The same with the scripted engine that has the shape of decode beside a card."""
+    engine = PacedEngine(long_answer(CODE_LINES), steps_per_s)
+    try:
+        return _cost(Recorder(engine), settings, Shelf(), rounds, streams, say)
+    finally:
+        engine.close()
+
+
+def conversation_cost(
+    settings: Settings, tok_per_s: float, streams: int, history: int
+) -> Conversation:
+    """A scripted answer of lists, a table and long code behind `history` such messages."""
+    answer = long_answer(CODE_LINES)
+    engine = ScriptedEngine(answer, tok_per_s)
+    screen = measured(
+        Recorder(engine), settings, Shelf(), streams=streams, past=past_of(history, answer)
+    )
+    return Conversation(streams=streams, messages=history, screen=screen)
+
+
+def past_of(messages: int, answer: str) -> list[str]:
+    """Questions and that answer in turn."""
+    return [
+        f"Question {number}: what comes next?" if number % 2 == 0 else answer
+        for number in range(messages)
+    ]
+
+
+def _cost(
+    recorder: Recorder,
+    settings: Settings,
+    library: Library,
+    rounds: int,
+    streams: int,
+    say: Callable[[str], None],
+) -> Cost:
+    plain: list[float] = []
+    app: list[float] = []
+    screens: list[Screen] = []
+    tokens = 0
+    for turn in range(rounds + 1):
+        what = "warming up" if turn == 0 else f"round {turn} of {rounds}"
+        say(f"streams: {streams}, {what}")
+        screen = measured(recorder, settings, library, streams=streams, past=())
+        within, requests = tuple(recorder.done), tuple(recorder.requests)
+        without = _plain(recorder, requests)
+        if turn == 0:
+            continue
+        tokens = sum(done.metrics.completion_tokens for done in within)
+        app.append(_speed(within))
+        plain.append(_speed(without))
+        screens.append(screen)
+    return Cost(
+        streams=streams,
         tokens=tokens,
-        plain_tok_per_s=summary[0],
-        app_tok_per_s=summary[1],
-        kept=summary[1].median / summary[0].median,
+        plain_tok_per_s=summarize(plain),
+        app_tok_per_s=summarize(app),
+        kept=summarize([a / p for a, p in zip(app, plain, strict=True)]),
         screen=max(screens, key=lambda screen: screen.lag_p99_ms),
     )
 
 
-def conversation_cost(settings: Settings, tok_per_s: float, *, code_lines: int = 300) -> Screen:
-    """A scripted answer of lists, a table and long code, in a conversation of 200 messages."""
-    engine = ScriptedEngine(long_answer(code_lines), tok_per_s)
-    return _in_app(Recorder(engine), settings, Shelf(), turns=TURNS)
-
-
-def _plain(recorder: Recorder, request: ChatRequest) -> Done:
-    recorder.chat(request)
-    while recorder.done is None:
+def _plain(recorder: Recorder, requests: Sequence[ChatRequest]) -> tuple[Done, ...]:
+    """The same requests without an app; what it emptied when it closed is loaded again."""
+    recorder.load_again([request.slot for request in requests])
+    recorder.forget()
+    for request in requests:
+        recorder.chat(request)
+    while len(recorder.done) < len(requests):
         time.sleep(POLL_S)
         recorder.drain()
-        _check(recorder)
-    return recorder.done
+        recorder.check()
+    return tuple(recorder.done)
 
 
-def _in_app(recorder: Recorder, settings: Settings, library: Library, *, turns: int) -> Screen:
-    # Textual reads these when it is imported.
-    os.environ.setdefault("COLORTERM", "truecolor")
-    os.environ.setdefault("TERM", "xterm-256color")
-    from quantchat.store.chats import Chats
-    from quantchat.store.db import open_database
-    from quantchat.tui.app import QuantchatApp
-
-    with tempfile.TemporaryDirectory(prefix="quantchat-bench-") as folder:
-        database = open_database(Path(folder) / "conversations.db")
-        try:
-            chats = Chats(database)
-            _fill(chats, turns)
-            app = QuantchatApp(recorder, settings, chats, library)
-            return asyncio.run(_streamed(app, recorder))
-        finally:
-            database.close()
-
-
-def _fill(chats: Chats, turns: int) -> None:
-    """A conversation of `turns` messages with lists and tables."""
-    if not turns:
-        return
-    chat = chats.create(model="starter")
-    answer = long_answer(code_lines=12)
-    parent: int | None = None
-    for number in range(turns):
-        asked = number % 2 == 0
-        content = f"Question {number}: what comes next?" if asked else answer
-        parent = chats.add_turn(chat.id, parent, "user" if asked else "assistant", content).id
-
-
-async def _streamed(app: QuantchatApp, recorder: Recorder) -> Screen:
-    drawn = _draw_nowhere(app)
-    result: list[Screen] = []
-
-    async def drive(_: object) -> None:
-        await _until(lambda: app.loads.ready, recorder, LOAD_TIMEOUT_S)
-        await asyncio.sleep(0.5)
-        lags: list[float] = []
-        beat = asyncio.create_task(_heartbeat(lags))
-        bytes_before, flushes_before = drawn(), app.bridge.flushes
-        started_s, cpu_s = time.perf_counter(), time.process_time()
-        recorder.done = None
-        assert app.send(QUESTION)
-        await _until(
-            lambda: recorder.done is not None and app.conversation.answering is None, recorder
-        )
-        answer_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
-        beat.cancel()
-        result.append(
-            Screen(
-                lag_p50_ms=percentile(lags, 0.5) * 1e3,
-                lag_p99_ms=percentile(lags, 0.99) * 1e3,
-                lag_max_ms=max(lags) * 1e3,
-                flush_p99_ms=app.bridge.flush_p99_ms,
-                flushes=app.bridge.flushes - flushes_before,
-                drawn_bytes=drawn() - bytes_before,
-                cpu_share=cpu_s / answer_s,
-                answer_s=answer_s,
-            )
-        )
-        app.exit()
-
-    await app.run_async(size=SIZE, auto_pilot=drive)
-    if not result:
-        raise EngineError(recorder.problem or "the app ended before the answer was complete")
-    return result[0]
-
-
-def _draw_nowhere(app: QuantchatApp) -> Callable[[], int]:
-    """Give the app a driver that renders everything and only counts the bytes."""
-    from textual.drivers.headless_driver import HeadlessDriver
-
-    count = 0
-
-    class CountingDriver(HeadlessDriver):
-        @property
-        def is_headless(self) -> bool:
-            return False
-
-        def write(self, data: str) -> None:
-            nonlocal count
-            count += len(data.encode())
-
-    kind: type[Driver] = CountingDriver
-    app.driver_class = kind
-    return lambda: count
-
-
-async def _heartbeat(lags: list[float]) -> None:
-    while True:
-        asked_s = time.perf_counter()
-        await asyncio.sleep(HEARTBEAT_S)
-        lags.append(time.perf_counter() - asked_s - HEARTBEAT_S)
-
-
-async def _until(
-    ready: Callable[[], bool], recorder: Recorder, timeout_s: float = float("inf")
-) -> None:
-    until_s = time.perf_counter() + timeout_s
-    while not ready():
-        _check(recorder)
-        if time.perf_counter() > until_s:
-            raise EngineError("the model was not ready in time")
-        await asyncio.sleep(POLL_S)
-
-
-def _check(recorder: Recorder) -> None:
-    if recorder.problem:
-        raise EngineError(recorder.problem)
-
-
-def lines_of(cost: DecodeCost | None, long: Screen | None) -> list[str]:
-    """The result for people."""
-    lines = []
-    if cost is not None:
-        plain, app = cost.plain_tok_per_s, cost.app_tok_per_s
-        lines.append(
-            f"decode of {cost.tokens} tokens: {plain.median:.1f} tok/s alone "
-            f"({plain.p20:.1f}-{plain.p80:.1f}), {app.median:.1f} in the app "
-            f"({app.p20:.1f}-{app.p80:.1f}): {cost.kept:.1%} kept"
-        )
-        lines.append("  " + _screen_line(cost.screen))
-    if long is not None:
-        lines.append(f"scripted answer of lists, table and code behind {TURNS} messages:")
-        lines.append("  " + _screen_line(long))
-    return lines
-
-
-def _screen_line(screen: Screen) -> str:
-    return (
-        f"event-loop lag p50 {screen.lag_p50_ms:.1f}, p99 {screen.lag_p99_ms:.1f}, "
-        f"max {screen.lag_max_ms:.1f} ms; flush p99 {screen.flush_p99_ms:.1f} ms CPU; "
-        f"{screen.flushes} flushes, {screen.drawn_bytes / 1024:.0f} KiB drawn, "
-        f"{screen.cpu_share:.2f} cores over {screen.answer_s:.1f} s"
-    )
-
-
-def record_of(cost: DecodeCost | None, long: Screen | None) -> dict[str, Any]:
-    """Plain values for JSON."""
-    return {
-        "decode": None if cost is None else asdict(cost),
-        "conversation": None if long is None else asdict(long),
-    }
+def _speed(answers: Sequence[Done]) -> float:
+    return sum(done.metrics.decode_tok_per_s for done in answers)
