@@ -163,15 +163,14 @@ def _tuned() -> list[Variant]:
     return found
 
 
-def _large() -> list[Variant]:
-    """Forms that no card has a table of, at 8B shapes on SM 90, one row; prepared int4."""
-    known = {(code, group) for sm, code, group, one in TUNED if sm == _LOWEST_PDL_SM and one}
-    forms = [(form, _parts_of(form[0])) for form in _TABLE_FORMS if form not in known]
+def _prepared() -> list[Variant]:
+    """Two-level int4 at 8B shapes on SM 90, one row."""
     found = []
-    for form, parts in [*forms, (("int4", 128), _PREPARED_PARTS)]:
-        for part, dtype in zip(parts[:4], itertools.cycle(POINTEE), strict=False):
-            tile = tile_for(_shape(form, part, one=True), _LOWEST_PDL_SM)
-            found.append(_linear(form, part, dtype, one=True, tile=tile, sms=(_LOWEST_PDL_SM,)))
+    for part, dtype in zip(_PREPARED_PARTS, itertools.cycle(POINTEE), strict=False):
+        tile = tile_for(_shape(("int4", 128), part, one=True), _LOWEST_PDL_SM)
+        found.append(
+            _linear(("int4", 128), part, dtype, one=True, tile=tile, sms=(_LOWEST_PDL_SM,))
+        )
     return found
 
 
@@ -328,7 +327,7 @@ def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
         *_tuned(),
-        *_large(),
+        *_prepared(),
         *_ruled(),
         *_several(),
         _dequantize(14336, 128, "fp16", False),

@@ -24,18 +24,17 @@ CARD_LAYER_S: Mapping[WeightFormat, float] = MappingProxyType(
         "fp8_channel": 21.3e-6,
         "int4_group": 12.1e-6,
         "stored": 12.1e-6,
-        "codebook4": 36e-6,
-        "lut4": 32.5e-6,
-        "lut3": 29.3e-6,
-        "progressive4": 14.9e-6,
+        "codebook4": 39e-6,
+        "lut4": 49.9e-6,
+        "lut3": 34e-6,
+        "progressive4": 15.1e-6,
     }
 )
 """Time of a layer's five launches in which memory is idle.
 
-An H100's steps of Llama-3.1-8B less the time of their bytes at 3109 GB/s, a layer's share: dense,
-int8, fp8 and int4 in BENCHMARKS.md, "A decode step". Of tables and two-level int4 the linears alone
-were timed ("The other formats"; codebooks in the middle of both kinds of scales): what these lose,
-and int4's rest."""
+An H100's steps of Llama-3.1-8B less the time of their bytes at 3109 GB/s, a layer's share:
+BENCHMARKS.md, "A decode step" and "The other formats". Codebooks in the middle of both kinds of
+scales; squeezellm and qoq less their launches between linears."""
 CARD_LAUNCH_S = 1.8e-6
 """One kernel more in a layer, from there."""
 CARD_LEAST_LAYER_S = 25e-6
