@@ -92,7 +92,7 @@ class DecodeRows:
         self._ids[row] = tokens[-1]
         self._positions[row] = len(tokens) - 1
         self._seq_lens[row] = len(tokens)
-        self._indices[row] = len(tokens) - sequence.prompt_tokens
+        self._indices[row] = sequence.draws_of(len(tokens))
         self._active[row] = 1
         self._sampling.set_row(row, sequence.sampling, sequence.seed, self._decoder.spec.vocab)
         if sequence.sampling.repetition_penalty != 1:

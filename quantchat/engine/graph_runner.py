@@ -126,7 +126,7 @@ class GraphRunner:
             tokens = list(sequence.tokens)
             if id(sequence) in unread:
                 tokens.append(unread[id(sequence)])
-            self._indices[row] = len(tokens) - sequence.prompt_tokens
+            self._indices[row] = sequence.draws_of(len(tokens))
             self._buffers.seat(row, sequence, tokens)
 
     def _write_pages(self) -> None:

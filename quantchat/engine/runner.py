@@ -101,7 +101,7 @@ class EagerRunner:
         sampling = sequence.sampling
         if sampling.repetition_penalty != 1:
             logits = self._penalize(sequence, logits)
-        return pick(logits, sampling, uniform(sequence.seed, sequence.answer_tokens))
+        return pick(logits, sampling, uniform(sequence.seed, sequence.draws))
 
     def _penalize(self, sequence: Sequence, logits: torch.Tensor) -> torch.Tensor:
         if sequence.seen is None:

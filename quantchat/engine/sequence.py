@@ -54,7 +54,7 @@ class Sequence:
             tokens=ids,
             prompt_tokens=len(ids),
             clock=clock,
-            detokenizer=Detokenizer(tokenizer, mid_text=request.continue_last),
+            detokenizer=_detokenizer(tokenizer, request),
             stops=StopMatcher(tuple(dict.fromkeys((*request.stop, *tokenizer.template.stops)))),
         )
 
@@ -62,6 +62,15 @@ class Sequence:
     def sampling(self) -> Sampling:
         """How its tokens are picked."""
         return self.request.sampling
+
+    @property
+    def draws(self) -> int:
+        """Number, within its answer, of the token that is picked next; those of a prefix count."""
+        return self.draws_of(len(self.tokens))
+
+    def draws_of(self, tokens: int) -> int:
+        """The number of the token that is picked behind so many."""
+        return tokens - self.prompt_tokens + len(self.request.prefix_ids)
 
     @property
     def answer_tokens(self) -> int:
@@ -72,3 +81,11 @@ class Sequence:
     def prefilling(self) -> bool:
         """Whether more than the newest token is still to be computed."""
         return len(self.tokens) - self.computed > 1 or self.computed < self.prompt_tokens
+
+
+def _detokenizer(tokenizer: Tokenizer, request: ChatRequest) -> Detokenizer:
+    """Stands behind the prefix: a character that begins in it comes whole, with its last token."""
+    made = Detokenizer(tokenizer, mid_text=request.continue_last)
+    for token_id in request.prefix_ids:
+        made.push(token_id)
+    return made
