@@ -7,8 +7,6 @@ Every method may be called from any thread and is one transaction; all raise Sto
 
 from __future__ import annotations
 
-import json
-import math
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -23,12 +21,16 @@ from quantchat.store.records import (
     Figures,
     Turn,
     TurnState,
+    attachments_text,
     chat_of,
+    figures_text,
+    one_line,
     storable,
     title_from,
     turn_of,
 )
 from quantchat.store.search import search_clause
+from quantchat.store.tags import clean
 
 ABANDONED_S = 600.0
 """A writer that cannot be seen from here and was silent for so long is taken for gone."""
@@ -58,14 +60,19 @@ class Chats:
         kv: str = "",
         system_prompt: str = "",
         title: str = "",
+        tags: tuple[str, ...] = (),
+        sampling: Figures | None = None,
     ) -> Chat:
         """Begin a conversation; an empty title is taken from the first user turn."""
         now_s = time.time()
         with self._database.write() as connection:
             cursor = connection.execute(
-                "INSERT INTO chats (title, created_s, updated_s, model, scheme, kv, system_prompt)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (storable(title), now_s, now_s, model, scheme, kv, storable(system_prompt)),
+                "INSERT INTO chats (title, created_s, updated_s, model, scheme, kv, system_prompt,"
+                " tags, sampling) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(storable(one_line(title)), now_s, now_s, model, scheme, kv),
+                    *(storable(system_prompt), _joined(tags), figures_text(sampling or None)),
+                ),
             )
             return _chat(connection, cursor.lastrowid)
 
@@ -76,7 +83,7 @@ class Chats:
 
     def rename(self, chat_id: int, title: str) -> Chat:
         """Give it a title; an empty one is taken from the next user turn."""
-        return self._set(chat_id, title=" ".join(title.split()))
+        return self._set(chat_id, title=one_line(title))
 
     def pin(self, chat_id: int, pinned: bool) -> Chat:
         """Keep it at the top of the list, or not."""
@@ -94,28 +101,39 @@ class Chats:
         sampling: Figures | None = None,
     ) -> Chat:
         """Remember what it goes on with; None leaves a value as it is, no sampling takes the app's."""
-        values = {
+        values: dict[str, str | int | None] = {
             "model": model,
             "scheme": scheme,
             "kv": kv,
             "system_prompt": system_prompt,
-            "tags": None if tags is None else "\n".join(" ".join(tag.split()) for tag in tags),
-            "sampling": _json(sampling or None),
+            "tags": None if tags is None else _joined(tags),
         }
-        if sampling is not None and not sampling:
-            self._clear_sampling(chat_id)
-        return self._set(
-            chat_id, **{key: value for key, value in values.items() if value is not None}
-        )
+        values = {key: value for key, value in values.items() if value is not None}
+        if sampling is not None:
+            values["sampling"] = figures_text(sampling or None)
+        return self._set(chat_id, **values)
 
-    def delete(self, chat_id: int) -> None:
-        """Take it off the list; `restore` brings it back until `purge`."""
-        self._mark_deleted(chat_id, time.time())
+    def delete(self, *chat_ids: int) -> None:
+        """Take them off the list together; `restore` and `undelete` bring back until `purge`."""
+        now_s = time.time()
+        with self._database.write() as connection:
+            for chat_id in chat_ids:
+                _mark_deleted(connection, chat_id, now_s)
 
     def restore(self, chat_id: int) -> Chat:
         """Undo a deletion."""
-        self._mark_deleted(chat_id, None)
-        return self.get(chat_id)
+        with self._database.write() as connection:
+            _mark_deleted(connection, chat_id, None)
+            return _chat(connection, chat_id)
+
+    def undelete(self) -> tuple[Chat, ...]:
+        """Bring back what was deleted last, all that was deleted together."""
+        with self._database.write() as connection:
+            rows = connection.execute(
+                "UPDATE chats SET deleted_s = NULL"
+                " WHERE deleted_s = (SELECT max(deleted_s) FROM chats) RETURNING *"
+            ).fetchall()
+            return tuple(chat_of(row) for row in rows)
 
     def purge(self, *, older_than_s: float = 0.0) -> int:
         """Erase conversations deleted at least so long ago; how many."""
@@ -144,10 +162,9 @@ class Chats:
         """
         now_s = time.time()
         owner = this_process() if state == "streaming" else None
-        content, figures = storable(content), _json(metrics)
-        files = [{"name": storable(each.name), "text": storable(each.text)} for each in attachments]
+        content, figures = storable(content), figures_text(metrics)
         with self._database.write() as connection:
-            chat = _chat(connection, chat_id)
+            chat = _chat(connection, chat_id, deleted=False)
             if parent_id is not None and _turn(connection, parent_id).chat_id != chat_id:
                 raise StoreError(f"turn {parent_id} is not part of conversation {chat_id}")
             _unchoose(connection, chat_id, parent_id)
@@ -159,7 +176,7 @@ class Chats:
                 (
                     *(chat_id, parent_id, role, content, state, model, scheme, kv),
                     *(figures, now_s, now_s, owner and owner.pid, owner and owner.start),
-                    json.dumps(files),
+                    attachments_text(attachments),
                     *(chat_id, parent_id),
                 ),
             )
@@ -197,7 +214,7 @@ class Chats:
             cursor = connection.execute(
                 "UPDATE turns SET state = ?, content = ?, metrics = ?, note = ?, updated_s = ?,"
                 " owner_pid = NULL, owner_start = NULL WHERE id = ?",
-                (state, storable(content), _json(metrics), storable(note), now_s, turn_id),
+                (state, storable(content), figures_text(metrics), storable(note), now_s, turn_id),
             )
             if cursor.rowcount == 0:
                 raise StoreError(f"turn {turn_id} is gone")
@@ -283,7 +300,7 @@ class Chats:
             )
             return tuple(chat_of(row) for row in rows)
 
-    def _set(self, chat_id: int, **values: str | int) -> Chat:
+    def _set(self, chat_id: int, **values: str | int | None) -> Chat:
         values = {
             name: storable(value) if isinstance(value, str) else value
             for name, value in values.items()
@@ -296,28 +313,32 @@ class Chats:
                 )
             return _chat(connection, chat_id)
 
-    def _clear_sampling(self, chat_id: int) -> None:
-        with self._database.write() as connection:
-            connection.execute("UPDATE chats SET sampling = NULL WHERE id = ?", (chat_id,))
-
-    def _mark_deleted(self, chat_id: int, when_s: float | None) -> None:
-        with self._database.write() as connection:
-            cursor = connection.execute(
-                "UPDATE chats SET deleted_s = ? WHERE id = ?", (when_s, chat_id)
-            )
-            if cursor.rowcount == 0:
-                raise _no_chat(chat_id)
-
 
 def _no_chat(chat_id: int | None) -> StoreError:
     return StoreError(f"conversation {chat_id} is gone", hint="it may have been deleted elsewhere")
 
 
-def _chat(connection: sqlite3.Connection, chat_id: int | None) -> Chat:
+def _chat(connection: sqlite3.Connection, chat_id: int | None, *, deleted: bool = True) -> Chat:
+    """The conversation; with `deleted` off, one in the bin is an error too."""
     row = connection.execute("SELECT * FROM chats WHERE id = ?", (chat_id,)).fetchone()
     if row is None:
         raise _no_chat(chat_id)
+    if row["deleted_s"] is not None and not deleted:
+        raise StoreError(
+            "this conversation was deleted, here or in another quantchat",
+            hint="undo it in the list of conversations, or begin a new one",
+        )
     return chat_of(row)
+
+
+def _mark_deleted(connection: sqlite3.Connection, chat_id: int, when_s: float | None) -> None:
+    cursor = connection.execute("UPDATE chats SET deleted_s = ? WHERE id = ?", (when_s, chat_id))
+    if cursor.rowcount == 0:
+        raise _no_chat(chat_id)
+
+
+def _joined(tags: tuple[str, ...]) -> str:
+    return storable("\n".join(clean(tags)))
 
 
 def _turn(connection: sqlite3.Connection, turn_id: int | None) -> Turn:
@@ -343,9 +364,3 @@ def _abandoned(row: sqlite3.Row) -> bool:
     if life == "elsewhere":
         return bool(time.time() - row["updated_s"] > ABANDONED_S)
     return life == "gone"
-
-
-def _json(metrics: Figures | None) -> str | None:
-    if metrics is None:
-        return None
-    return json.dumps({name: value for name, value in metrics.items() if math.isfinite(value)})

@@ -1,7 +1,8 @@
 """The SQLite file: opened, checked, brought up to date, locked for one thread at a time.
 
 Write-ahead log, so that a reader never waits and a killed process loses nothing it committed.
-Owns the connection; does not own what the tables mean (chats) or their shape (migrations).
+Long searches have a connection of their own and hold up nobody.
+Owns the connections; does not own what the tables mean (chats) or their shape (migrations).
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from quantchat.errors import StoreError
+from quantchat.errors import Cancelled, StoreError
 from quantchat.store.migrations import migrate
 from quantchat.store.search import FOLD
 
 BUSY_TIMEOUT_S = 10.0
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_STEPS = 20_000
+"""Of SQLite's machine between two questions whether a search is still wanted: about 1 ms."""
 
 
 class Database:
@@ -32,6 +35,8 @@ class Database:
         """What happened at opening that the user should know."""
         self._connection = connection
         self._lock = threading.RLock()
+        self._searching: sqlite3.Connection | None = None
+        self._search_lock = threading.RLock()
         self._closed = False
 
     @contextlib.contextmanager
@@ -46,28 +51,55 @@ class Database:
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 
+    @contextlib.contextmanager
+    def search(self, unwanted: Callable[[], bool] = lambda: False) -> Iterator[sqlite3.Connection]:
+        """One consistent view beside the writers; raises StoreError, Cancelled once `unwanted`."""
+        with self._search_lock:
+            try:
+                if self._searching is None and not self._closed:
+                    self._searching = _connect(self.path)
+                    self._searching.execute("PRAGMA query_only = ON")
+                connection = self._open_one(self._searching)
+                connection.set_progress_handler(unwanted, _STEPS)
+            except sqlite3.Error as error:
+                raise _store_error(self.path, error) from error
+            with self._within(connection, "BEGIN DEFERRED"):
+                yield connection
+
     def close(self) -> None:
         """Finish; safe to call twice."""
+        self._closed = True
+        with self._search_lock:
+            if self._searching is not None:
+                self._searching.close()
         with self._lock:
-            self._closed = True
             self._connection.close()
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            if self._closed:
-                raise StoreError("the conversations are closed")
+        with self._lock, self._within(self._open_one(self._connection), begin) as connection:
+            yield connection
+
+    def _open_one(self, connection: sqlite3.Connection | None) -> sqlite3.Connection:
+        if self._closed or connection is None:
+            raise StoreError("the conversations are closed")
+        return connection
+
+    @contextlib.contextmanager
+    def _within(self, connection: sqlite3.Connection, begin: str) -> Iterator[sqlite3.Connection]:
+        try:
+            connection.execute(begin)
             try:
-                self._connection.execute(begin)
-                try:
-                    yield self._connection
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise _store_error(self.path, error) from error
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            if _code(error) == sqlite3.SQLITE_INTERRUPT:
+                raise Cancelled("the search was given up") from error
+            raise _store_error(self.path, error) from error
 
 
 def open_database(path: Path) -> Database:
@@ -98,12 +130,8 @@ def open_database(path: Path) -> Database:
 def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-    )
+    connection = _connect(path)
     try:
-        connection.row_factory = sqlite3.Row
-        connection.create_function(FOLD, 1, str.casefold, deterministic=True)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = FAST")
@@ -114,6 +142,15 @@ def _open(path: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    connection.row_factory = sqlite3.Row
+    connection.create_function(FOLD, 1, str.casefold, deterministic=True)
     return connection
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -17,6 +18,9 @@ Figures: TypeAlias = Mapping[str, float | int]
 """Meters of an answer by name, units in the names."""
 
 TITLE_LIMIT = 60
+"""Characters of a title taken from a message."""
+TITLE_MAX = 200
+"""Characters of a title that a person gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,25 @@ def _attachments(text: str) -> tuple[Attachment, ...]:
         return tuple(Attachment(each["name"], each["text"]) for each in json.loads(text))
     except (ValueError, TypeError, KeyError) as error:
         raise StoreError(f"the attachments of a turn cannot be read: {error}") from error
+
+
+def figures_text(figures: Figures | None) -> str | None:
+    """Figures as a row keeps them, without those that are no number."""
+    if figures is None:
+        return None
+    return json.dumps({name: value for name, value in figures.items() if math.isfinite(value)})
+
+
+def attachments_text(attachments: Sequence[Attachment]) -> str:
+    """Attachments as a row keeps them."""
+    return json.dumps(
+        [{"name": storable(each.name), "text": storable(each.text)} for each in attachments]
+    )
+
+
+def one_line(title: str) -> str:
+    """A title as it is kept: a single line of bounded length."""
+    return " ".join(title[: 4 * TITLE_MAX].split())[:TITLE_MAX]
 
 
 def storable(text: str) -> str:
