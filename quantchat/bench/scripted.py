@@ -269,12 +269,15 @@ NO_MEMORY = MemoryUse(
 """Nothing is held."""
 
 
-def long_answer(code_lines: int = 300) -> str:
+def long_answer(code_lines: int = 300, *, items: int = 40, rows: int = 30) -> str:
     """Prose, a list, a table and a long code block, as a model might write them."""
-    items = [
-        f"- **Step {i}** of the plan: check `part_{i}` and note what was found" for i in range(40)
+    steps = [
+        f"- **Step {i}** of the plan: check `part_{i}` and note what was found"
+        for i in range(items)
     ]
-    rows = [f"| row {i} | {i * 37 % 101} | `value_{i}` | some words about it |" for i in range(30)]
+    cells = [
+        f"| row {i} | {i * 37 % 101} | `value_{i}` | some words about it |" for i in range(rows)
+    ]
     code = [
         f"    total_{i} = weigh(parts[{i}], scale={i % 7}.5) + {i}  # the sum of part {i}"
         for i in range(code_lines - 1)
@@ -282,10 +285,10 @@ def long_answer(code_lines: int = 300) -> str:
     return "\n".join(
         (
             "Here is the whole plan, step by step.\n",
-            *items,
+            *steps,
             "\n## Figures\n",
             "| name | number | code | note |\n|---|---|---|---|",
-            *rows,
+            *cells,
             "\nAnd the program:\n\n```python\ndef weigh_all(parts):",
             *code,
             "```\n\nThat is all there is to it.",

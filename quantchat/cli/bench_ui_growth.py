@@ -39,7 +39,7 @@ class Growth:
 
 def growth(settings: Settings, messages: int, say: Callable[[str], None]) -> Growth:
     """Ask until there are `messages` messages, each second one a list, a table and code."""
-    answer = long_answer(CODE_LINES)
+    answer = long_answer(CODE_LINES, items=6, rows=4)
     engine = ScriptedEngine(answer, TOK_PER_S)
     resident: list[int] = []
     said_bytes = 0
