@@ -64,6 +64,15 @@ def same_tokens(round_: Round) -> int:
     return min(len(left), len(right)) if at is None else at
 
 
+def decode_ratio(round_: Round) -> float | None:
+    """Decode speed of the right over the left; None where one is not known."""
+    left = round_.left.metrics
+    right = None if round_.right is None else round_.right.metrics
+    if left is None or right is None or not left.decode_tok_per_s or not right.decode_tok_per_s:
+        return None
+    return right.decode_tok_per_s / left.decode_tok_per_s
+
+
 def agreement(scores: Sequence[TokenScore]) -> Agreement | None:
     """Figures over the tokens that were scored beside a base; None where there are none."""
     kls: list[float] = []
