@@ -45,6 +45,8 @@ class ModelInfo:
     kv_bytes_per_token: int
     reasons: tuple[str, ...] = ()
     """The plan's decisions and refusals, a sentence each."""
+    opening: str = ""
+    """The mark of reasoning that the chat template writes into the prompt: answers go on from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

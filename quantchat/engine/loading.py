@@ -32,7 +32,7 @@ from quantchat.engine.read_ahead import cache_used as cache_used
 from quantchat.engine.read_ahead import calibration_key, calibration_of
 from quantchat.engine.read_ahead import plan_request as plan_request
 from quantchat.engine.room import Room, plan_in
-from quantchat.errors import Cancelled, CheckpointError, QuantchatError
+from quantchat.errors import Cancelled, CheckpointError, QuantchatError, TokenizerError
 from quantchat.events import LoadPhase, ModelInfo
 from quantchat.hardware.bandwidth import read_bytes_per_s as device_rate
 from quantchat.hardware.execution import ExecutionPlan
@@ -49,7 +49,8 @@ from quantchat.ops.batch import Batch, Span
 from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.select import make_ops
 from quantchat.ops.torch_ops import TorchOps
-from quantchat.requests import LoadRequest
+from quantchat.reasoning import opening_of
+from quantchat.requests import LoadRequest, Message
 from quantchat.spec import DecoderSpec
 from quantchat.tokenizer import Tokenizer, from_folder, from_gguf
 
@@ -153,6 +154,7 @@ def _placed(
         identity=source.checkpoint.identity(),
         read_bytes_per_s=rate.result(),
         kv_bytes_per_token=pool.token_bytes,
+        opening=reasoning_opening(tokenizer),
     )
     model = LoadedModel(info=info, plan=plan, decoder=decoder, pool=pool, tokenizer=tokenizer)
     _warm(model, cancelled)
@@ -304,6 +306,15 @@ def _sampler(
     return torch.device("cpu"), torch.bfloat16
 
 
+def reasoning_opening(tokenizer: Tokenizer) -> str:
+    """The mark of reasoning that the template opens each answer with, or ""."""
+    try:
+        prompt = tokenizer.template.render((Message("user", "?"),), add_generation_prompt=True)
+    except TokenizerError:
+        return ""
+    return opening_of(prompt)
+
+
 def build_pool(decoder: Decoder, plan: ExecutionPlan) -> KvPool:
     """Cache memory for the plan's context, in the decoder's type where KV is 16-bit."""
     pages = -(-plan.context_tokens // plan.page_tokens) + 1
@@ -330,6 +341,7 @@ def _info(
     identity: str,
     read_bytes_per_s: float | None,
     kv_bytes_per_token: int,
+    opening: str,
 ) -> ModelInfo:
     parameters = decoder.spec.parameters
     cached = ("packed weights from the cache",) if from_cache and cache_used(plan) else ()
@@ -351,6 +363,7 @@ def _info(
         identity=identity,
         read_bytes_per_s=read_bytes_per_s,
         kv_bytes_per_token=kv_bytes_per_token,
+        opening=opening,
         reasons=(*plan.reasons, *plan.refused, *notes, *cached),
     )
 

@@ -73,13 +73,13 @@ async def test_earlier_turns_are_drawn_when_they_are_reached() -> None:
         turns = [Turn(key=key, role="user", text=f"turn {key}") for key in range(200)]
         transcript.show(turns)
         await settle()
-        assert len(transcript._drawn) == WINDOW_TURNS
+        assert len(transcript.stack.drawn) == WINDOW_TURNS
         assert "turn 199" in transcript.text_on_screen()
         assert "turn 100\n" not in transcript.text_on_screen()
         top = turns[-WINDOW_TURNS].text
         transcript.scroll_to(y=0, animate=False)
         await settle()
-        assert len(transcript._drawn) == 2 * WINDOW_TURNS
+        assert len(transcript.stack.drawn) == 2 * WINDOW_TURNS
         assert top in transcript.render_line(0).text
         transcript.action_scroll_home()
         await settle()
@@ -110,4 +110,4 @@ async def test_selected_text_is_what_was_marked() -> None:
         transcript.add(Turn(key=1, role="user", text="first\nsecond"))
         await settle()
         selected = transcript.get_selection(Selection(Offset(2, 0), Offset(5, 1)))
-        assert selected is not None and selected[0] == "first\n▌ sec"
+        assert selected is not None and selected[0] == "first\nsec"

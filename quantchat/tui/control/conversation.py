@@ -6,8 +6,8 @@ Owns the path of turns and the running answer. Does not draw: a view is told wha
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from quantchat.engine.api import Engine
@@ -20,13 +20,17 @@ from quantchat.events import (
     PrefillProgress,
     Stats,
 )
-from quantchat.requests import ChatRequest, Message
+from quantchat.requests import ChatRequest
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
-from quantchat.store.records import Chat, TurnState
+from quantchat.store.records import Attachment, Chat, TurnState
 from quantchat.store.records import Turn as StoredTurn
+from quantchat.tui.control.answering import Answering
+from quantchat.tui.control.left import LeftAnswers
+from quantchat.tui.control.said import messages_of
+from quantchat.tui.control.shown import STATES, shown
 from quantchat.tui.control.writer import TurnWriter
-from quantchat.tui.figures import ENDINGS, answer_line, kept, model_name
+from quantchat.tui.figures import ENDINGS, answer_line, kept
 from quantchat.tui.messages import Item, TokenRun
 from quantchat.tui.widgets.turn import Turn
 
@@ -34,13 +38,15 @@ log = logging.getLogger(__name__)
 
 PENDING = 0
 """Key of the turn that waits for the model."""
+EDITED = "edited"
+"""Note of an answer that the user wrote anew."""
 
 
 class View(Protocol):
     """What a conversation needs of the screen."""
 
-    def show(self, turns: list[Turn]) -> None:
-        """Replace all turns."""
+    def show(self, turns: list[Turn], stay: int | None = None) -> None:
+        """Replace all turns; go to the end, or stay at the turn with that key."""
 
     def add(self, turn: Turn, before: int | None = None) -> None:
         """A turn at the end, or before the one with that key."""
@@ -53,19 +59,6 @@ class View(Protocol):
 
     def remove_from(self, key: int) -> None:
         """Take a turn and all after it away."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Answering:
-    """The answer that streams now."""
-
-    request_id: int
-    turn: StoredTurn
-    drawn: Turn
-    prefix: str
-    text: str = ""
-    prefill: PrefillProgress | None = None
-    stopping: bool = False
 
 
 class Conversation:
@@ -94,8 +87,7 @@ class Conversation:
         self.chat: Chat | None = None
         self.path: list[StoredTurn] = []
         self.answering: Answering | None = None
-        self._left: dict[int | None, Answering] = {}
-        """Answers whose conversation was left while they streamed, until they end."""
+        self._left = LeftAnswers(writer)
         self.stats: Stats | Done | None = None
         """The latest meters."""
         self.waiting = False
@@ -120,7 +112,7 @@ class Conversation:
         self.chat = self._chats.get(chat_id)
         self.path = list(self._chats.path(chat_id))
         self.waiting = False
-        self._view.show([drawn(turn) for turn in self.path])
+        self._view.show([shown(turn) for turn in self.path])
         self._changed()
 
     def renamed(self, chat_id: int) -> None:
@@ -129,9 +121,14 @@ class Conversation:
             self.chat = self._chats.get(chat_id)
             self._changed()
 
-    def send(self, text: str) -> bool:
+    @property
+    def busy(self) -> bool:
+        """Whether an answer streams or a question waits."""
+        return self.answering is not None or self.waiting
+
+    def send(self, text: str, attachments: Sequence[Attachment] = ()) -> bool:
         """Ask; False while an answer streams or a question waits."""
-        if self.answering is not None or self.waiting:
+        if self.busy:
             return False
         settings = self._settings()
         if self.chat is None:
@@ -142,11 +139,38 @@ class Conversation:
                 system_prompt=settings.system_prompt,
             )
         parent = self.path[-1].id if self.path else None
-        turn = self._chats.add_turn(self.chat.id, parent, "user", text)
+        turn = self._chats.add_turn(
+            self.chat.id, parent, "user", text, attachments=tuple(attachments)
+        )
         self.chat = self._chats.get(self.chat.id)
         self.path.append(turn)
-        self._view.add(drawn(turn))
+        self._view.add(shown(turn))
         self._ask_or_wait()
+        return True
+
+    def revise(self, turn_id: int, text: str, attachments: Sequence[Attachment] = ()) -> bool:
+        """A new version of a turn, which begins a branch; a question is answered, too."""
+        if self.busy or self.chat is None:
+            return False
+        self._writer.flush()
+        old = self._chats.turn(turn_id)
+        turn = self._chats.add_turn(
+            old.chat_id,
+            old.parent_id,
+            old.role,
+            text,
+            model=old.model,
+            scheme=old.scheme,
+            kv=old.kv,
+            attachments=tuple(attachments),
+        )
+        if old.role == "assistant":
+            self._chats.finish_turn(turn.id, "stopped", text, note=EDITED)
+        self.path = list(self._chats.path(old.chat_id))
+        self._view.show([shown(each) for each in self.path])
+        if old.role == "user":
+            self._ask_or_wait()
+        self._changed()
         return True
 
     def model_ready(self) -> None:
@@ -171,7 +195,7 @@ class Conversation:
 
     def regenerate(self) -> bool:
         """Answer the last question again; the old answer stays as a version."""
-        if self.answering is not None or self.waiting or not self.path:
+        if self.busy or not self.path:
             return False
         if self.path[-1].role == "assistant":
             self._writer.flush()
@@ -180,28 +204,32 @@ class Conversation:
         return True
 
     def go_on(self) -> bool:
-        """Continue the last answer where it ended."""
-        if self.answering is not None or self.waiting or not self.path:
+        """Continue the last answer where it ended, or answer what has no answer."""
+        if self.busy or not self.path:
             return False
         last = self.path[-1]
-        if last.role != "assistant" or not last.content or self._model() is None:
+        if last.role != "assistant" or not last.content:
+            return self.regenerate()
+        if self._model() is None:
             return False
         self._writer.flush()
         self._view.remove_from(self.path.pop().id)
         self._ask(prefix=last.content)
         return True
 
-    def flip(self, turn_id: int, step: int) -> None:
-        """Show another version of a turn."""
-        if self.answering is not None:
-            return
+    def flip(self, turn_id: int, step: int) -> bool:
+        """Show another version of a turn and what followed it; False while an answer streams."""
+        if self.busy:
+            return False
         self._writer.flush()
         versions = self._chats.siblings(turn_id)
         at = next((at for at, turn in enumerate(versions) if turn.id == turn_id), 0)
         wanted = versions[(at + step) % len(versions)]
         if wanted.id != turn_id:
             self.path = list(self._chats.choose(wanted.id))
-            self._view.show([drawn(turn) for turn in self.path])
+            self._view.show([shown(turn) for turn in self.path], stay=wanted.id)
+            self._changed()
+        return True
 
     def last_answer(self) -> StoredTurn | None:
         """The last turn of the model."""
@@ -210,21 +238,24 @@ class Conversation:
     def text_of(self, turn_id: int) -> str:
         """The text of a turn of the path, or of the one that streams."""
         if self.answering is not None and self.answering.turn.id == turn_id:
-            return self.answering.prefix + self.answering.text
-        return next((turn.content for turn in self.path if turn.id == turn_id), "")
+            return self.answering.whole
+        turn = self.turn_of(turn_id)
+        return turn.content if turn is not None else ""
+
+    def turn_of(self, turn_id: int) -> StoredTurn | None:
+        """A turn of the path."""
+        return next((turn for turn in self.path if turn.id == turn_id), None)
 
     def take(self, item: Item) -> None:
         """Something of the running request."""
         request_id = _request_of(item)
-        if request_id in self._left:
-            self._take_left(self._left[request_id], item)
+        if self._left.take(request_id, item):
             return
         answering = self.answering
         if answering is None or request_id != answering.request_id:
             return
         if isinstance(item, TokenRun):
-            answering.prefill = None
-            answering.text += item.text
+            answering.take(item.text, len(item.ids))
             self._view.append(answering.turn.id, item.text)
             self._writer.append(answering.turn.id, item.text)
         elif isinstance(item, Stats):
@@ -250,35 +281,16 @@ class Conversation:
         """The app closes: what streams is kept as far as it came."""
         if self.answering is not None:
             self.engine.cancel(self.answering.request_id)
-            self._left[self.answering.request_id] = self.answering
+            self._left.add(self.answering)
             self.answering = None
-        for answering in self._left.values():
-            text = answering.prefix + answering.text
-            self._writer.finish(
-                answering.turn.id, "stopped", text, None, "quantchat was closed while it streamed"
-            )
-        self._left.clear()
+        self._left.close()
 
     def _leave(self) -> None:
         """Stop without waiting; the rest of the answer goes to the store alone."""
         answering = self.answering
         if self.stop() and answering is not None:
-            self._left[answering.request_id] = answering
+            self._left.add(answering)
             self.answering = None
-
-    def _take_left(self, answering: Answering, item: Item) -> None:
-        if isinstance(item, TokenRun):
-            answering.text += item.text
-            self._writer.append(answering.turn.id, item.text)
-        elif isinstance(item, Done | Failed):
-            done = isinstance(item, Done)
-            text = answering.prefix + answering.text
-            note = ENDINGS[item.finish_reason] if isinstance(item, Done) else item.message
-            metrics = kept(item.metrics) if isinstance(item, Done) else None
-            whole = isinstance(item, Done) and item.finish_reason == "stop"
-            state: TurnState = "complete" if whole else "stopped" if done else "failed"
-            self._writer.finish(answering.turn.id, state, text, metrics, note)
-            del self._left[answering.request_id]
 
     def _ask_or_wait(self) -> None:
         if self._model() is None:
@@ -292,35 +304,33 @@ class Conversation:
             self._ask()
 
     def _ask(self, prefix: str = "") -> None:
+        """Have the last turn answered, or go on with an answer that was taken off the path."""
         info, chat, settings = self._model(), self.chat, self._settings()
         assert info is not None and chat is not None
+        begun = prefix or info.opening
         parent = self.path[-1].id
         turn = self._chats.add_turn(
             chat.id,
             parent,
             "assistant",
-            prefix,
+            begun,
             state="streaming",
             model=info.model,
             scheme=info.scheme,
             kv=info.kv,
         )
-        messages = [Message(each.role, each.content) for each in self.path if each.content]
-        if chat.system_prompt:
-            messages.insert(0, Message("system", chat.system_prompt))
-        if prefix:
-            messages.append(Message("assistant", prefix))
-        shown = drawn(turn)
-        shown.state = "streaming" if prefix else "waiting"
-        self._view.add(shown)
+        seen = shown(turn)
+        seen.state = "streaming" if prefix else "waiting"
+        self._view.add(seen)
         request = ChatRequest(
-            messages=tuple(messages),
+            messages=messages_of(self.path, chat.system_prompt, prefix),
             sampling=settings.sampling(),
             max_tokens=settings.max_tokens,
             continue_last=bool(prefix),
         )
         self.path.append(turn)
-        self.answering = Answering(request_id=0, turn=turn, drawn=shown, prefix=prefix)
+        self.answering = Answering(request_id=0, turn=turn, drawn=seen, prefix=begun)
+        self.answering.thought.feed(begun)
         try:
             self.answering.request_id = self.engine.chat(request)
         except QuantchatError as error:
@@ -328,30 +338,29 @@ class Conversation:
         self._changed()
 
     def _finish_done(self, answering: Answering, done: Done) -> None:
-        text = answering.prefix + (answering.text if answering.prefix else done.text)
-        metrics = kept(done.metrics)
+        text = answering.prefix + done.text
+        metrics = answering.figures(kept(done.metrics))
         ending = ENDINGS[done.finish_reason]
         state: TurnState = "complete" if done.finish_reason == "stop" else "stopped"
         self._writer.finish(answering.turn.id, state, text, metrics, ending)
-        self._close(answering, text, state, answer_line(metrics, ending))
+        answering.turn = replace(answering.turn, metrics=metrics, note=ending)
+        self._close(answering, text, state, answer_line(metrics or {}, ending))
 
     def _finish_failed(
         self, answering: Answering, message: str, hint: str, *, tell: bool = True
     ) -> None:
-        text = answering.prefix + answering.text
-        self._writer.finish(answering.turn.id, "failed", text, None, message)
-        self._close(answering, text, "failed", f"failed: {message}")
+        metrics = answering.figures(None)
+        self._writer.finish(answering.turn.id, "failed", answering.whole, metrics, message)
+        answering.turn = replace(answering.turn, metrics=metrics, note=message)
+        self._close(answering, answering.whole, "failed", f"failed: {message}")
         if tell:
             self._failed(message, hint)
 
     def _close(self, answering: Answering, text: str, state: TurnState, figures: str) -> None:
         self.answering = None
-        shown = answering.drawn
-        shown.text, shown.figures = text, figures
-        shown.state = (
-            "done" if state == "complete" else "failed" if state == "failed" else "stopped"
-        )
-        self._view.update(shown)
+        seen = answering.drawn
+        seen.text, seen.figures, seen.state = text, figures, STATES[state]
+        self._view.update(seen)
         self.path[-1] = replace(answering.turn, content=text, state=state)
 
     def _notice(self, message: str) -> None:
@@ -359,25 +368,6 @@ class Conversation:
         assert self.answering is not None
         turn = Turn(key=-1, role="notice", text=message)
         self._view.add(turn, before=self.answering.turn.id)
-
-
-def drawn(turn: StoredTurn) -> Turn:
-    """A stored turn as the transcript draws it."""
-    label = " · ".join(
-        part for part in (model_name(turn.model), turn.scheme, turn.kv and f"kv {turn.kv}") if part
-    )
-    state = {"complete": "done", "stopped": "stopped", "failed": "failed", "streaming": "stopped"}
-    figures = answer_line(turn.metrics or {}, turn.note)
-    return Turn(
-        key=turn.id,
-        role="user" if turn.role == "user" else "assistant",
-        text=turn.content,
-        label=label or "answer",
-        figures=figures if turn.role == "assistant" else "",
-        state=state[turn.state],  # type: ignore[arg-type]
-        version=turn.version + 1,
-        versions=turn.versions,
-    )
 
 
 def _request_of(item: Item) -> int | None:

@@ -1,15 +1,15 @@
 """The conversation as one scrolling widget that draws only the lines on the screen.
 
-Owns scrolling, following the end, selection and the window of drawn turns. A turn's look belongs
-to `turn`. Cost per flush: the lines of the open block plus the rows on the screen, whatever the
-length of the conversation.
+Owns scrolling, following the end, selection, choosing a turn. A turn's look belongs to
+`drawn_turn`, which turns are drawn to `turn_stack`. Cost per flush: the lines of the open block
+plus the rows on the screen, whatever the length of the conversation.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from itertools import accumulate
+from typing import ClassVar, Literal, TypeAlias
 
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.events import Click, Resize
 from textual.geometry import Region, Size
@@ -17,20 +17,37 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
-from textual.style import Style
 from textual.widget import Widget
 
+from quantchat.tui.keymap import Keyed
 from quantchat.tui.markup.palette import Palette, palette_from
-from quantchat.tui.widgets.turn import ACTION, DrawnTurn, Turn
+from quantchat.tui.widgets.drawn_turn import PREFIX_CELLS
+from quantchat.tui.widgets.strips import middle_strip, with_offsets
+from quantchat.tui.widgets.turn import ACTION, Turn
+from quantchat.tui.widgets.turn_stack import WINDOW_TURNS, TurnStack
 
-WINDOW_TURNS = 30
-"""Turns drawn at first; more are drawn when the user scrolls to the top."""
 WIDEST_CELLS = 110
 """Lines longer than this read badly."""
+MARK = "┃"
+"""Beside the chosen turn."""
+STRIPS_KEPT = 4000
+
+Wish: TypeAlias = Literal["edit", "copy", "previous", "next", "leave"]
 
 
-class Transcript(ScrollView, can_focus=True):
+class Transcript(Keyed, ScrollView, can_focus=True):
     """Turns from top to bottom; `follow` keeps the end in view until the user scrolls up."""
+
+    KEYS_TITLE = "A chosen message"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("e,enter", "wish('edit')", "Edit the chosen message"),
+        Binding("c", "wish('copy')", "Copy the chosen message"),
+        Binding("left", "wish('previous')", "Its previous version"),
+        Binding("right", "wish('next')", "Its next version"),
+        Binding("space", "fold_chosen", "Fold or unfold it"),
+        Binding("escape", "wish('leave')", "Back to the prompt"),
+    ]
 
     class FollowChanged(Message):
         """The view began or ceased to follow the end."""
@@ -39,12 +56,20 @@ class Transcript(ScrollView, can_focus=True):
             super().__init__()
             self.following = following
 
+    class Wished(Message):
+        """The user wants something done with a turn; it is chosen, or was clicked twice."""
+
+        def __init__(self, key: int, wish: Wish) -> None:
+            super().__init__()
+            self.key = key
+            self.wish = wish
+
+    class Chosen(Message):
+        """Another turn is chosen, or none."""
+
     def __init__(self, *, id: str | None = None, empty: Content | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
-        self._turns: list[Turn] = []
-        self._drawn: list[DrawnTurn] = []
-        self._first = 0
-        self._starts: list[int] = []
+        self.stack = TurnStack()
         self._strips: dict[int, Strip] = {}
         self._palette: Palette | None = None
         self._width = 0
@@ -55,50 +80,50 @@ class Transcript(ScrollView, can_focus=True):
     @property
     def turns(self) -> list[Turn]:
         """All turns, drawn or not."""
-        return self._turns
+        return self.stack.turns
 
     def set_empty(self, text: Content) -> None:
         """What stands in the middle while there are no turns."""
         if text.is_same(self._empty):
             return
         self._empty = text
-        if not self._turns:
+        if not self.turns:
             self._strips.clear()
             self.refresh()
 
-    def show(self, turns: list[Turn]) -> None:
-        """Replace the conversation and go to its end."""
-        self._turns = list(turns)
-        self._first = max(0, len(turns) - WINDOW_TURNS)
-        self._set_follow(True)
+    def show(self, turns: list[Turn], stay: int | None = None) -> None:
+        """Replace the conversation and go to its end, or stay at the turn with that key."""
+        had = self.stack.chosen
+        self.stack.set(turns)
+        if stay is not None:
+            self.stack.reach(stay)
+        self._set_follow(stay is None)
         self._redraw()
+        if stay is not None:
+            self._show_turn(stay)
+        if had is not None and self.has_focus and stay is not None:
+            self.stack.chosen = stay
+        if had != self.stack.chosen:
+            self.post_message(self.Chosen())
 
     def add(self, turn: Turn, before: int | None = None) -> None:
         """Put a turn at the end, or before the one with that key."""
-        found = None if before is None else self._index(before)
-        at = len(self._drawn) if found is None else found
-        self._turns.insert(self._first + at, turn)
-        drawn = DrawnTurn(turn)
+        at, drawn = self.stack.insert(turn, before)
         if self._palette is not None and self._width:
             drawn.draw(self._width, self._palette)
-        self._drawn.insert(at, drawn)
         self._changed(at, 0)
 
     def remove_from(self, key: int) -> None:
         """Take the turn with that key and all after it away."""
-        at = next((at for at, turn in enumerate(self._turns) if turn.key == key), None)
-        if at is not None:
-            del self._turns[at:]
-            del self._drawn[max(0, at - self._first) :]
-            self._first = min(self._first, len(self._turns))
-            self._changed(max(0, len(self._drawn) - 1), 0)
+        if self.stack.remove_from(key):
+            self._changed(max(0, len(self.stack.drawn) - 1), 0)
 
     def append(self, key: int, text: str) -> None:
         """Streamed text for a turn."""
-        at = self._index(key)
+        at = self.stack.index(key)
         if at is None:
             return
-        drawn = self._drawn[at]
+        drawn = self.stack.drawn[at]
         if self._palette is None:
             drawn.turn.text += text
             return
@@ -109,11 +134,11 @@ class Transcript(ScrollView, can_focus=True):
 
     def update(self, turn: Turn) -> None:
         """Draw a turn anew after its fields changed."""
-        at = self._index(turn.key)
+        at = self.stack.index(turn.key)
         if at is not None and self._palette is not None:
-            self._drawn[at].turn = turn
-            self._turns[self._first + at] = turn
-            self._drawn[at].draw(self._width, self._palette)
+            self.stack.drawn[at].turn = turn
+            self.turns[self.stack.first + at] = turn
+            self.stack.drawn[at].draw(self._width, self._palette)
             self._changed(at, 0)
 
     def restyle(self) -> None:
@@ -123,7 +148,42 @@ class Transcript(ScrollView, can_focus=True):
 
     def text_on_screen(self) -> str:
         """What the drawn turns say, for tests and exports."""
-        return "\n".join(line.plain.rstrip() for drawn in self._drawn for line in drawn.lines)
+        lines = (line for drawn in self.stack.drawn for line in drawn.lines)
+        return "\n".join(line.plain.rstrip() for line in lines)
+
+    def choose(self, key: int | None) -> None:
+        """Let keys act on a turn and bring it into view; None on none."""
+        before, self.stack.chosen = self.stack.chosen, key
+        if key is not None and self.stack.reach(key):
+            self._redraw()
+        for each in (before, key):
+            self._repaint_turn(each)
+        if key is not None:
+            self._show_turn(key)
+        if before != key:
+            self.post_message(self.Chosen())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys for a turn work while one is chosen."""
+        if action in ("wish", "fold_chosen"):
+            return self.stack.chosen is not None
+        return super().check_action(action, parameters)
+
+    def action_wish(self, wish: Wish) -> None:
+        """Have something done with the chosen turn."""
+        if self.stack.chosen is not None:
+            self.post_message(self.Wished(self.stack.chosen, wish))
+
+    def action_fold_chosen(self) -> None:
+        """Fold or unfold what the chosen turn has to fold."""
+        at = None if self.stack.chosen is None else self.stack.index(self.stack.chosen)
+        if at is not None:
+            turn = self.stack.drawn[at].turn
+            self._fold(turn.key, *self.stack.foldable(turn))
+
+    def action_fold(self, key: int, what: str) -> None:
+        """Fold or unfold a part of a turn."""
+        self._fold(key, what)
 
     def action_scroll_end(self) -> None:
         """Go to the end and follow it."""
@@ -132,7 +192,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def action_scroll_home(self) -> None:
         """Go to the first turn."""
-        self._first = 0
+        self.stack.first = 0
         self._set_follow(False)
         self._redraw()
         self.scroll_to(y=0, animate=False)
@@ -143,9 +203,19 @@ class Transcript(ScrollView, can_focus=True):
 
     async def on_click(self, event: Click) -> None:
         action = event.style.meta.get(ACTION)
+        if event.chain > 1:
+            # Textual would select the whole conversation.
+            event.prevent_default()
         if action:
             event.stop()
-            await self.run_action(action)
+            if event.chain == 1 or not action.startswith("fold"):
+                await self.run_action(action)
+        elif event.chain == 2:
+            event.stop()
+            top = self.styles.padding.top
+            at = self.stack.at_row(self.scroll_offset.y + event.y - top)
+            if at is not None and self.stack.drawn[at].turn.editable:
+                self.post_message(self.Wished(self.stack.drawn[at].turn.key, "edit"))
 
     def on_resize(self, event: Resize) -> None:
         width = self._text_width()
@@ -159,7 +229,7 @@ class Transcript(ScrollView, can_focus=True):
         if self._moving:
             return
         self._set_follow(new_value >= self.max_scroll_y - 0.5)
-        if new_value < 1 and new_value < old_value and self._first > 0:
+        if new_value < 1 and new_value < old_value and self.stack.first > 0:
             self.call_later(self._draw_earlier)
 
     def render_lines(self, crop: Region) -> list[Strip]:
@@ -190,26 +260,39 @@ class Transcript(ScrollView, can_focus=True):
         if palette is None:
             return Strip.blank(width)
         base = palette.base
-        if not self._turns:
-            return self._empty_line(y, width, base)
+        if not self.turns:
+            return middle_strip(self._empty, y, self.size, base)
         row = self.scroll_offset.y + y
         strip = self._strips.get(row)
         selection = self.text_selection
         if strip is None or selection is not None:
-            line = self._line(row)
+            line = self.stack.line(row)
             if selection is not None and (span := selection.get_span(row)) is not None:
                 line = self._selected(line, span)
             margin = self._margin(width)
-            content = Content(" " * margin) + line
-            strip = Strip(content.render_segments(base)).adjust_cell_length(width, base.rich_style)
-            strip = _with_offsets(strip, margin, row)
+            left = Content(" " * margin)
+            if self.stack.marked(row):
+                left = Content.assemble(" " * (margin - 1), (MARK, palette.accent))
+            strip = Strip((left + line).render_segments(base))
+            strip = strip.adjust_cell_length(width, base.rich_style)
+            strip = with_offsets(strip, margin, row)
             if selection is None:
                 self._strips[row] = strip
         return strip
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        lines = [line.plain.rstrip() for drawn in self._drawn for line in drawn.lines]
-        return selection.extract("\n".join(lines)), "\n"
+        """The marked text without the bars and spaces that every line begins with."""
+        first = 0 if selection.start is None else selection.start.y
+        last = self.stack.rows - 1 if selection.end is None else selection.end.y
+        lines = []
+        for row in range(max(0, first), min(last, self.stack.rows - 1) + 1):
+            span = selection.get_span(row)
+            if span is not None:
+                start, end = span
+                plain = self.stack.line(row).plain
+                end = len(plain) if end == -1 else end
+                lines.append(plain[max(start, PREFIX_CELLS) : end].rstrip())
+        return "\n".join(lines), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:
         self._strips.clear()
@@ -221,60 +304,71 @@ class Transcript(ScrollView, can_focus=True):
     def _margin(self, width: int) -> int:
         return max(1, (width - self._width) // 2)
 
-    def _line(self, row: int) -> Content:
-        at = bisect_right(self._starts, row) - 1
-        if at < 0 or at >= len(self._drawn):
-            return Content("")
-        lines = self._drawn[at].lines
-        inner = row - self._starts[at]
-        return lines[inner] if inner < len(lines) else Content("")
-
     def _selected(self, line: Content, span: tuple[int, int]) -> Content:
         start, end = span
         style = self.screen.get_visual_style("screen--selection", partial=True)
         return line.stylize(style, start, len(line.plain) if end == -1 else end)
 
-    def _empty_line(self, y: int, width: int, base: Style) -> Strip:
-        lines = self._empty.split(allow_blank=True) if self._empty else []
-        at = y - max(0, (self.size.height - len(lines)) // 2)
-        line = lines[at] if 0 <= at < len(lines) else Content("")
-        line = line.truncate(width)
-        pad = max(0, (width - max((each.cell_length for each in lines), default=0)) // 2)
-        content = Content(" " * pad) + line
-        return Strip(content.render_segments(base)).adjust_cell_length(width, base.rich_style)
-
-    def _index(self, key: int) -> int | None:
-        for at in range(len(self._drawn) - 1, -1, -1):
-            if self._drawn[at].turn.key == key:
-                return at
-        return None
-
     def _redraw(self) -> None:
         if self._palette is None or not self.size.width:
             return
         self._width = self._text_width()
-        self._drawn = [DrawnTurn(turn) for turn in self._turns[self._first :]]
-        for drawn in self._drawn:
-            drawn.draw(self._width, self._palette)
+        self.stack.draw(self._width, self._palette)
         self._changed(0, 0)
 
     def _draw_earlier(self) -> None:
         before = self.virtual_size.height
-        self._first = max(0, self._first - WINDOW_TURNS)
+        self.stack.first = max(0, self.stack.first - WINDOW_TURNS)
         self._redraw()
         self.scroll_to(y=self.virtual_size.height - before, animate=False)
+
+    def _fold(self, key: int, *whats: str) -> None:
+        at = self.stack.index(key)
+        if at is None or self._palette is None:
+            return
+        for what in whats:
+            self.stack.flip(key, what)
+        drawn = self.stack.drawn[at]
+        drawn.draw(self._width, self._palette)
+        following = self.follow and drawn.turn.state in ("waiting", "streaming")
+        self.follow = following
+        self._changed(at, 0)
+        self._set_follow(following or self.scroll_y >= self.max_scroll_y - 0.5)
+
+    def _show_turn(self, key: int) -> None:
+        """Scroll until the turn is on the screen, or its first line at the top."""
+        at = self.stack.index(key)
+        if at is None:
+            return
+        start, height = self.stack.start(at), self.size.height
+        end = start + len(self.stack.drawn[at].lines)
+        top = self.scroll_y
+        if start < top or end - start > height:
+            top = start
+        elif end > top + height:
+            top = end - height
+        if top != self.scroll_y:
+            self.scroll_to(y=top, animate=False)
+
+    def _repaint_turn(self, key: int | None) -> None:
+        at = None if key is None else self.stack.index(key)
+        if at is None:
+            return
+        start, rows = self.stack.start(at), len(self.stack.drawn[at].lines)
+        for row in range(start, start + rows):
+            self._strips.pop(row, None)
+        self.refresh_lines(start, rows)
 
     def _changed(self, at: int, line: int) -> None:
         if self._palette is not None and not self._width and self.size.width:
             self._redraw()
             return
-        heights = [len(drawn.lines) for drawn in self._drawn]
-        self._starts = list(accumulate(heights, initial=0))[:-1]
-        total = sum(heights)
-        from_row = self._starts[at] + line if self._drawn else 0
+        self.stack.count()
+        total = self.stack.rows
+        from_row = self.stack.start(at) + line
         for row in [row for row in self._strips if row >= from_row]:
             del self._strips[row]
-        if len(self._strips) > 4000:
+        if len(self._strips) > STRIPS_KEPT:
             self._strips.clear()
         grown = total != self.virtual_size.height
         if grown or self.size.width != self.virtual_size.width:
@@ -302,11 +396,3 @@ class Transcript(ScrollView, can_focus=True):
         if following != self.follow:
             self.follow = following
             self.post_message(self.FollowChanged(following))
-
-
-def _with_offsets(strip: Strip, margin: int, row: int) -> Strip:
-    """The strip with selection offsets counted from the start of its text."""
-    if not margin:
-        return strip.apply_offsets(0, row)
-    left, right = strip.divide([margin, strip.cell_length])
-    return Strip.join([left, right.apply_offsets(0, row)])
