@@ -318,6 +318,8 @@ class Runtime:
         tail, _ = sequence.stops.push(sequence.detokenizer.flush())
         sequence.text += tail + sequence.stops.flush()
         self._runner.leave(sequence)
+        # With the answer's pages: they are given back, though kept, below.
+        memory = self.memory()
         self._scheduler.finish(sequence)
         self._sequences.pop(sequence.request_id, None)
         self._emit(
@@ -327,7 +329,7 @@ class Runtime:
                 finish_reason=reason,
                 text=sequence.text,
                 metrics=self._metrics(sequence),
-                memory=self.memory(),
+                memory=memory,
                 time_s=time.perf_counter(),
             )
         )
