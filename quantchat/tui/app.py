@@ -31,10 +31,12 @@ from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.control.conversation import Conversation
 from quantchat.tui.control.library import Library
 from quantchat.tui.control.loads import SLOT, Loads
+from quantchat.tui.control.offered import Offered
 from quantchat.tui.control.plan_schemes import PlanSchemes
 from quantchat.tui.control.preferences import MODEL_KEYS, Preferences
 from quantchat.tui.control.schemes import SchemeBook
 from quantchat.tui.control.status import Status
+from quantchat.tui.control.switching import Switching
 from quantchat.tui.control.writer import TurnWriter
 from quantchat.tui.keymap import Keyed, checked, key_of, short_key
 from quantchat.tui.looks import Looks
@@ -97,7 +99,7 @@ class QuantchatApp(Keyed, App[None]):
             library,
             in_thread=self._in_thread,
             on_loop=self._on_loop,
-            changed=self._changed,
+            changed=self.state_changed,
             failed=self.trouble.load_failed,
         )
         self.conversation = Conversation(
@@ -107,9 +109,11 @@ class QuantchatApp(Keyed, App[None]):
             self.chat_screen.transcript,
             settings=lambda: self.preferences.settings,
             model=lambda: self.loads.info,
-            changed=self._changed,
+            changed=self.state_changed,
             failed=self.trouble.answer_failed,
         )
+        self.offered = Offered(self)
+        self.switching = Switching(self)
         self.comparison: Comparison | None = None
         self.status = Status(self.loads, self.conversation, lambda: self.preferences.settings)
         self.bridge = Bridge(self, engine, self.receive)
@@ -159,7 +163,8 @@ class QuantchatApp(Keyed, App[None]):
             self._pass_on(items)
         finally:
             self._gathering = False
-            self._changed()
+            self.switching.settle()
+            self.state_changed()
 
     def _pass_on(self, items: Sequence[Item]) -> None:
         for item in items:
@@ -169,9 +174,11 @@ class QuantchatApp(Keyed, App[None]):
                 if self.comparison is not None:
                     self.comparison.take(item)
             elif isinstance(item, LoadProgress | Loaded | LoadFailed | Unloaded):
+                before = self.loads.info
                 self.loads.take(item)
                 if isinstance(item, Loaded):
                     self.bridge.follow(item.info.device)
+                    self.switching.loaded(before, item)
                 if isinstance(item, Loaded) and self.loads.ready:
                     self.conversation.model_ready()
             else:
@@ -208,7 +215,7 @@ class QuantchatApp(Keyed, App[None]):
             self.loads.want(self.preferences.load_request(), fetch=key == "model")
         elif key in ("theme", "animations"):
             self.looks.apply()
-        self._changed()
+        self.state_changed()
 
     def notify(
         self,
@@ -229,18 +236,7 @@ class QuantchatApp(Keyed, App[None]):
             return
         self.preferences.change(model=name)
         loads.want(self.preferences.load_request(), fetch=True)
-        self._changed()
-
-    def choose_scheme(self, scheme: str, kv: str) -> None:
-        """Load the model in another scheme and KV precision, unless it is there already."""
-        settings = self.preferences.settings
-        if (scheme, kv) == (settings.scheme, settings.kv) and (self.loads.ready or self.loads.busy):
-            return
-        problem = self.preferences.change(scheme=scheme, kv=kv)
-        if problem:
-            self.notify(problem, severity="warning")
-        self.loads.want(self.preferences.load_request())
-        self._changed()
+        self.state_changed()
 
     def copy_text(self, text: str, what: str) -> None:
         """To the clipboard, by every way there is; says which."""
@@ -351,7 +347,8 @@ class QuantchatApp(Keyed, App[None]):
     def _poll(self) -> None:
         self.loads.poll()
 
-    def _changed(self) -> None:
+    def state_changed(self) -> None:
+        """Draw what changed beside the conversation, once for all that the engine said."""
         if self._gathering:
             return
         if self.is_running and self.chat_screen.is_mounted and self.chat_screen.is_current:

@@ -226,8 +226,9 @@ def _normal(key: str) -> str:
 
 
 def _slug(action: str) -> str:
-    name = action.removeprefix("screen.").removeprefix("app.")
-    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("-", "minus_")).strip("_")
+    name = action.removeprefix("screen.").removeprefix("app.").lower()
+    name = name.replace("(-1)", "_back").replace("(1)", "_forward").replace("-", "minus_")
+    return re.sub(r"[^a-z0-9]+", "_", name).strip("_")
 
 
 def _split(action: str) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ A file that cannot be used is named with its reason; it never stops the app.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ COLOURS = (
     "panel",
 )
 FILE_LIMIT_BYTES = 65_536
+NAME = re.compile(r"[a-z][a-z0-9-]{0,60}")
+SHARE = re.compile(r"(100|\d{1,2})%")
+STYLE_WORDS = frozenset(("none", "bold", "dim", "italic", "underline", "reverse", "strike", "not"))
+TERMINAL_GROUNDS = {"ansi-background": "ansi_black", "ansi-foreground": "ansi_white"}
+"""What Textual asks of every theme in the terminal's own colours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +86,28 @@ def theme_from(table: Mapping[str, object], *, name: str = "") -> Theme:
     if not isinstance(variables, Mapping):
         raise ValueError("variables: a table is wanted")
     for key, value in variables.items():
-        if not isinstance(value, str):
-            raise ValueError(f"variables.{key}: text is wanted")
-        if value.startswith("#"):
-            _colour(f"variables.{key}", value)
-    return Theme(name=title, dark=dark, ansi=ansi, variables=dict(variables), **colours)  # type: ignore[arg-type]
+        _check_variable(key, value)
+    grounds = TERMINAL_GROUNDS if ansi else {}
+    return Theme(name=title, dark=dark, ansi=ansi, variables={**grounds, **variables}, **colours)  # type: ignore[arg-type]
+
+
+def _check_variable(key: str, value: object) -> None:
+    """A variable is a colour, part of one, or the style of a text: else the app's rules break."""
+    where = f"variables.{key}"
+    if not NAME.fullmatch(key):
+        raise ValueError(f"{where[:60]}: not a name of a variable")
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: text is wanted")
+    if key.endswith("-style"):
+        if not value.split() or set(value.split()) - STYLE_WORDS:
+            raise ValueError(
+                f"{where}: {value[:40]!r} is not made of {', '.join(sorted(STYLE_WORDS))}"
+            )
+        return
+    colour, _, share = value.partition(" ")
+    if share and not SHARE.fullmatch(share):
+        raise ValueError(f"{where}: {value[:40]!r} is not a colour")
+    _colour(where, colour)
 
 
 def _colour(key: str, value: object) -> str:
@@ -93,5 +116,5 @@ def _colour(key: str, value: object) -> str:
     try:
         Color.parse(value)
     except ColorParseError as error:
-        raise ValueError(f"{key}: {value!r} is not a colour") from error
+        raise ValueError(f"{key}: {value[:40]!r} is not a colour") from error
     return value

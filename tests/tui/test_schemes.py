@@ -160,7 +160,7 @@ async def test_another_calibration_text_counts_for_calibrated_schemes(tmp_path: 
         await ready(pilot, app)
         app.set_value("calibration_file", "/a/text")
         assert not app.loads.busy and len(fake(app).loads) == 1
-        app.choose_scheme("awq", "auto")
+        app.switching.take("awq", "auto")
         await wait_until(pilot, lambda: app.loads.info and app.loads.info.scheme == "awq")
         assert fake(app).loads[-1].calibration_file == "/a/text"
         app.set_value("calibration_file", "")

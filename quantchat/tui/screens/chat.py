@@ -17,6 +17,7 @@ from quantchat.tui.markup.chunks import code_blocks
 from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.screens.base import AppScreen
 from quantchat.tui.widgets.bars import Activity, Key, KeyBar, TopBar
+from quantchat.tui.widgets.dial import Dial
 from quantchat.tui.widgets.meters import MeterLine, MeterPanel
 from quantchat.tui.widgets.prompt import Prompt
 from quantchat.tui.widgets.transcript import Transcript
@@ -66,6 +67,8 @@ class ChatScreen(AppScreen):
         Binding("f4", "copy_block", "Copy the last code block"),
         Binding("alt+left", "flip(-1)", "Previous version of the answer"),
         Binding("alt+right", "flip(1)", "Next version of the answer"),
+        Binding("alt+up", "dial(-1)", "Dial: the scheme before", id="dial_back"),
+        Binding("alt+down", "dial(1)", "Dial: the next scheme", id="dial_forward"),
         Binding("ctrl+b", "toggle_meters", "Show or hide the meters", priority=True),
         Binding("pageup", "page(-1)", "Scroll up", priority=True),
         Binding("pagedown", "page(1)", "Scroll down", priority=True),
@@ -84,6 +87,7 @@ class ChatScreen(AppScreen):
             yield self.transcript
             yield MeterPanel(id="meters")
         yield Activity(id="activity")
+        yield Dial(id="dial")
         yield Prompt(id="prompt", placeholder="Write a message")
         yield MeterLine(id="meter-line")
         yield KeyBar(keys(enter_sends=True, answering=False, stopped=False), id="keys")
@@ -111,8 +115,11 @@ class ChatScreen(AppScreen):
         self._show_meters()
         last = conversation.last_answer()
         answering = conversation.answering is not None or conversation.waiting
+        dial = self.query_one("#dial", Dial)
         self.query_one("#keys", KeyBar).show(
-            keys(
+            dial.keys()
+            if dial.display
+            else keys(
                 enter_sends=settings.enter_sends,
                 answering=answering or loads.busy,
                 stopped=not answering and last is not None and last.state == "stopped",
@@ -225,6 +232,45 @@ class ChatScreen(AppScreen):
     def action_toggle_meters(self) -> None:
         """Show or hide the meters."""
         self.desk.set_value("show_meters", not self.desk.preferences.settings.show_meters)
+
+    def action_dial(self, step: int) -> None:
+        """Open the dial over the schemes, or turn it."""
+        dial = self.query_one("#dial", Dial)
+        if not dial.display:
+            settings = self.desk.preferences.settings
+            dial.open(
+                self.desk.offered.read,
+                kv=settings.kv,
+                scheme=settings.scheme,
+                info=self.desk.loads.info,
+            )
+            self.refresh_state()
+        if step:
+            dial.action_turn(step)
+
+    async def action_dial_do(self, action: str) -> None:
+        """What a key of the dial does, for the mouse."""
+        await self.query_one("#dial", Dial).run_action(action)
+
+    def on_dial_taken(self, event: Dial.Taken) -> None:
+        event.stop()
+        self._close_dial()
+        self.desk.switching.take(event.scheme, event.kv, again=event.again)
+
+    def on_dial_closed(self, event: Dial.Closed) -> None:
+        event.stop()
+        self._close_dial()
+        if event.typed:
+            self.prompt.insert(event.typed)
+
+    def on_dial_changed(self, event: Dial.Changed) -> None:
+        event.stop()
+        self.refresh_state()
+
+    def _close_dial(self) -> None:
+        self.query_one("#dial", Dial).close()
+        self.prompt.focus()
+        self.refresh_state()
 
     def action_page(self, step: int) -> None:
         """Scroll the conversation while the prompt has the focus."""

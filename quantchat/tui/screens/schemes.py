@@ -10,18 +10,19 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import DataTable, Static
 
-from quantchat.errors import QuantchatError
 from quantchat.settings.schema import spec_of
 from quantchat.tui import figures
-from quantchat.tui.control.schemes import Held, SchemeRow
+from quantchat.tui.control.offered import Problem
+from quantchat.tui.control.schemes import SchemeRow
 from quantchat.tui.markup.palette import Palette, palette_from
 from quantchat.tui.screens.base import AppDialog
 from quantchat.tui.widgets.bars import Activity, Key, KeyBar
 
 KEYS = (
-    Key(key="enter", text="load"),
-    Key(key="k", text="KV precision", action="screen.kv"),
-    Key(key="esc", text="close", action="screen.leave"),
+    Key(key="enter", text="load", action="screen.load"),
+    Key(text="load, answer again", action="screen.again"),
+    Key(text="KV precision", action="screen.kv"),
+    Key(text="close", action="screen.leave"),
 )
 COLUMNS = (
     ("", 1),
@@ -39,20 +40,22 @@ NOTHING = "–"
 class SchemesScreen(AppDialog[None]):
     """Enter loads the model in the scheme under the cursor; the table waits for nothing."""
 
+    KEYS_TITLE = "Schemes"
     CSS_PATH = ["lists.tcss", "schemes.tcss"]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "load", "Load it", show=False),
         Binding("escape,f5", "leave", "Close"),
+        Binding("r", "again", "Load it and answer the last question again"),
         Binding("k", "kv", "Other KV precision"),
-        Binding("home", "to(0)", show=False, priority=True),
-        Binding("end", "to(-1)", show=False, priority=True),
+        Binding("home", "to(0)", "The first scheme", id="first", show=False, priority=True),
+        Binding("end", "to(-1)", "The last scheme", id="last", show=False, priority=True),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self._rows: list[SchemeRow] = []
         self._kv = self.desk.preferences.settings.kv
-        self._problem: tuple[str, str] | None = None
-        self._asked = 0
+        self._problem: Problem = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -77,14 +80,7 @@ class SchemesScreen(AppDialog[None]):
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         event.stop()
-        row = self._chosen()
-        if row is None:
-            return
-        if not row.allowed:
-            self.notify(f"{row.name} cannot run here: {row.refusal}", severity="warning")
-            return
-        self.dismiss(None)
-        self.desk.choose_scheme(row.name, self._kv)
+        self._give(again=False)
 
     def action_leave(self) -> None:
         """Close and change nothing."""
@@ -96,32 +92,34 @@ class SchemesScreen(AppDialog[None]):
         self._kv = choices[(choices.index(self._kv) + 1) % len(choices)]
         self._read()
 
+    def action_load(self) -> None:
+        """Load the scheme under the cursor."""
+        self._give(again=False)
+
+    def action_again(self) -> None:
+        """Load it, and answer the last question again with it."""
+        self._give(again=True)
+
+    def _give(self, *, again: bool) -> None:
+        row = self._chosen()
+        if row is None:
+            return
+        if not row.allowed:
+            self.notify(f"{row.name} cannot run here: {row.refusal}", severity="warning")
+            return
+        self.dismiss(None)
+        self.desk.switching.take(row.name, self._kv, again=again)
+
     def action_to(self, row: int) -> None:
         """The first scheme, or the last for -1."""
         self.query_one(DataTable).move_cursor(row=row % max(1, len(self._rows)))
 
     def _read(self) -> None:
-        self._asked += 1
         self._draw_title()
-        asked, desk = self._asked, self.desk
-        request = desk.preferences.load_request(kv=self._kv)
-        loads = desk.loads
-        held = None
-        if loads.info is not None and loads.memory is not None:
-            held = Held.of(loads.info, loads.memory)
-        quiet = desk.conversation.answering is None and not loads.busy
+        self.desk.offered.read(self._kv, self._set_rows)
 
-        def work() -> None:
-            try:
-                rows, problem = desk.schemes.rows(request, held, may_measure=quiet), None
-            except QuantchatError as error:
-                rows, problem = [], (error.message, error.hint)
-            self.app.call_from_thread(self._set_rows, asked, rows, problem)
-
-        self.run_worker(work, thread=True, exit_on_error=False)
-
-    def _set_rows(self, asked: int, rows: list[SchemeRow], problem: tuple[str, str] | None) -> None:
-        if not self.is_mounted or asked != self._asked:
+    def _set_rows(self, rows: list[SchemeRow], problem: Problem) -> None:
+        if not self.is_mounted:
             return
         first = not self._rows
         self._rows, self._problem = rows, problem

@@ -1,0 +1,93 @@
+"""Changes of scheme and KV precision: what is asked for, what is said when it is there.
+
+Owns the wish to answer the last question again with what is being loaded. The load itself belongs
+to `loads`, the answer to `conversation`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quantchat.events import Loaded, ModelInfo
+from quantchat.requests import LoadRequest
+from quantchat.tui import figures
+
+if TYPE_CHECKING:
+    from quantchat.tui.app import QuantchatApp
+
+
+class Switching:
+    """What happens around a load that was asked for while another model answers."""
+
+    def __init__(self, app: QuantchatApp) -> None:
+        self._app = app
+        self._again: LoadRequest | None = None
+        """Once this is loaded, the last question is answered again."""
+
+    def take(self, scheme: str, kv: str, *, again: bool = False) -> None:
+        """Load another scheme and KV precision, unless they are there; answer again with them."""
+        app = self._app
+        settings, loads = app.preferences.settings, app.loads
+        same = (scheme, kv) == (settings.scheme, settings.kv)
+        if same and loads.ready and not loads.busy:
+            self._again = loads.answering if again else None
+            self.settle()
+            return
+        if not same or not loads.busy:
+            problem = app.preferences.change(scheme=scheme, kv=kv)
+            if problem:
+                app.notify(problem, severity="warning")
+            loads.want(app.preferences.load_request())
+        self._again = loads.wanted if again else None
+        app.state_changed()
+
+    def again_with(self, request: LoadRequest | None) -> None:
+        """Answer the last question again once that request is loaded."""
+        self._again = request
+
+    def settle(self) -> None:
+        """Answer again where that was wanted, the model is there and nothing streams."""
+        app, loads = self._app, self._app.loads
+        if self._again is None or loads.busy:
+            return
+        if not loads.ready or loads.answering != self._again:
+            self._again = None
+            return
+        if app.conversation.answering is None and not app.conversation.waiting:
+            self._again = None
+            app.guarded(app.conversation.regenerate)
+
+    def loaded(self, before: ModelInfo | None, event: Loaded) -> None:
+        """Say in a line what changed."""
+        if before is None:
+            return
+        app = self._app
+        words = change_words(before, event.info)
+        if app.conversation.path and before != event.info:
+            words += "; the context is computed anew at the next answer"
+        app.notify(f"{words}.", timeout=8)
+
+
+def change_words(before: ModelInfo, after: ModelInfo) -> str:
+    """From one model to another: what is other now, and how long it took."""
+    parts = []
+    if after.model != before.model:
+        parts.append(f"{figures.model_name(after.model)} instead of {before.model[-40:]}")
+    if after.scheme != before.scheme or not parts:
+        scheme = f"{after.scheme} instead of {before.scheme}"
+        parts.append(scheme if after.scheme != before.scheme else f"{after.scheme} as before")
+    if after.kv != before.kv:
+        parts.append(f"KV {after.kv} instead of {before.kv}")
+    if after.device != before.device:
+        parts.append(f"on {after.device_name}")
+    saved = before.weight_bytes - after.weight_bytes
+    if saved:
+        parts.append(f"{signed_size(-saved)} of weights")
+    if after.context_tokens != before.context_tokens:
+        parts.append(f"context {figures.count(after.context_tokens)} tokens")
+    return ", ".join(parts) + f", loaded in {figures.duration(after.load_s)}"
+
+
+def signed_size(count: int) -> str:
+    """Bytes with their sign: −45.0 MiB, +1.20 GiB."""
+    return f"{'−' if count < 0 else '+'}{figures.size(abs(count))}"
