@@ -116,7 +116,7 @@ class QuantchatApp(Keyed, App[None]):
         self.switching = Switching(self)
         self.comparison: Comparison | None = None
         self.status = Status(self.loads, self.conversation, lambda: self.preferences.settings)
-        self.bridge = Bridge(self, engine, self.receive)
+        self.bridge = Bridge(self, engine, self.receive, self.conversation.keep)
         self._begun = False
         self._gathering = False
 
@@ -371,6 +371,6 @@ class QuantchatApp(Keyed, App[None]):
         self.engine.close()
         self.engine = self.conversation.engine = engine
         self.loads.forget(engine)
-        self.bridge = Bridge(self, engine, self.receive)
+        self.bridge = Bridge(self, engine, self.receive, self.conversation.keep)
         self.bridge.start()
         self.loads.want(self.preferences.load_request())

@@ -1,11 +1,13 @@
 """Carries events from the engine to the screen in flushes, never one hop per token.
 
 Owns the pace: up to 16 flushes a second beside a card, 8 where decode needs the same cores, fewer
-when drawing one takes long, so that the screen does not take the decode thread's time.
+when drawing one takes long, so that the screen does not take the decode thread's time. What came is
+kept 16 times a second whatever the pace of drawing: a killed process must not lose more.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +23,8 @@ SHORTEST_S = 1 / 16
 SHORTEST_ON_CPU_S = 1 / 8
 """Beside decode on two cores 16 flushes a second cost a quarter of its speed, 8 about a tenth."""
 LONGEST_S = 0.3
+KEEP_S = 1 / 16
+"""Longest that events stay in the engine; with a commit that is below the 100 ms that may be lost."""
 DEAR_S = 0.030
 """A flush that takes more CPU time than this makes the next one wait longer."""
 SHARE = 0.15
@@ -67,11 +71,19 @@ class Bridge:
     """Drains an engine on the app's event loop and hands items to one receiver."""
 
     def __init__(
-        self, app: App[None], engine: Engine, receive: Callable[[Sequence[Item]], None]
+        self,
+        app: App[None],
+        engine: Engine,
+        receive: Callable[[Sequence[Item]], None],
+        keep: Callable[[Sequence[Event]], None] = lambda _: None,
     ) -> None:
         self._app = app
         self._engine = engine
         self._receive = receive
+        self._keep = keep
+        """Told of events before they are drawn, and no later than `KEEP_S` after they came."""
+        self._held: list[Event] = []
+        self._ticks = 0
         self._timer: Timer | None = None
         self._stopped = False
         self._costs: deque[float] = deque(maxlen=512)
@@ -106,20 +118,36 @@ class Bridge:
     def _flush(self) -> None:
         if self._stopped:
             return
+        began_s = time.monotonic()
         try:
             events = self._engine.drain()
             if events:
+                self._keep(events)
+                self._held += events
+            self._ticks += 1
+            if self._held and self._ticks >= self._ticks_per_flush:
+                events, self._held, self._ticks = self._held, [], 0
                 self.flushes += 1
                 self._began_s = time.thread_time()
                 self._receive(gather(events))
                 self._app.call_after_refresh(self._drawn)
         finally:
             # Not left to the callback above: it is lost when its screen is left before it is drawn.
-            self._wait()
+            self._wait(time.monotonic() - began_s)
 
-    def _wait(self) -> None:
-        if not self._stopped:
-            self._timer = self._app.set_timer(self.interval_s, self._flush, name="bridge")
+    @property
+    def _ticks_per_flush(self) -> int:
+        return max(1, math.ceil(self.interval_s / KEEP_S - 0.01))
+
+    def _wait(self, spent_s: float = 0.0) -> None:
+        if self._stopped:
+            return
+        ticks = self._ticks_per_flush
+        tick_s = self.interval_s / ticks
+        if ticks > 1:
+            # What drawing took does not delay the tick that only keeps.
+            tick_s = max(tick_s / 4, tick_s - spent_s)
+        self._timer = self._app.set_timer(tick_s, self._flush, name="bridge")
 
     def _drawn(self) -> None:
         cost_s = time.thread_time() - self._began_s

@@ -14,11 +14,13 @@ from quantchat.engine.api import Engine
 from quantchat.errors import QuantchatError
 from quantchat.events import (
     Done,
+    Event,
     Failed,
     ModelInfo,
     Notice,
     PrefillProgress,
     Stats,
+    Token,
 )
 from quantchat.requests import ChatRequest
 from quantchat.settings.model import Settings
@@ -90,6 +92,8 @@ class Conversation:
         self._left = LeftAnswers(writer)
         self.stats: Stats | Done | None = None
         """The latest meters."""
+        self.stats_turn: int | None = None
+        """The turn that they are of."""
         self.waiting = False
         """The last question is sent as soon as the model is ready."""
 
@@ -246,6 +250,18 @@ class Conversation:
         """A turn of the path."""
         return next((turn for turn in self.path if turn.id == turn_id), None)
 
+    def keep(self, events: Sequence[Event]) -> None:
+        """Text that came, to the store: sooner than it is drawn."""
+        texts: dict[int, list[str]] = {}
+        for event in events:
+            if isinstance(event, Token):
+                texts.setdefault(event.request_id, []).append(event.text)
+        for request_id, parts in texts.items():
+            now = self.answering
+            found = now if now and now.request_id == request_id else self._left.get(request_id)
+            if found is not None:
+                self._writer.append(found.turn.id, "".join(parts))
+
     def take(self, item: Item) -> None:
         """Something of the running request."""
         request_id = _request_of(item)
@@ -257,15 +273,14 @@ class Conversation:
         if isinstance(item, TokenRun):
             answering.take(item.text, len(item.ids))
             self._view.append(answering.turn.id, item.text)
-            self._writer.append(answering.turn.id, item.text)
         elif isinstance(item, Stats):
-            self.stats = item
+            self.stats, self.stats_turn = item, answering.turn.id
         elif isinstance(item, PrefillProgress):
             answering.prefill = item
         elif isinstance(item, Notice):
             self._notice(item.message)
         elif isinstance(item, Done):
-            self.stats = item
+            self.stats, self.stats_turn = item, answering.turn.id
             self._finish_done(answering, item)
         elif isinstance(item, Failed):
             self._finish_failed(answering, item.message, item.hint)
@@ -339,7 +354,7 @@ class Conversation:
 
     def _finish_done(self, answering: Answering, done: Done) -> None:
         text = answering.prefix + done.text
-        metrics = answering.figures(kept(done.metrics))
+        metrics = answering.figures(kept(done.metrics, self._model()))
         ending = ENDINGS[done.finish_reason]
         state: TurnState = "complete" if done.finish_reason == "stop" else "stopped"
         self._writer.finish(answering.turn.id, state, text, metrics, ending)

@@ -23,6 +23,10 @@ class LeftAnswers:
         """One more, until it ends."""
         self._answers[answering.request_id] = answering
 
+    def get(self, request_id: int) -> Answering | None:
+        """The answer to a request."""
+        return self._answers.get(request_id)
+
     def take(self, request_id: int | None, item: Item) -> bool:
         """Something of a request; False where it is none of these."""
         answering = None if request_id is None else self._answers.get(request_id)
@@ -30,7 +34,6 @@ class LeftAnswers:
             return False
         if isinstance(item, TokenRun):
             answering.take(item.text, len(item.ids))
-            self._writer.append(answering.turn.id, item.text)
         elif isinstance(item, Done):
             whole = item.finish_reason == "stop"
             figures, note = answering.figures(kept(item.metrics)), ENDINGS[item.finish_reason]

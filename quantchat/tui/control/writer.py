@@ -1,7 +1,7 @@
 """Writes answers to the store while they stream, off the event loop.
 
-One thread, in order; text is put together for up to 80 ms, so that a killed process misses no
-more than that. Errors are handed back once, not once per token.
+One thread, in order, without delay: the bridge has put the text together already, and what comes
+during a commit waits for the next. Errors are handed back once, not once per token.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from quantchat.store.chats import Chats
 from quantchat.store.records import Figures, TurnState
 
 log = logging.getLogger(__name__)
-
-GATHER_S = 0.08
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +63,8 @@ class TurnWriter:
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        pause = threading.Event()
         while True:
             item = self._queue.get()
-            if isinstance(item, tuple):
-                pause.wait(GATHER_S)
             texts: dict[int, list[str]] = {}
             while True:
                 if isinstance(item, tuple):
