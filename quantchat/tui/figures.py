@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from quantchat.events import FinishReason, Metrics
+from quantchat.events import FinishReason, Metrics, ModelInfo
+from quantchat.store.records import Figures
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 STEPS = "▁▂▃▄▅▆▇█"
@@ -80,20 +81,40 @@ def sparkline(values: Sequence[float], cells: int) -> str:
     return "".join(STEPS[min(7, int(value / top * 7.999))] for value in groups)
 
 
-def ttft_parts(metrics: Metrics) -> str:
+def gigabytes(bytes_per_s: float) -> str:
+    """A bandwidth in GB/s, as data sheets have it."""
+    value = bytes_per_s / 1e9
+    return f"{value:.1f} GB/s" if value < 100 else f"{value:,.0f} GB/s"
+
+
+def energy(joules: float) -> str:
+    """Joules, three digits."""
+    if joules < 1:
+        return f"{joules * 1e3:.0f} mJ"
+    return f"{joules:.2f} J" if joules < 10 else f"{joules:.1f} J"
+
+
+TTFT_PARTS: tuple[tuple[str, str], ...] = (
+    ("queue", "queue_s"),
+    ("template", "template_s"),
+    ("prefill", "prefill_s"),
+    ("sample", "first_sample_s"),
+)
+"""Parts of the time to first token in the order they come, and where they are kept."""
+
+
+def ttft_parts(kept_figures: Figures) -> str:
     """Where the time to first token went; parts below 2 % of it are left out."""
-    parts = (
-        ("queue", metrics.queue_s),
-        ("template", metrics.template_s),
-        ("prefill", metrics.prefill_s),
-        ("sample", metrics.first_sample_s),
-    )
-    least_s = 0.02 * metrics.ttft_s
-    shown = [f"{name} {duration(seconds)}" for name, seconds in parts if seconds > least_s]
+    least_s = 0.02 * kept_figures.get("ttft_s", 0.0)
+    shown = [
+        f"{name} {duration(kept_figures[key])}"
+        for name, key in TTFT_PARTS
+        if kept_figures.get(key, 0.0) > least_s
+    ]
     return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in shown)
 
 
-def answer_line(metrics: Mapping[str, float | int], ending: str = "") -> str:
+def answer_line(metrics: Figures, ending: str = "") -> str:
     """The figures below an answer, from what the store keeps of it."""
     parts = []
     if "completion_tokens" in metrics:
@@ -107,19 +128,34 @@ def answer_line(metrics: Mapping[str, float | int], ending: str = "") -> str:
     return " · ".join(parts)
 
 
-def kept(metrics: Metrics) -> dict[str, float | int]:
-    """What the store keeps of an answer's metrics."""
-    return {
+def kept(metrics: Metrics, info: ModelInfo | None = None) -> dict[str, float | int]:
+    """What the store keeps of an answer's metrics; what is not known is left out."""
+    figures: dict[str, float | int] = {
         "ttft_s": metrics.ttft_s,
+        "queue_s": metrics.queue_s,
+        "template_s": metrics.template_s,
+        "prefill_s": metrics.prefill_s,
+        "first_sample_s": metrics.first_sample_s,
         "prefill_tok_per_s": metrics.prefill_tok_per_s,
         "decode_tok_per_s": metrics.decode_tok_per_s,
         "itl_p50_s": metrics.itl_p50_s,
         "itl_p95_s": metrics.itl_p95_s,
+        "itl_max_s": metrics.itl_max_s,
         "prompt_tokens": metrics.prompt_tokens,
         "cached_tokens": metrics.cached_tokens,
         "completion_tokens": metrics.completion_tokens,
+        "context_tokens": metrics.context_tokens,
+        "context_tokens_max": metrics.context_tokens_max,
+        "read_bytes_per_token": metrics.read_bytes_per_token,
         "e2e_s": metrics.e2e_s,
     }
+    if metrics.decode_joules is not None:
+        figures["decode_joules"] = metrics.decode_joules
+    if info is not None:
+        figures["kv_bytes_per_token"] = info.kv_bytes_per_token
+        if info.read_bytes_per_s is not None:
+            figures["read_bytes_per_s"] = info.read_bytes_per_s
+    return figures
 
 
 def model_name(name: str) -> str:

@@ -25,8 +25,8 @@ async def test_an_answer_streams_and_its_figures_are_shown(tmp_path: Path) -> No
         assert "Because of Rayleigh scattering." in text
         assert "TTFT 157 ms" in text
         panel = app.screen.query_one(MeterPanel)
-        rows = "\n".join(line.plain for line in panel._lines)
-        assert "TTFT        157 ms" in rows and "of 2,048 tokens" in rows
+        rows = panel.text_on_screen()
+        assert "TTFT          157 ms" in rows and "of 2,048 tokens" in rows
         assert app.conversation.title == "Why is the sky blue?"
         assert fake(app).chats[0].messages[-1].content == "Why is the sky blue?"
 

@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 
+from quantchat.tui.control.readings import current
 from quantchat.tui.markup.chunks import code_blocks
 from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.screens.base import AppScreen
@@ -137,13 +138,11 @@ class ChatScreen(AppScreen):
         if conversation.answering is not None and now - self._metered_s < METERS_EVERY_S:
             return
         self._metered_s = now
-        stats = conversation.stats
-        memory = stats.memory if stats else loads.memory
-        metrics = stats.metrics if stats else None
+        reading = current(conversation, loads)
         if self.has_class("-wide"):
-            self.query_one("#meters", MeterPanel).show(metrics, memory, loads.info)
+            self.query_one("#meters", MeterPanel).show(reading)
         else:
-            self.query_one("#meter-line", MeterLine).show(metrics, memory)
+            self.query_one("#meter-line", MeterLine).show_reading(reading)
 
     def _tick(self) -> None:
         text, share = self.desk.status.activity()
