@@ -63,7 +63,7 @@ def test_a_light_module_stays_light(module: str) -> None:
     assert loaded_after(f"import {module}") & set(LIGHT[module]) == set()
 
 
-@pytest.mark.parametrize("package", ["settings", "store", "hub", "hardware", "cli"])
+@pytest.mark.parametrize("package", ["settings", "store", "hub", "hardware", "comparing", "cli"])
 def test_no_module_of_a_light_package_loads_torch(package: str) -> None:
     modules = modules_of(f"quantchat.{package}")
     assert len(modules) > 1
@@ -89,7 +89,9 @@ def test_nothing_below_the_app_loads_textual() -> None:
     assert "torch" in loaded and "textual" not in loaded
 
 
-@pytest.mark.parametrize("words", [("--help",), ("--version",), ("ask", "--help")])
+@pytest.mark.parametrize(
+    "words", [("--help",), ("--version",), ("ask", "--help"), ("compare", "--help")]
+)
 def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
     code = (
         "import quantchat.cli.main as command\n"

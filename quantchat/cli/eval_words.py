@@ -85,12 +85,13 @@ class Progress:
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
     """Progress until the block ends; the first Ctrl-C asks the work to stop, the second ends it."""
-    with _drawn() as shown, _interruptible(shown):
+    with drawn() as shown, _interruptible(shown):
         yield shown
 
 
 @contextlib.contextmanager
-def _drawn() -> Iterator[Progress]:
+def drawn() -> Iterator[Progress]:
+    """Progress until the block ends; Ctrl-C ends it as it ends everything."""
     if not sys.stderr.isatty():
         yield Progress(_Lines(), lambda text: click.echo(text, err=True))
         return
