@@ -1,0 +1,100 @@
+"""kill -9 while an answer streams: what is lost of it, and that nothing else is."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from quantchat.store.chats import Chats
+from quantchat.store.db import open_database
+
+NURSERY = Path(__file__).with_name("streaming_app.py")
+MISSING_S = 0.1
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork and a shared clock")
+
+
+@contextmanager
+def nursery(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    child = subprocess.Popen(
+        [sys.executable, str(NURSERY), str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+    try:
+        yield child
+    finally:
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.close()
+        child.wait(30)
+        child.stdout.close()
+
+
+def kill_one(apps: subprocess.Popen[str], chats: Chats, wait_s: float) -> float:
+    """Let one app stream for a while and kill it; seconds of text that are missing."""
+    assert apps.stdin is not None and apps.stdout is not None
+    apps.stdin.write("go\n")
+    pid, turn_id, first_due_s, tok_per_s = apps.stdout.readline().split()
+    time.sleep(wait_s)
+    killed_s = time.perf_counter()
+    os.kill(int(pid), signal.SIGKILL)
+    assert apps.stdout.readline() == "dead\n"
+    turn = chats.turn(int(turn_id))
+    pieces = turn.content.split()
+    assert turn.state == "streaming"
+    assert turn.content == "".join(f"{number} " for number in range(len(pieces)))
+    return max(0.0, killed_s - (float(first_due_s) + len(pieces) / float(tok_per_s)))
+
+
+def kill_many(folder: Path, rounds: int) -> list[float]:
+    """Kill so many apps on one database; what each lost, in seconds."""
+    chance = random.Random(11)
+    database = open_database(folder / "conversations.db")
+    chats = Chats(database)
+    kept: dict[int, str] = {}
+    missing_s = []
+    with nursery(folder) as apps:
+        for number in range(rounds):
+            missing_s.append(kill_one(apps, chats, chance.uniform(0.0, 0.5)))
+            assert chats.recover() == 1
+            listed = chats.list(limit=rounds + 1)
+            assert len(listed) == number + 1, "no conversation is lost, none is added"
+            question, answer = chats.path(listed[0].id)
+            assert (question.content, answer.state) == ("Count.", "stopped")
+            kept[answer.id] = answer.content
+            assert {key: chats.turn(key).content for key in kept} == kept
+            with database.write() as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+                assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+                connection.execute(
+                    "INSERT INTO turns_text (turns_text, rank) VALUES ('integrity-check', 1)"
+                )
+            if len(answer.content) > 20:
+                assert listed[0].id in {
+                    chat.id for chat in chats.list(limit=rounds, search=answer.content[-12:-1])
+                }
+    database.close()
+    return missing_s
+
+
+def test_kill_9_loses_no_conversation(tmp_path: Path) -> None:
+    missing_s = kill_many(tmp_path, 10)
+    assert sorted(missing_s)[5] < 20 * MISSING_S, "text is stored while it streams"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_kill_9_two_hundred_times_loses_a_tenth_of_a_second(tmp_path: Path) -> None:
+    missing_s = sorted(kill_many(tmp_path, 200))
+    assert missing_s[-1] <= MISSING_S, f"the latest seconds missing, in order: {missing_s[-20:]}"
