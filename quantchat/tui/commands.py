@@ -54,6 +54,14 @@ def commands(app: QuantchatApp, screen: Screen[object]) -> Iterable[SystemComman
             "Show or hide the meters", "Latency and memory (ctrl+b)", screen.action_toggle_meters
         )
         yield SystemCommand(
+            "Latency", "The whole conversation, plotted by answer (f6)", screen.action_latency
+        )
+        yield SystemCommand(
+            "Explain a meter",
+            "What it measures, how, what it leaves out (f7)",
+            screen.action_meters,
+        )
+        yield SystemCommand(
             "Conversations", "Open, search, rename, delete (ctrl+l)", app.action_conversations
         )
         yield SystemCommand("Models", "Load, fetch or delete a model (ctrl+o)", app.action_models)

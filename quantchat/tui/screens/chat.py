@@ -50,6 +50,8 @@ def keys(*, enter_sends: bool, answering: bool, stopped: bool) -> list[Key]:
         Key(key="^t", text="compare", action="app.compare"),
         Key(key="f3", text="copy", action="screen.copy_answer"),
         Key(key="^b", text="meters", action="screen.toggle_meters"),
+        Key(key="f6", text="latency", action="screen.latency"),
+        Key(key="f7", text="explain", action="screen.meters"),
         Key(key="^p", text="palette", action="app.command_palette"),
         Key(key="^q", text="quit", action="app.quit"),
     ]
@@ -71,6 +73,8 @@ class ChatScreen(AppScreen):
         Binding("alt+up", "dial(-1)", "Dial: the scheme before", id="dial_back"),
         Binding("alt+down", "dial(1)", "Dial: the next scheme", id="dial_forward"),
         Binding("ctrl+b", "toggle_meters", "Show or hide the meters", priority=True),
+        Binding("f6", "latency", "Latency of the whole conversation, plotted"),
+        Binding("f7", "meters", "Choose a meter, and learn what it measures"),
         Binding("pageup", "page(-1)", "Scroll up", priority=True),
         Binding("pagedown", "page(1)", "Scroll down", priority=True),
         Binding("ctrl+home", "to_start", "To the first message", priority=True),
@@ -227,6 +231,39 @@ class ChatScreen(AppScreen):
             self.desk.copy_text(blocks[index], "code")
         else:
             self.notify("There is no code in the last answer.")
+
+    def action_latency(self) -> None:
+        """Plots of the whole conversation."""
+        from quantchat.tui.screens.latency import LatencyScreen
+
+        self.app.push_screen(LatencyScreen())
+
+    def action_meters(self) -> None:
+        """The keys to the meters: beside the conversation, or in a window where there is no room."""
+        panel = self.query_one("#meters", MeterPanel)
+        if panel.display:
+            panel.focus()
+            return
+        from quantchat.tui.screens.meters import MetersScreen
+
+        desk = self.desk
+        self.app.push_screen(MetersScreen("Meters", lambda: current(desk.conversation, desk.loads)))
+
+    def action_turn_meters(self, key: int) -> None:
+        """All meters of an answer."""
+        from quantchat.tui.screens.latency import meters_of
+
+        self.app.push_screen(meters_of(self, key))
+
+    def on_meter_panel_asked(self, event: MeterPanel.Asked) -> None:
+        event.stop()
+        from quantchat.tui.screens.explain import ExplainScreen
+
+        self.app.push_screen(ExplainScreen(event.key, event.reading))
+
+    def on_meter_panel_left(self, event: MeterPanel.Left) -> None:
+        event.stop()
+        self.prompt.focus()
 
     def action_toggle_meters(self) -> None:
         """Show or hide the meters."""

@@ -34,6 +34,8 @@ HELP_TEXT = """\
 | Ctrl+S, F2 | settings |
 | Ctrl+T | two schemes side by side |
 | Ctrl+B | show or hide the meters |
+| F6 | latency, speed and context of the whole conversation, plotted by answer |
+| F7 | choose a meter; Enter or ? explains it, as a click does |
 | PageUp, PageDown | scroll; Ctrl+Home and Ctrl+End go to the ends |
 | Ctrl+P | command palette: every action by name |
 | Ctrl+Q | quit |
@@ -45,9 +47,14 @@ HELP_TEXT = """\
   are the latest gaps.
 - **prefill** counts prompt tokens computed per second; what was reused from the cache is not
   counted. **decode** counts tokens after the first per second.
-- **Context** is what the model sees now, of the most it can see.
-- **weights**, **KV cache** (used of reserved), **workspace** and **peak** are measured in this
-  process; **device free** is what all programs leave.
+- **reads** is how fast decode steps read weights and KV, and its share of what the device can.
+  **energy** is the whole card's, where the driver counts it.
+- **Context** is what the model sees now, of the most it can see, and what is left.
+- **Memory** is all of the device, by who holds it: weights, KV in use and reserved, workspace, the
+  rest of this program, others, free.
+
+F7 and Enter, or a click, tell of each meter how it is measured and what it leaves out. A click on
+the line of figures below an answer shows all meters of that answer.
 """
 
 

@@ -99,8 +99,11 @@ class DrawnTurn:
         if turn.state == "waiting" and not body:
             lines.append(_indent(Content.styled(WAITING, palette.muted)))
         if turn.figures:
-            style = palette.error if turn.state == "failed" else palette.muted
-            line = Content.styled(turn.figures, style)
+            line = (
+                Content.styled(turn.figures, palette.error)
+                if turn.state == "failed"
+                else click(turn.figures, f"screen.turn_meters({turn.key})", palette.muted)
+            )
             lines += [_indent(each) for each in line.wrap(max(8, width - 2))]
         return lines
 

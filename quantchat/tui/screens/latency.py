@@ -1,0 +1,132 @@
+"""Latency, speed and context of a whole conversation, plotted by answer."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Grid
+from textual.content import Content
+from textual.widgets import Static
+
+from quantchat.tui.control.charts import (
+    answer_words,
+    context_chart,
+    gap_chart,
+    speed_chart,
+    ttft_chart,
+)
+from quantchat.tui.control.readings import Answered, answers_of, current
+from quantchat.tui.markup.palette import palette_from
+from quantchat.tui.screens.base import AppScreen
+from quantchat.tui.screens.meters import MetersScreen
+from quantchat.tui.widgets.bars import Key, KeyBar, TopBar
+from quantchat.tui.widgets.plot import Plot
+
+EVERY_S = 0.5
+KEYS = (
+    Key(text="answer before", action="screen.choose(-1)"),
+    Key(text="next answer", action="screen.choose(1)"),
+    Key(text="its meters", action="screen.open"),
+    Key(text="back", action="screen.leave"),
+)
+
+
+class LatencyScreen(AppScreen):
+    """Four charts over the answers of the path; one answer is chosen and told in words."""
+
+    KEYS_TITLE = "Latency"
+    CSS_PATH = "latency.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "choose(-1)", "The answer before"),
+        Binding("right", "choose(1)", "The next answer"),
+        Binding("home", "choose(-1000000)", "The first answer"),
+        Binding("end", "choose(1000000)", "The last answer"),
+        Binding("enter,question_mark", "open", "All meters of the answer, and what they measure"),
+        Binding("escape,f6,q", "leave", "Back to the conversation"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers: list[Answered] = []
+        self._chosen: int | None = None
+        """None follows the last answer."""
+
+    def compose(self) -> ComposeResult:
+        yield TopBar(id="top")
+        with Grid(id="charts"):
+            yield Plot(id="ttft")
+            yield Plot(id="speed")
+            yield Plot(id="gaps")
+            yield Plot(id="context")
+        yield Static(id="words")
+        yield KeyBar(KEYS, id="keys")
+
+    def on_mount(self) -> None:
+        self._draw()
+        self.set_interval(EVERY_S, self._draw)
+
+    def on_screen_resume(self) -> None:
+        self._draw()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def on_plot_picked(self, event: Plot.Picked) -> None:
+        event.stop()
+        self._choose(event.index)
+
+    def action_choose(self, step: int) -> None:
+        """Another answer."""
+        self._choose(self._at + step)
+
+    def action_open(self) -> None:
+        """All meters of the chosen answer."""
+        if self._answers:
+            self.app.push_screen(meters_of(self, self._answers[self._at].turn_id))
+
+    def action_leave(self) -> None:
+        """Back."""
+        self.dismiss()
+
+    @property
+    def _at(self) -> int:
+        last = len(self._answers) - 1
+        return max(0, last if self._chosen is None else min(self._chosen, last))
+
+    def _choose(self, index: int) -> None:
+        last = len(self._answers) - 1
+        self._chosen = None if index >= last else max(0, index)
+        self._draw()
+
+    def _draw(self) -> None:
+        """Take what there is now; charts that did not change are left as they are."""
+        desk = self.desk
+        self._answers = answers_of(desk.conversation, desk.loads)
+        answers, at = self._answers, self._at
+        self.query_one("#top", TopBar).show(
+            desk.loads.info, desk.status.model_state(), desk.conversation.title
+        )
+        self.query_one("#ttft", Plot).show(ttft_chart(answers, at))
+        self.query_one("#speed", Plot).show(speed_chart(answers, at))
+        self.query_one("#gaps", Plot).show(gap_chart(answers, at))
+        self.query_one("#context", Plot).show(context_chart(answers, at))
+        words = answer_words(answers[at]) if answers else ["no answer yet", ""]
+        palette, width = palette_from(self.app.theme_variables), max(10, self.size.width - 2)
+        lines = [Content.styled(words[0], palette.strong), Content.styled(words[1], palette.muted)]
+        shown = [line.truncate(width, ellipsis=True) for line in lines]
+        self.query_one("#words", Static).update(Content("\n").join(shown))
+
+
+def meters_of(screen: AppScreen, turn_id: int) -> MetersScreen:
+    """The window of an answer's meters, for any answer of the path."""
+    desk = screen.desk
+    answers = answers_of(desk.conversation, desk.loads)
+    found = next(each for each in answers if each.turn_id == turn_id)
+    title = " · ".join(
+        part for part in (f"Answer {found.number}", found.model, found.label) if part
+    )
+    if found is answers[-1]:
+        return MetersScreen(title, lambda: current(desk.conversation, desk.loads))
+    return MetersScreen(title, lambda: found.reading)
