@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quantchat.engine.commands import (
@@ -28,22 +27,22 @@ from quantchat.engine.commands import (
     Unload,
 )
 from quantchat.engine.device_errors import first_line, forget_frames
-from quantchat.engine.load_job import LoadJob
+from quantchat.engine.loads import Loads
 from quantchat.errors import Cancelled, DeviceLostError, EngineError, QuantchatError
-from quantchat.events import EngineStopped, Event, Failed, Loaded, LoadFailed, Unloaded
+from quantchat.events import EngineStopped, Event, Failed, Loaded, Unloaded
 from quantchat.requests import ChatRequest, LoadRequest, ScoreRequest, Slot
 
 if TYPE_CHECKING:
-    from quantchat.engine.loading import SharedDecoders
-    from quantchat.engine.room import Room
     from quantchat.engine.runtime import Runtime
+    from quantchat.engine.scorings import Scorings
 
 logger = logging.getLogger(__name__)
 
 SWITCH_INTERVAL_S = 1e-4
 """Longest that another thread keeps the interpreter while the engine wants it. A decode step on the
 CPU is hundreds of ops of tens of microseconds; Python's 5 ms would hold it up at each redraw."""
-ROOM_POLL_S = 0.1
+SCORER_GONE = "the model was unloaded while it scored"
+SCORER_GONE_HINT = "score the answer again when one is loaded"
 
 
 class Session:
@@ -54,35 +53,26 @@ class Session:
         self._events: deque[Event] = deque()
         self._arrived = threading.Condition()
         self._ids = itertools.count(1)
-        self._loads: dict[Slot, LoadJob] = {}
-        self._loads_lock = threading.Lock()
-        self._shared: SharedDecoders | None = None
         self._runtimes: dict[Slot, Runtime] = {}
-        self._device_lost: DeviceLostError | None = None
-        """Why no card can be used any more in this process."""
-        self._torch_ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._loads = Loads(
+            ids=self._ids,
+            emit=self._emit,
+            put=self._commands.put,
+            runtimes=self._runtimes,
+            alive=self._thread.is_alive,
+        )
+        self._scorings: Scorings | None = None
+        """Made when torch is there."""
         self._thread.start()
 
     def load(self, request: LoadRequest) -> int:
         """See Engine.load; a newer load of the same slot replaces one that is under way."""
-        job = LoadJob(next(self._ids), request, self._emit)
-        with self._loads_lock:
-            earlier = self._loads.get(request.slot)
-            if earlier is not None:
-                earlier.cancelled.set()
-            self._loads[request.slot] = job
-        threading.Thread(
-            target=self._run_load, args=(job,), name=f"load-{job.load_id}", daemon=True
-        ).start()
-        return job.load_id
+        return self._loads.start(request)
 
     def cancel_load(self, slot: Slot) -> None:
         """See Engine.cancel_load."""
-        with self._loads_lock:
-            job = self._loads.get(slot)
-        if job is not None:
-            job.cancelled.set()
+        self._loads.cancel(slot)
 
     def unload(self, slot: Slot) -> None:
         """See Engine.unload; a load under way for the slot is given up."""
@@ -120,9 +110,7 @@ class Session:
 
     def close(self) -> None:
         """See Engine.close."""
-        with self._loads_lock:
-            for job in self._loads.values():
-                job.cancelled.set()
+        self._loads.cancel_all()
         self._commands.put(Close())
         self._thread.join(timeout=10)
 
@@ -138,7 +126,7 @@ class Session:
             self._serve()
         except QuantchatError as error:
             message, hint = error.message, error.hint
-        except Exception as error:
+        except BaseException as error:
             logger.exception("the engine thread ended")
             message = f"the engine stopped: {type(error).__name__}: {error}"
             hint = "see the log, and start the app again"
@@ -148,7 +136,10 @@ class Session:
     def _serve(self) -> None:
         import torch
 
-        self._torch_ready.set()
+        self._loads.torch_ready.set()
+        from quantchat.engine.scorings import Scorings
+
+        self._scorings = Scorings(self._emit)
         with torch.inference_mode():
             while self._turn():
                 pass
@@ -158,7 +149,8 @@ class Session:
 
         No name here may outlive the call: it would hold a model that is given up.
         """
-        busy = any(runtime.busy for runtime in self._runtimes.values())
+        scoring = self._scorings is not None and self._scorings.busy
+        busy = scoring or any(runtime.busy for runtime in self._runtimes.values())
         for command in self._take_commands(block=not busy):
             if isinstance(command, Close):
                 return False
@@ -166,7 +158,15 @@ class Session:
         for slot in list(self._runtimes):
             if slot in self._runtimes and self._runtimes[slot].busy:
                 self._step(slot)
+        if self._scorings is not None and self._scorings.busy:
+            self._score(self._scorings)
         return True
+
+    def _score(self, scorings: Scorings) -> None:
+        try:
+            scorings.step(self._runtimes)
+        except DeviceLostError as problem:
+            self._lose_device(problem)
 
     def _step(self, slot: Slot) -> None:
         problem: QuantchatError
@@ -203,11 +203,10 @@ class Session:
             else:
                 runtime.submit(command.request_id, command.request, command.submitted_s)
         elif isinstance(command, Score):
-            self._refuse(command)
+            assert self._scorings is not None
+            self._scorings.add(command.request_id, command.request)
         elif isinstance(command, Cancel):
-            for runtime in self._runtimes.values():
-                if runtime.cancel(command.request_id):
-                    break
+            self._cancel(command.request_id)
         elif isinstance(command, Install):
             self._install(command)
         elif isinstance(command, Unload):
@@ -219,8 +218,13 @@ class Session:
         elif isinstance(command, Lost):
             self._lose_device(command.problem)
 
-    def _refuse(self, command: Chat | Score) -> None:
-        lost = self._device_lost
+    def _cancel(self, request_id: int) -> None:
+        if not any(runtime.cancel(request_id) for runtime in self._runtimes.values()):
+            assert self._scorings is not None
+            self._scorings.cancel(request_id)
+
+    def _refuse(self, command: Chat) -> None:
+        lost = self._loads.device_lost
         self._emit(
             Failed(
                 request_id=command.request_id,
@@ -254,7 +258,7 @@ class Session:
                 leave_capture()
             else:
                 self._empty(slot)
-                self._runtimes[slot] = runtime
+                self._seat(slot, runtime)
                 self._emit(
                     Loaded(
                         slot=slot,
@@ -268,13 +272,22 @@ class Session:
                 return
         del model
         self._give_back()
-        self._load_failed(job, problem)
+        self._loads.failed(job, problem)
+
+    def _seat(self, slot: Slot, runtime: Runtime) -> None:
+        """Give the slot its model; pages that scorings hold of it are there for answers."""
+        scorings = self._scorings
+        assert scorings is not None
+        runtime.spare = lambda: scorings.give_pages(slot)
+        self._runtimes[slot] = runtime
 
     def _empty(self, slot: Slot) -> bool:
         """Finish the slot's answers as cancelled and give its memory back; False if it is empty."""
         runtime = self._runtimes.pop(slot, None)
         if runtime is None:
             return False
+        assert self._scorings is not None
+        self._scorings.drop(slot, EngineError(SCORER_GONE, hint=SCORER_GONE_HINT))
         try:
             runtime.cancel_all()
         except Exception as error:
@@ -289,6 +302,8 @@ class Session:
     def _give_up(self, slot: Slot, problem: QuantchatError) -> None:
         """End a slot's answers with an error; nothing is asked of its device."""
         runtime = self._runtimes.pop(slot)
+        assert self._scorings is not None
+        self._scorings.drop(slot, problem)
         runtime.abandon(problem)
         del runtime
         self._give_back()
@@ -297,7 +312,7 @@ class Session:
     def _lose_device(self, problem: DeviceLostError) -> None:
         """The card's context is dead: its models go, those on the CPU stay."""
         logger.error("%s", problem)
-        self._device_lost = problem
+        self._loads.device_lost = problem
         on_card = [s for s, each in self._runtimes.items() if each.model.plan.device == "cuda"]
         for slot in on_card:
             self._give_up(slot, problem)
@@ -306,105 +321,3 @@ class Session:
         from quantchat.engine.memory import give_back
 
         give_back(workspaces=not self._runtimes)
-
-    def _run_load(self, job: LoadJob) -> None:
-        problem: QuantchatError
-        try:
-            job.report("import", 0, 0, "torch")
-            self._read_ahead(job)
-            from quantchat.engine.load_errors import load_problem
-            from quantchat.engine.loading import SharedDecoders, load_model
-        except Exception as error:
-            logger.exception("torch cannot be imported")
-            reason = f"{type(error).__name__}: {first_line(str(error))}"
-            problem = EngineError(f"loading failed: {reason}", hint="install quantchat again")
-            self._load_failed(job, problem)
-            return
-        try:
-            with self._loads_lock:
-                if self._shared is None:
-                    self._shared = SharedDecoders.empty()
-            model = [
-                load_model(
-                    self._without_lost_card(job.request),
-                    job.report,
-                    job.cancelled.is_set,
-                    self._shared,
-                    self._room(job),
-                )
-            ]
-            self._commands.put(Install(job, model))
-            return
-        except Exception as error:
-            problem = load_problem(error, job.request)
-        if isinstance(problem, DeviceLostError):
-            # Known at once, so that the next load meets it; the engine thread clears up.
-            self._device_lost = problem
-            self._commands.put(Lost(problem))
-        self._load_failed(job, problem)
-
-    def _read_ahead(self, job: LoadJob) -> None:
-        """At the first load the disk works while torch is imported."""
-        if self._torch_ready.is_set():
-            return
-        from quantchat.engine.read_ahead import read_ahead
-
-        threading.Thread(
-            target=read_ahead,
-            args=(job.request, self._torch_ready.is_set),
-            name="read-ahead",
-            daemon=True,
-        ).start()
-
-    def _without_lost_card(self, request: LoadRequest) -> LoadRequest:
-        """The request, on the CPU where the card is lost and was not demanded."""
-        lost = self._device_lost
-        if lost is None or request.device == "cpu":
-            return request
-        if request.device == "auto":
-            return replace(request, device="cpu")
-        raise lost
-
-    def _room(self, job: LoadJob) -> Room | None:
-        """What the slot's model would free; None where that is nothing."""
-        from quantchat.engine.memory import held_bytes
-        from quantchat.engine.room import Room
-
-        runtimes = self._runtimes.copy()
-        runtime = runtimes.pop(job.request.slot, None)
-        if runtime is None:
-            return None
-        model = runtime.model
-        shared = any(other.model.decoder is model.decoder for other in runtimes.values())
-        plan = model.plan
-        return Room(
-            device=plan.device,
-            gpu_index=plan.gpu_index,
-            held_bytes=model.pool.nbytes if shared else held_bytes(model),
-            make=lambda: self._make_room(job),
-        )
-
-    def _make_room(self, job: LoadJob) -> None:
-        """Have the engine thread empty the slot, and wait for it."""
-        command = MakeRoom(job, threading.Event())
-        self._commands.put(command)
-        while not command.done.wait(ROOM_POLL_S):
-            if job.cancelled.is_set() or not self._thread.is_alive():
-                raise Cancelled("loading was stopped")
-
-    def _load_failed(self, job: LoadJob, problem: QuantchatError) -> None:
-        slot, now_s = job.request.slot, time.perf_counter()
-        if job.emptied:
-            self._emit(Unloaded(slot=slot, time_s=now_s))
-        self._emit(
-            LoadFailed(
-                slot=slot,
-                load_id=job.load_id,
-                message=problem.message,
-                hint=problem.hint,
-                cancelled=job.cancelled.is_set(),
-                lacks_memory=problem.lacks_memory,
-                ways=problem.ways,
-                time_s=now_s,
-            )
-        )

@@ -21,7 +21,6 @@ from textual.theme import Theme
 from quantchat.engine.api import Engine
 from quantchat.errors import QuantchatError, StoreError
 from quantchat.events import EngineStopped, Loaded, LoadFailed, LoadProgress, Unloaded
-from quantchat.settings.keys import load_keys
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
 from quantchat.tui import clipboard
@@ -38,9 +37,10 @@ from quantchat.tui.control.schemes import SchemeBook
 from quantchat.tui.control.status import Status
 from quantchat.tui.control.switching import Switching
 from quantchat.tui.control.writer import TurnWriter
-from quantchat.tui.keymap import Keyed, checked, key_of, short_key
+from quantchat.tui.keymap import Keyed
 from quantchat.tui.looks import Looks
 from quantchat.tui.messages import Item
+from quantchat.tui.own_keys import OwnKeys
 from quantchat.tui.screens.chat import ChatScreen
 from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.trouble import Trouble
@@ -92,6 +92,7 @@ class QuantchatApp(Keyed, App[None]):
         self._warnings = tuple(warnings)
         self.chat_screen = ChatScreen()
         self.looks = Looks(self)
+        self.own_keys = OwnKeys(self)
         self.trouble = Trouble(self)
         self.writer = TurnWriter(chats, self._store_failed)
         self.loads = Loads(
@@ -101,6 +102,7 @@ class QuantchatApp(Keyed, App[None]):
             on_loop=self._on_loop,
             changed=self.state_changed,
             failed=self.trouble.load_failed,
+            revive=self.replace_engine,
         )
         self.conversation = Conversation(
             engine,
@@ -134,7 +136,7 @@ class QuantchatApp(Keyed, App[None]):
     def on_mount(self) -> None:
         self.looks.read()
         self.looks.apply()
-        self.action_read_keys()
+        self.own_keys.read()
 
     def begin(self) -> None:
         """Start the work once the first frame is on the screen."""
@@ -159,6 +161,9 @@ class QuantchatApp(Keyed, App[None]):
     def receive(self, items: Sequence[Item]) -> None:
         """Pass on what the engine said, and draw what follows from it once."""
         self._gathering = True
+        self.trouble.stopping = any(
+            isinstance(item, EngineStopped) and item.message for item in items
+        )
         try:
             self._pass_on(items)
         finally:
@@ -186,6 +191,9 @@ class QuantchatApp(Keyed, App[None]):
 
     def send(self, text: str) -> bool:
         """Ask the model, or keep the question until it is ready; False when it cannot be taken."""
+        if self.loads.engine_gone:
+            self.trouble.offer_restart()
+            return False
         if self.conversation.answering is not None:
             self.notify("Escape stops the answer first.", severity="warning")
             return False
@@ -292,6 +300,13 @@ class QuantchatApp(Keyed, App[None]):
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen())
 
+    def action_log(self) -> None:
+        """The end of the log."""
+        from quantchat.tui.screens.log import LogScreen
+
+        if not isinstance(self.screen, LogScreen):
+            self.push_screen(LogScreen())
+
     def action_compare(self) -> None:
         """Two schemes side by side."""
         from quantchat.tui.screens.compare import CompareScreen
@@ -306,20 +321,8 @@ class QuantchatApp(Keyed, App[None]):
         yield from with_keys(self, screen, commands(self, screen))
 
     def action_read_keys(self) -> None:
-        """Take the user's keys out of the settings file."""
-        path = self.preferences.path
-        keys, warnings = ({}, []) if path is None else load_keys(path)
-        if keys:
-            keys, problems = checked(type(self), keys)
-            warnings += problems
-        self.set_keymap(keys)
-        for warning in warnings:
-            self.notify(warning, severity="warning", timeout=12)
-
-    def key_name(self, action: str) -> str:
-        """The key of an action of the screen in front, or of the app, as it is now."""
-        key = key_of(self, type(self.screen), action)
-        return short_key(key) if key else "no key"
+        """Take the user's keys out of the settings file again."""
+        self.own_keys.read()
 
     def _open(self, kind: type[Screen[None]]) -> None:
         if isinstance(self.screen, ChatScreen):
@@ -332,7 +335,10 @@ class QuantchatApp(Keyed, App[None]):
             if recent:
                 self.conversation.open(recent[0].id)
             if recovered:
-                self.notify("The last answer was cut off; ^g continues it.", timeout=8)
+                self.notify(
+                    f"The last answer was cut off; {self.own_keys.name('screen.go_on')} continues it.",
+                    timeout=8,
+                )
             history = [
                 turn.content
                 for chat in reversed(self.chats.list(limit=20))
@@ -363,14 +369,27 @@ class QuantchatApp(Keyed, App[None]):
     def _store_failed(self, error: StoreError) -> None:
         self.notify(f"Not saved: {error}", severity="error", timeout=10)
 
-    def restart_engine(self) -> None:
-        """Close the engine and go on with a fresh one."""
-        assert self.new_engine is not None
-        engine = self.new_engine()
+    def replace_engine(self) -> bool:
+        """Go on with a fresh engine, without a model; False where none can be made."""
+        if self.new_engine is None:
+            return False
+        old, engine = self.engine, self.new_engine()
         self.bridge.stop()
-        self.engine.close()
+        self.conversation.engine_lost("the engine was started anew")
+        self._in_thread(old.close)
         self.engine = self.conversation.engine = engine
         self.loads.forget(engine)
-        self.bridge = Bridge(self, engine, self.receive, self.conversation.keep)
+        self.bridge = Bridge(self, engine, self.receive)
         self.bridge.start()
-        self.loads.want(self.preferences.load_request())
+        return True
+
+    def restart_engine(self) -> None:
+        """Close the engine and load the model with a fresh one."""
+        while not isinstance(self.screen, ChatScreen):
+            self.pop_screen()
+        if self.replace_engine():
+            self.loads.want(self.preferences.load_request())
+
+    def action_restart_engine(self) -> None:
+        """Start the engine anew, for when it seems stuck."""
+        self.restart_engine()

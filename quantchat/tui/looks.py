@@ -59,7 +59,8 @@ class Looks:
     @property
     def few_colours(self) -> bool:
         """Whether the terminal has 16 colours or fewer."""
-        return self._app.console.color_system in ("standard", "windows")
+        app = self._app
+        return not app.is_headless and app.console.color_system in ("standard", "windows")
 
     def wanted(self) -> str:
         """The theme of the settings; on 16 colours the one made for them, unless another was chosen."""

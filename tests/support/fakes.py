@@ -33,7 +33,7 @@ from quantchat.events import (
     Token,
     Unloaded,
 )
-from quantchat.requests import ChatRequest, LoadRequest, ScoreRequest, Slot
+from quantchat.requests import ChatRequest, LoadRequest, ScoreRequest, Slot, WayOut
 
 PHASES: tuple[LoadPhase, ...] = ("import", "read", "quantize", "upload", "warm")
 CALIBRATED: tuple[LoadPhase, ...] = ("import", "read", "sample", "calibrate", "upload", "warm")
@@ -51,6 +51,7 @@ class Script:
     fail_after: int | None = None
     message: str = "not enough memory for the KV cache"
     hint: str = "choose int8 KV or a shorter context"
+    ways: tuple[WayOut, ...] = ()
     finish: FinishReason = "stop"
     notice: str = ""
     endless: bool = False
@@ -102,6 +103,8 @@ class FakeEngine:
     hold_answers: bool = False
     load_failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Scheme or model -> message and hint of a LoadFailed."""
+    load_ways: tuple[WayOut, ...] = ()
+    """Of every LoadFailed."""
     context_tokens: int = 2048
 
     def __post_init__(self) -> None:
@@ -236,7 +239,12 @@ class FakeEngine:
             message, hint = failure
             self._events.append(
                 LoadFailed(
-                    slot=request.slot, load_id=load.load_id, message=message, hint=hint, time_s=now
+                    slot=request.slot,
+                    load_id=load.load_id,
+                    message=message,
+                    hint=hint,
+                    ways=self.load_ways,
+                    time_s=now,
                 )
             )
             return
@@ -351,6 +359,7 @@ class FakeEngine:
             message=message,
             hint=hint,
             text=answer.text,
+            ways=answer.script.ways,
             time_s=time.perf_counter(),
         )
 

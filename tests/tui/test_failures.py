@@ -7,20 +7,38 @@ from pathlib import Path
 import pytest
 from app_support import FakeLibrary, answered, ask, fake, make_app, ready, shown, wait_until
 from fakes import FakeEngine, Script
-from textual.widgets import Button, Static
+from textual.widgets import Button, Static, TextArea
 
 from quantchat.errors import DownloadError
+from quantchat.requests import WayOut
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.screens.dialog import Dialog
+from quantchat.tui.screens.log import LogScreen, log_tail
 from quantchat.tui.screens.models import ModelsScreen
 from quantchat.tui.screens.schemes import SchemesScreen
+
+WAYS = (
+    WayOut(field="scheme", value="int4", words="scheme int4: 84 MiB of weights instead of 256 MiB"),
+    WayOut(
+        field="context_tokens",
+        value=1024,
+        words="a context of 1024 tokens: 22 MiB of KV cache instead of 45 MiB",
+    ),
+    WayOut(field="kv", value="int8", words="int8 KV: 22 MiB of KV cache instead of 45 MiB"),
+    WayOut(field="device", value="cpu", words="the device cpu: 8.00 GiB of memory free"),
+)
 
 
 def dialog_text(app: QuantchatApp) -> str:
     """What the dialog in front says; nothing while there is none."""
-    if not isinstance(app.screen, Dialog):
+    if not isinstance(app.screen, Dialog) or not app.screen.query(Button):
         return ""
     return "\n".join(str(each.content) for each in app.screen.query(Static))
+
+
+def way_labels(app: QuantchatApp) -> list[str]:
+    """The ways out of the dialog in front."""
+    return [str(button.label) for button in app.screen.query(Button)]
 
 
 async def test_a_failed_answer_keeps_its_text_and_can_be_had_again(tmp_path: Path) -> None:
@@ -61,7 +79,7 @@ async def test_a_failed_first_load_leads_to_other_schemes_and_models(
     app = make_app(tmp_path, engine, scheme="fp16")
     async with app.run_test(size=(80, 24)) as pilot:
         await wait_until(pilot, lambda: dialog_text(app))
-        await wait_until(pilot, lambda: len(app.screen.query(Button)) == 5)
+        await wait_until(pilot, lambda: len(app.screen.query(Button)) == 6)
         ways = list(app.screen.query(Button))
         await wait_until(pilot, lambda: ways[-1].region.width)
         inner = app.screen.query_one("#ways").region
@@ -79,12 +97,133 @@ async def test_a_failed_switch_keeps_the_old_model_and_takes_the_setting_back(
     async with app.run_test(size=(120, 40)) as pilot:
         await ready(pilot, app)
         app.set_value("scheme", "int4")
-        await wait_until(pilot, lambda: app.loads.problem is not None)
+        await wait_until(pilot, lambda: dialog_text(app))
         assert app.preferences.settings.scheme == "fp16"
         assert app.loads.info is not None and app.loads.info.scheme == "fp16"
-        assert any("no kernel" in each.message for each in app._notifications)
+        assert "no kernel [/for] it" in dialog_text(app) and "choose int8" in dialog_text(app)
+        assert "starter fp16 goes on answering" in dialog_text(app)
+        engine.load_failures.clear()
+        await pilot.press("r")
+        await wait_until(pilot, lambda: app.loads.info and app.loads.info.scheme == "int4")
+        assert app.preferences.settings.scheme == "int4"
         await ask(pilot, app, "still there?")
         await answered(pilot, app, 2)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize(
+    ("key", "field", "value"),
+    [
+        *(("1", "scheme", "int4"), ("2", "context_tokens", 1024)),
+        *(("3", "kv", "int8"), ("4", "device", "cpu")),
+    ],
+)
+async def test_each_way_out_of_a_lack_of_memory_loads(
+    tmp_path: Path, key: str, field: str, value: object, size: tuple[int, int]
+) -> None:
+    engine = FakeEngine(load_failures={"fp16": ("no room", "less")}, load_ways=WAYS)
+    app = make_app(tmp_path, engine, scheme="fp16")
+    async with app.run_test(size=size) as pilot:
+        await wait_until(pilot, lambda: dialog_text(app))
+        assert "22 MiB of KV cache instead of 45 MiB" in dialog_text(app)
+        await wait_until(pilot, lambda: len(app.screen.query(Button)) == 9)
+        ways = list(app.screen.query(Button))
+        await wait_until(pilot, lambda: ways[-1].region.width)
+        for way in ways:
+            assert app.screen.query_one("#box").region.contains_region(way.region), way.label
+        engine.load_failures.clear()
+        await pilot.press(key)
+        await ready(pilot, app)
+        assert app.preferences.settings.value(field) == value
+        assert getattr(engine.loads[-1], field) == value
+
+
+async def test_a_way_out_of_a_failed_answer_loads_and_answers_again(tmp_path: Path) -> None:
+    scripts = [Script("a b c d e f g h", fail_after=3, ways=WAYS), Script("whole")]
+    app = make_app(tmp_path, FakeEngine(scripts))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        await ask(pilot, app, "go")
+        await wait_until(pilot, lambda: "Context of 1,024 tokens (2)" in way_labels(app))
+        await pilot.press("2")
+        await wait_until(pilot, lambda: "whole" in shown(app))
+        assert fake(app).loads[-1].context_tokens == 1024
+        app.writer.flush()
+        versions = app.chats.siblings(app.conversation.path[-1].id)
+        assert [turn.content for turn in versions] == ["a b c", "whole"]
+
+
+async def test_the_part_of_a_failed_answer_can_be_continued(tmp_path: Path) -> None:
+    scripts = [Script("a b c d e f g h", fail_after=3), Script(" and on")]
+    app = make_app(tmp_path, FakeEngine(scripts))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        await ask(pilot, app, "go")
+        await wait_until(pilot, lambda: dialog_text(app))
+        await pilot.press("g")
+        await wait_until(pilot, lambda: "a b c and on" in shown(app))
+
+
+async def test_a_stuck_engine_can_be_started_anew_from_a_failed_answer(tmp_path: Path) -> None:
+    app = make_app(tmp_path, FakeEngine([Script("a b c d", fail_after=2)]))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        before = fake(app)
+        await ask(pilot, app, "go")
+        await wait_until(pilot, lambda: dialog_text(app))
+        await pilot.press("e")
+        await wait_until(pilot, lambda: app.engine is not before and app.loads.ready)
+        await wait_until(pilot, lambda: before.closed)
+        await ask(pilot, app, "again")
+        await answered(pilot, app, 4)
+
+
+async def test_the_log_is_shown_above_the_dialog(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANTCHAT_HOME", str(tmp_path))
+    log_file = tmp_path / "log" / "quantchat.log"
+    log_file.parent.mkdir()
+    log_file.write_text("one\nTraceback \x1b[2J of something\n")
+    engine = FakeEngine(load_failures={"fp16": ("no room", "")})
+    app = make_app(tmp_path, engine, scheme="fp16")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_until(pilot, lambda: dialog_text(app))
+        await pilot.press("l")
+        await wait_until(pilot, lambda: isinstance(app.screen, LogScreen))
+        area = app.screen.query_one(TextArea)
+        await wait_until(pilot, lambda: area.text == "one\nTraceback  [2J of something")
+        log_file.write_text("two\n")
+        await pilot.press("r")
+        await wait_until(pilot, lambda: area.text == "two")
+        await pilot.press("c")
+        await wait_until(pilot, lambda: app.clipboard == "two")
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: "no room" in dialog_text(app))
+        await pilot.press("c")
+        await wait_until(pilot, lambda: not isinstance(app.screen, Dialog))
+
+
+def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    assert "cannot be read" in log_tail(path)
+    path.write_bytes(b"")
+    assert log_tail(path) == "The log is empty."
+    path.write_bytes(b"first\n" + b"x" * 300_000 + b"\nlast \xff\n")
+    assert log_tail(path) == "last \ufffd"
+
+
+async def test_keys_that_were_meant_for_the_prompt_take_no_way_out(tmp_path: Path) -> None:
+    engine = FakeEngine(load_failures={"int4": ("no kernel for it", "")})
+    app = make_app(tmp_path, engine, scheme="fp16")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("h", "e")
+        await wait_until(pilot, lambda: app.chat_screen.prompt.text == "he")
+        app.set_value("scheme", "int4")
+        await wait_until(pilot, lambda: dialog_text(app))
+        await pilot.press("r")
+        assert isinstance(app.screen, Dialog) and len(engine.loads) == 2
 
 
 async def test_a_switch_goes_on_while_the_old_model_answers(tmp_path: Path) -> None:
@@ -116,12 +255,31 @@ async def test_a_dead_engine_keeps_the_answer_and_can_be_started_again(tmp_path:
         dead.die("the engine crashed")
         await wait_until(pilot, lambda: "crashed" in dialog_text(app))
         assert app.conversation.path[-1].content.startswith("some words")
+        assert len(app.screen_stack) == 2, "one dialog, not one for the answer and one for the end"
         await pilot.press("r")
         await wait_until(pilot, lambda: app.engine is not dead and app.loads.ready)
-        while isinstance(app.screen, Dialog):
-            await pilot.press("escape")
         await ask(pilot, app, "again")
         await answered(pilot, app, 4)
+
+
+async def test_a_dead_engine_is_said_again_and_revived_by_the_next_load(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        dead = fake(app)
+        dead.die("the engine crashed")
+        await wait_until(pilot, lambda: "crashed" in dialog_text(app))
+        await pilot.press("c")
+        await wait_until(pilot, lambda: not isinstance(app.screen, Dialog))
+        await ask(pilot, app, "anybody there?")
+        await wait_until(pilot, lambda: "crashed" in dialog_text(app))
+        assert app.chat_screen.prompt.text == "anybody there?"
+        await pilot.press("escape")
+        app.switching.take("int4", "auto")
+        await ready(pilot, app)
+        assert app.engine is not dead and fake(app).loads[-1].scheme == "int4"
+        await ask(pilot, app, "and now?")
+        await answered(pilot, app, 2)
 
 
 async def test_a_missing_model_is_one_key_away(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from quantchat.events import (
     Stats,
     Token,
 )
-from quantchat.requests import ChatRequest
+from quantchat.requests import ChatRequest, WayOut
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
 from quantchat.store.records import Attachment, Chat, TurnState
@@ -76,7 +76,7 @@ class Conversation:
         settings: Callable[[], Settings],
         model: Callable[[], ModelInfo | None],
         changed: Callable[[], None],
-        failed: Callable[[str, str], None],
+        failed: Callable[[str, str, tuple[WayOut, ...]], None],
     ) -> None:
         self.engine = engine
         self._chats = chats
@@ -283,7 +283,7 @@ class Conversation:
             self.stats, self.stats_turn = item, answering.turn.id
             self._finish_done(answering, item)
         elif isinstance(item, Failed):
-            self._finish_failed(answering, item.message, item.hint)
+            self._finish_failed(answering, item.message, item.hint, item.ways)
         self._changed()
 
     def engine_lost(self, message: str) -> None:
@@ -349,7 +349,7 @@ class Conversation:
         try:
             self.answering.request_id = self.engine.chat(request)
         except QuantchatError as error:
-            self._finish_failed(self.answering, error.message, error.hint)
+            self._finish_failed(self.answering, error.message, error.hint, error.ways)
         self._changed()
 
     def _finish_done(self, answering: Answering, done: Done) -> None:
@@ -362,14 +362,20 @@ class Conversation:
         self._close(answering, text, state, answer_line(metrics or {}, ending))
 
     def _finish_failed(
-        self, answering: Answering, message: str, hint: str, *, tell: bool = True
+        self,
+        answering: Answering,
+        message: str,
+        hint: str,
+        ways: tuple[WayOut, ...] = (),
+        *,
+        tell: bool = True,
     ) -> None:
         metrics = answering.figures(None)
         self._writer.finish(answering.turn.id, "failed", answering.whole, metrics, message)
         answering.turn = replace(answering.turn, metrics=metrics, note=message)
         self._close(answering, answering.whole, "failed", f"failed: {message}")
         if tell:
-            self._failed(message, hint)
+            self._failed(message, hint, ways)
 
     def _close(self, answering: Answering, text: str, state: TurnState, figures: str) -> None:
         self.answering = None

@@ -14,7 +14,7 @@ from quantchat.engine.api import Engine
 from quantchat.errors import QuantchatError
 from quantchat.events import Loaded, LoadFailed, LoadProgress, MemoryUse, ModelInfo, Unloaded
 from quantchat.quant.registry import SCHEMES
-from quantchat.requests import LoadRequest
+from quantchat.requests import LoadRequest, WayOut
 from quantchat.tui.control.fetching import FetchJob
 from quantchat.tui.control.library import Library, ModelRow
 
@@ -30,6 +30,10 @@ class Problem:
     hint: str
     cancelled: bool = False
     """The user wanted it so."""
+    from_engine: bool = False
+    """The model was found, but could not be loaded."""
+    ways: tuple[WayOut, ...] = ()
+    """Loads that would do instead."""
 
 
 class Loads:
@@ -44,6 +48,7 @@ class Loads:
         on_loop: Callable[[Callable[[], None]], None],
         changed: Callable[[], None],
         failed: Callable[[Problem, LoadRequest], None],
+        revive: Callable[[], bool] = lambda: False,
     ) -> None:
         self.engine = engine
         self.library = library
@@ -51,6 +56,7 @@ class Loads:
         self._on_loop = on_loop
         self._changed = changed
         self._failed = failed
+        self._revive = revive
         self.state: State = "idle"
         self.info: ModelInfo | None = None
         self.memory: MemoryUse | None = None
@@ -63,6 +69,8 @@ class Loads:
         """The wanted model as the library knows it."""
         self.job: FetchJob | None = None
         self.problem: Problem | None = None
+        self.engine_gone = False
+        """The engine ended by itself; the next load needs a fresh one."""
         self.fetched = 0
         """Fetches that delivered a model."""
         self._load_id = 0
@@ -86,6 +94,8 @@ class Loads:
 
     def want(self, request: LoadRequest, *, fetch: bool = False) -> None:
         """Bring a model in: look for it, then load it; fetch it first, or say that it is missing."""
+        if self.engine_gone and not self._revive():
+            return
         self._give_up_pending()
         self._fetch_missing = fetch
         self.wanted, self.problem = request, None
@@ -164,12 +174,14 @@ class Loads:
 
     def lost(self, message: str, hint: str) -> None:
         """The engine is gone, and the model with it."""
+        self.engine_gone = True
         self.info = self.answering = self.progress = None
         self.problem = Problem(message=message, hint=hint)
         self._set("failed")
 
     def forget(self, engine: Engine) -> None:
         """The engine is gone; go on with a fresh one."""
+        self.engine_gone = False
         self.engine = engine
         self.info = self.answering = self.progress = None
         self._load_id = 0
@@ -211,7 +223,9 @@ class Loads:
             hint = "f5 chooses a scheme, ctrl+o a model"
             self.problem = Problem(message="loading was cancelled", hint=hint, cancelled=True)
         else:
-            self.problem = Problem(message=event.message, hint=event.hint)
+            self.problem = Problem(
+                message=event.message, hint=event.hint, from_engine=True, ways=event.ways
+            )
         self.wanted = self.answering or request
         self._set("ready" if self.ready else "failed")
         self._failed(self.problem, request)
