@@ -35,6 +35,8 @@ class PageAllocator:
         self._idle: OrderedDict[int, None] = OrderedDict.fromkeys(range(1, pages))
         self._page_of: dict[bytes, int] = {}
         self._key_of: dict[int, bytes] = {}
+        self._guests: set[int] = set()
+        """Known pages that no answer wrote."""
 
     @property
     def used(self) -> int:
@@ -66,18 +68,35 @@ class PageAllocator:
         if page is None or page not in self._idle:
             page = next(iter(self._idle))
         del self._idle[page]
-        key = self._key_of.pop(page, None)
-        if key is not None:
-            del self._page_of[key]
+        self._forget(page)
         self._references[page] = 1
         return page
 
-    def publish(self, pages: Tokens[int], tokens: Tokens[int]) -> None:
-        """Make the full pages of a sequence findable; the first page with a key keeps it."""
+    def publish(self, pages: Tokens[int], tokens: Tokens[int], *, guest: bool = False) -> None:
+        """Make the full pages of a sequence findable; the first page with a key keeps it.
+
+        `guest`: they were not written by an answer, whose own pages take their place when they
+        come: an answer's next turn reads what it would have read without the guest.
+        """
         for page, key in zip(pages, page_keys(tokens, self.page_tokens), strict=False):
-            if key not in self._page_of and page not in self._key_of:
+            known = self._page_of.get(key)
+            if known is not None and known in self._guests and known != page and not guest:
+                self._forget(known)
+                if known in self._idle:
+                    self._idle.move_to_end(known, last=False)
+                known = None
+            if known is None and page not in self._key_of:
                 self._page_of[key] = page
                 self._key_of[page] = key
+                if guest:
+                    self._guests.add(page)
+
+    def _forget(self, page: int) -> None:
+        """The page's content can be found no more."""
+        key = self._key_of.pop(page, None)
+        if key is not None:
+            del self._page_of[key]
+        self._guests.discard(page)
 
     def release(self, pages: Tokens[int]) -> None:
         """Give pages back; content without a key is the first to be overwritten."""

@@ -45,6 +45,8 @@ class Runtime:
         self.slot = slot
         self.model = model
         self._emit = emit
+        self.spare: Callable[[], bool] = lambda: False
+        """Asked for pages that are no answer's, before an answer goes without: whether any came."""
         self._runner: Runner = model.make_runner()
         self._scheduler = self._make_scheduler()
         self._sequences: dict[int, Sequence] = {}
@@ -192,7 +194,12 @@ class Runtime:
             max_running=self.model.max_rows,
             chunk_tokens=self.model.plan.prefill_chunk_tokens,
             leave=lambda sequence: self._runner.leave(sequence),
+            spare=lambda: self.spare(),
         )
+
+    def publish_pages(self) -> None:
+        """Let scorings find what running answers have computed."""
+        self._scheduler.publish()
 
     def cancel_all(self) -> None:
         """Finish every request as cancelled, for a slot that is emptied."""

@@ -45,10 +45,16 @@ class Scheduler:
         max_running: int,
         chunk_tokens: int,
         leave: Callable[[Sequence], None],
+        spare: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`leave` tells the runner that a sequence goes back to the queue; no step is under way."""
+        """`leave` tells the runner that a sequence goes back to the queue; no step is under way.
+
+        `spare` is asked for pages that are no answer's, before an answer has to wait or go back:
+        whether any came.
+        """
         self.pages = pages
         self._leave = leave
+        self._spare = spare
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self._max_running = max_running
@@ -82,11 +88,16 @@ class Scheduler:
         while len(sequence.pages) * self.pages.page_tokens < tokens:
             page = self.pages.take(sequence.pages[-1] if sequence.pages else None)
             if page is None:
-                if not self._preempt(sequence):
+                if not (self._spare() or self._preempt(sequence)):
                     return False
                 continue
             sequence.pages.append(page)
         return True
+
+    def publish(self) -> None:
+        """Let others find what the running sequences have computed."""
+        for sequence in self.running:
+            self.pages.publish(sequence.pages, sequence.tokens[: sequence.computed])
 
     def finish(self, sequence: Sequence) -> None:
         """Take a sequence out and let its pages be found again."""
@@ -113,6 +124,8 @@ class Scheduler:
             if missing > self.pages.idle and self.running:
                 self.pages.release(known)
                 sequence.pages = []
+                if self._spare():
+                    continue
                 return
             self.waiting.popleft()
             self.running.append(sequence)

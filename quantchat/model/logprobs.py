@@ -7,12 +7,14 @@ scores beside a running answer are made of the same pieces. What is compared is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
 from quantchat.model.decoder import Decoder
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.kv_pool import KvPool
+from quantchat.ops.linear_cpu import without_copies
 
 SLICE_ELEMENTS = 1 << 22
 """Elements of logits held at a time: 16 MiB in float32."""
@@ -56,6 +58,23 @@ def scored_chunk(
     """
     hidden = decoder.forward(chunk_batch(ids, start, end, pool, pages), pool)
     return hidden[max(0, first_row - start) :].clone() if end > first_row else None
+
+
+def as_stored(decoder: Decoder) -> Decoder:
+    """The decoder without the CPU's dense copies: prompts run the very ops of single tokens."""
+    if not decoder.copy_bytes:
+        return decoder
+    layers = tuple(
+        replace(
+            layer,
+            qkv=without_copies(layer.qkv),
+            o=without_copies(layer.o),
+            gate_up=without_copies(layer.gate_up),
+            down=without_copies(layer.down),
+        )
+        for layer in decoder.layers
+    )
+    return replace(decoder, layers=layers, copy_bytes=0)
 
 
 def row_slices(rows: int, vocab: int) -> Iterator[slice]:

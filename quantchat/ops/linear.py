@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,19 @@ class LinearOp(Protocol):
 
     def packed(self) -> LinearForm | None:
         """What the op reads, for the disk; None where the stored weight is kept instead."""
+
+
+class CopyKeeper:
+    """A linear that may keep a dense copy of its weight for many rows."""
+
+    copy_bytes: int
+    _copy: torch.Tensor | None
+
+    def without_copy(self) -> Self:
+        """The same op on the same weight, whose many rows are run as its few."""
+        made = copy.copy(self)
+        made._copy, made.copy_bytes = None, 0
+        return made
 
 
 class DenseLinear:

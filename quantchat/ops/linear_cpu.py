@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from quantchat.hardware.op_table import CPU_COPY_ROWS
-from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp, RoundedLinear
+from quantchat.ops.linear import (
+    CopyKeeper,
+    DenseLinear,
+    LinearForm,
+    LinearOp,
+    RoundedLinear,
+    StackedLinear,
+)
 from quantchat.ops.linear_cpu_8bit import (
     Fp8Linear,
     Int8InputsLinear,
@@ -33,7 +40,7 @@ COPY_ROWS = CPU_COPY_ROWS
 INT4_GROUPS = (32, 64, 128, 256)
 
 
-class PackedLinear:
+class PackedLinear(CopyKeeper):
     """One of torch's packed ops, with an optional dense copy [N, K] for many rows."""
 
     def __init__(
@@ -96,6 +103,10 @@ class DenseCopyLinear(DenseLinear):
         y = F.linear(x.float(), self._copy).to(x.dtype)
         return y if self._bias is None else y.add_(self._bias)
 
+    def without_copy(self) -> DenseLinear:
+        """See CopyKeeper.without_copy."""
+        return DenseLinear(self._weight, self._bias, owns_copy=self.owns_copy)
+
 
 def cpu_linear(
     weight: StoredWeight,
@@ -139,6 +150,13 @@ def cpu_linear(
     held = not isinstance(weight, DenseWeight)
     made = DenseCopyLinear if copy_dtype == torch.float32 else DenseLinear
     return made(weight.dequantize(dtype), bias, owns_copy=held)
+
+
+def without_copies(op: LinearOp) -> LinearOp:
+    """The op on the weight as it is stored, for any number of rows."""
+    if isinstance(op, StackedLinear):
+        return StackedLinear([without_copies(part) for part in op.parts])
+    return op.without_copy() if isinstance(op, CopyKeeper | DenseCopyLinear) else op
 
 
 def _packs(weight: Int4GroupWeight) -> bool:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from quantchat.hardware.op_table import CARD_ROWS, CPU_COPY_ROWS
-from quantchat.ops.linear import LinearForm
+from quantchat.ops.linear import CopyKeeper, LinearForm
 from quantchat.ops.quantized_rows import prepare_rows, quantize_rows
 from quantchat.quant.scheme import ActivationFormat
 from quantchat.quant.tensor import Fp8ChannelWeight, Int8ChannelWeight
@@ -46,7 +46,7 @@ def packed_int8(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) -> to
     return y
 
 
-class Int8RowsLinear:
+class Int8RowsLinear(CopyKeeper):
     """int8 weights [N, K]: packed against bfloat16 rows when few, int8 x int8 when many."""
 
     def __init__(
@@ -83,7 +83,7 @@ class Int8RowsLinear:
         return None
 
 
-class Int8InputsLinear:
+class Int8InputsLinear(CopyKeeper):
     """int8 weights [N, K] against rows rounded to int8, few or many, as integers in bfloat16.
 
     Their product with int8 codes is that of int8 x int8, which many rows take where the processor
@@ -130,7 +130,7 @@ class Int8InputsLinear:
         return None
 
 
-class Fp8Linear:
+class Fp8Linear(CopyKeeper):
     """fp8 values held as bfloat16 [N, K], scaled after the product.
 
     `round_inputs`: above CARD_ROWS rows the inputs are rounded to fp8, as a card's product takes

@@ -6,6 +6,8 @@ Does not own streaming (`detokenizer`) or turning a conversation into text (`tem
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import re
 import threading
 from collections.abc import Iterable, Sequence
@@ -114,6 +116,25 @@ class Tokenizer:
     def token_text(self, token_id: int) -> str:
         """The vocabulary's own spelling of a token, for people; empty past the vocabulary."""
         return self._pieces[token_id] if 0 <= token_id < self.vocab_size else ""
+
+    def shown(self, token_id: int) -> str:
+        """One token by itself, for people: its text, `<0xE6>` for a part of a character, a special
+        token's own spelling, `<123>` past the vocabulary."""
+        if not 0 <= token_id < self.vocab_size:
+            return f"<{token_id}>"
+        data = self._spelled(token_id)
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            return "".join(f"<0x{byte:02X}>" for byte in data)
+
+    @functools.cached_property
+    def vocabulary_digest(self) -> bytes:
+        """The same for tokenizers whose ids mean the same pieces."""
+        blake = hashlib.blake2b(digest_size=16)
+        for piece in self._pieces:
+            blake.update(piece.encode("utf-8", "surrogatepass") + b"\0")
+        return blake.digest()
 
     def token_id(self, piece: str) -> int | None:
         """Id of a vocabulary entry by its exact spelling."""

@@ -1,0 +1,89 @@
+"""Scores of a few tokens out of log-probabilities: what a model gives them and what it likes best.
+
+Owns the making of records; the numbers are the model's `divergence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from quantchat.errors import EngineError
+from quantchat.events import Candidate, TokenScore
+from quantchat.model.divergence import compare
+
+TOP = 5
+
+
+def token_scores(
+    log_probs: torch.Tensor,
+    base: torch.Tensor | None,
+    token_ids: tuple[int, ...],
+    spell: Callable[[int], str],
+) -> tuple[TokenScore, ...]:
+    """Scores of tokens by log-probabilities float32 [R, V], beside those of a base [R, V].
+
+    Raises EngineError where a number is not finite.
+    """
+    targets = torch.tensor(token_ids, device=log_probs.device)
+    top = _top(log_probs, spell)
+    if base is None:
+        picked = log_probs.gather(1, targets[:, None])[:, 0].double()
+        return tuple(
+            TokenScore(
+                token_id=token_id,
+                text=spell(token_id),
+                p=p,
+                top=liked,
+                base_p=None,
+                base_top=(),
+                kl=None,
+                same_top=None,
+            )
+            for token_id, p, liked in zip(token_ids, _floats(picked.exp()), top, strict=True)
+        )
+    found = compare(base, log_probs, targets)
+    return tuple(
+        TokenScore(
+            token_id=token_id,
+            text=spell(token_id),
+            p=p,
+            top=liked,
+            base_p=base_p,
+            base_top=base_liked,
+            kl=kl,
+            same_top=same_top,
+        )
+        for token_id, p, liked, base_p, base_liked, kl, same_top in zip(
+            token_ids,
+            _floats((-found.nll).exp()),
+            top,
+            _floats((-found.base_nll).exp()),
+            _top(base, spell),
+            _floats(found.kl),
+            found.same_top.tolist(),
+            strict=True,
+        )
+    )
+
+
+def _top(log_probs: torch.Tensor, spell: Callable[[int], str]) -> list[tuple[Candidate, ...]]:
+    values, ids = log_probs.topk(min(TOP, log_probs.shape[1]), dim=-1)
+    return [
+        tuple(
+            Candidate(token_id=token_id, text=spell(token_id), p=p)
+            for token_id, p in zip(row_ids, row_p, strict=True)
+        )
+        for row_ids, row_p in zip(ids.tolist(), values.double().exp().tolist(), strict=True)
+    ]
+
+
+def _floats(values: torch.Tensor) -> list[float]:
+    if not bool(values.isfinite().all()):
+        raise EngineError(
+            "the model gives numbers that are not finite",
+            hint="load it with another scheme or another KV precision",
+        )
+    numbers: list[float] = values.tolist()
+    return numbers
