@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
@@ -23,6 +23,7 @@ from quantchat.errors import QuantchatError, StoreError
 from quantchat.events import EngineStopped, Loaded, LoadFailed, LoadProgress, Unloaded
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
+from quantchat.store.records import Attachment
 from quantchat.tui import clipboard
 from quantchat.tui.bridge import Bridge
 from quantchat.tui.commands import commands, with_keys
@@ -37,9 +38,9 @@ from quantchat.tui.control.schemes import SchemeBook
 from quantchat.tui.control.status import Status
 from quantchat.tui.control.switching import Switching
 from quantchat.tui.control.writer import TurnWriter
-from quantchat.tui.keymap import Keyed
 from quantchat.tui.looks import Looks
 from quantchat.tui.messages import Item
+from quantchat.tui.opening import Opening
 from quantchat.tui.own_keys import OwnKeys
 from quantchat.tui.screens.chat import ChatScreen
 from quantchat.tui.screens.dialog import Dialog
@@ -50,7 +51,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.15
 
 
-class QuantchatApp(Keyed, App[None]):
+class QuantchatApp(Opening):
     """Chat with a model that runs in this process; the engine is given from outside."""
 
     TITLE = "quantchat"
@@ -129,6 +130,10 @@ class QuantchatApp(Keyed, App[None]):
             self._theme_now = super().current_theme
         return self._theme_now
 
+    def forget_theme(self) -> None:
+        """The theme that is on may have been read anew."""
+        self._theme_now = None
+
     def get_default_screen(self) -> Screen[None]:
         """The chat."""
         return self.chat_screen
@@ -189,18 +194,22 @@ class QuantchatApp(Keyed, App[None]):
             else:
                 self.conversation.take(item)
 
-    def send(self, text: str) -> bool:
+    def send(self, text: str, attachments: Sequence[Attachment] = ()) -> bool:
         """Ask the model, or keep the question until it is ready; False when it cannot be taken."""
         if self.loads.engine_gone:
             self.trouble.offer_restart()
             return False
+        if self.refuse_busy():
+            return False
+        return bool(self.guarded(lambda: self.conversation.send(text, attachments)))
+
+    def refuse_busy(self) -> bool:
+        """Say so while an answer streams or a question waits."""
         if self.conversation.answering is not None:
             self.notify("Escape stops the answer first.", severity="warning")
-            return False
-        if self.conversation.waiting:
+        elif self.conversation.waiting:
             self.notify("A question waits for the model already.", severity="warning")
-            return False
-        return bool(self.guarded(lambda: self.conversation.send(text)))
+        return self.conversation.busy
 
     def guarded(self, action: Callable[[], bool | None]) -> bool | None:
         """Run an action; a failure of the store becomes a dialog."""
@@ -269,44 +278,6 @@ class QuantchatApp(Keyed, App[None]):
 
         self._in_thread(work)
 
-    def action_conversations(self) -> None:
-        """The list of conversations."""
-        from quantchat.tui.screens.conversations import ConversationsScreen
-
-        self._open(ConversationsScreen)
-
-    def action_models(self) -> None:
-        """The model picker."""
-        from quantchat.tui.screens.models import ModelsScreen
-
-        self._open(ModelsScreen)
-
-    def action_settings(self) -> None:
-        """The settings."""
-        from quantchat.tui.screens.settings import SettingsScreen
-
-        self._open(SettingsScreen)
-
-    def action_schemes(self) -> None:
-        """The chooser of schemes."""
-        from quantchat.tui.screens.schemes import SchemesScreen
-
-        self._open(SchemesScreen)
-
-    def action_help(self) -> None:
-        """Every key."""
-        from quantchat.tui.screens.help import HelpScreen
-
-        if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen())
-
-    def action_log(self) -> None:
-        """The end of the log."""
-        from quantchat.tui.screens.log import LogScreen
-
-        if not isinstance(self.screen, LogScreen):
-            self.push_screen(LogScreen())
-
     def action_compare(self) -> None:
         """Two schemes side by side."""
         from quantchat.tui.screens.compare import CompareScreen
@@ -320,13 +291,13 @@ class QuantchatApp(Keyed, App[None]):
         """Every action, for the command palette."""
         yield from with_keys(self, screen, commands(self, screen))
 
+    def key_name(self, action: str) -> str:
+        """The key of an action of the chat or of the app, as it is now; "" for none."""
+        return self.own_keys.name(action)
+
     def action_read_keys(self) -> None:
         """Take the user's keys out of the settings file again."""
         self.own_keys.read()
-
-    def _open(self, kind: type[Screen[None]]) -> None:
-        if isinstance(self.screen, ChatScreen):
-            self.push_screen(kind())
 
     def _restore(self) -> None:
         try:

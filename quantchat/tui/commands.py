@@ -70,6 +70,10 @@ def commands(app: QuantchatApp, screen: Screen[object]) -> Iterable[SystemComman
         )
         yield SystemCommand("Settings", "Sampling, KV, theme (ctrl+s)", app.action_settings)
         yield SystemCommand("Side by side", "Two schemes, one prompt (ctrl+t)", app.action_compare)
+        yield SystemCommand("Themes", "Colours, seen before they are kept", app.action_themes)
+        yield SystemCommand(
+            "Dial", "Turn through the schemes that can run here", screen.action_dial
+        )
         for scheme in SCHEMES.values():
             yield SystemCommand(
                 f"Scheme: {scheme.name}",
@@ -79,6 +83,14 @@ def commands(app: QuantchatApp, screen: Screen[object]) -> Iterable[SystemComman
     for theme in sorted(app.available_themes):
         yield SystemCommand(
             f"Theme: {theme}", "Colours of the app", lambda name=theme: app.set_value("theme", name)
+        )
+    yield SystemCommand("Log", "What was written to the log, at its end", app.action_log)
+    yield SystemCommand(
+        "Read the keys again", "The table [keys] of the settings file", app.action_read_keys
+    )
+    if app.new_engine is not None:
+        yield SystemCommand(
+            "Restart the engine", "For when it seems stuck", app.action_restart_engine
         )
     yield SystemCommand("Keys", "Every key (f1)", app.action_help)
     yield SystemCommand("Quit", "Leave quantchat (ctrl+q)", app.exit)

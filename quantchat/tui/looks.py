@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from textual.theme import Theme
+
 from quantchat import paths
 from quantchat.tui.theming import BrokenTheme, own_themes, user_themes
 
@@ -30,6 +32,7 @@ class Looks:
         self.users: tuple[str, ...] = ()
         """Names of the user's themes."""
         self.broken: tuple[BrokenTheme, ...] = ()
+        self._shown: Theme | None = None
 
     def read(self) -> None:
         """Themes of ours and of the user's folder; says which files were left out."""
@@ -50,6 +53,7 @@ class Looks:
                 log.warning("theme %s left out: %s", each.path, each.reason)
                 app.notify(f"Theme {each.path.name} is left out: {each.reason}", severity="warning")
         self.broken = tuple(broken)
+        app.forget_theme()
 
     def names(self) -> list[str]:
         """Ours, the user's, then those of Textual."""
@@ -72,10 +76,15 @@ class Looks:
     def apply(self) -> None:
         """Theme and animations of the settings."""
         app = self._app
-        app.theme = self.wanted()
+        self.preview(self.wanted())
         app.animation_level = "full" if app.preferences.settings.animations else "none"
 
     def preview(self, name: str) -> None:
-        """Put a theme on without keeping it."""
-        if name in self._app.available_themes:
-            self._app.theme = name
+        """Put a theme on without keeping it, anew where it is on already."""
+        app = self._app
+        if name not in app.available_themes:
+            return
+        if app.theme == name and app.current_theme != self._shown:
+            app.mutate_reactive(type(app).theme)
+        app.theme = name
+        self._shown = app.current_theme

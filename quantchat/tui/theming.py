@@ -28,6 +28,7 @@ COLOURS = (
     "panel",
 )
 FILE_LIMIT_BYTES = 65_536
+TITLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
 NAME = re.compile(r"[a-z][a-z0-9-]{0,60}")
 SHARE = re.compile(r"(100|\d{1,2})%")
 STYLE_WORDS = frozenset(("none", "bold", "dim", "italic", "underline", "reverse", "strike", "not"))
@@ -67,8 +68,8 @@ def user_themes(folder: Path) -> tuple[list[Theme], list[BrokenTheme]]:
 def theme_from(table: Mapping[str, object], *, name: str = "") -> Theme:
     """A theme out of a parsed file; raises ValueError naming the key that is off."""
     title = table.get("name", name)
-    if not isinstance(title, str) or not title or not title.isprintable():
-        raise ValueError("name: a word is wanted")
+    if not isinstance(title, str) or not TITLE.fullmatch(title):
+        raise ValueError("name: a word of letters, digits, - and _ is wanted")
     known = {"name", "dark", "ansi", "variables", *COLOURS}
     unknown = sorted(set(table) - known)
     if unknown:

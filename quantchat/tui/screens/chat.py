@@ -14,13 +14,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 
 from quantchat.tui.control.readings import current
-from quantchat.tui.markup.chunks import code_blocks
 from quantchat.tui.markup.palette import palette_from
-from quantchat.tui.screens.base import AppScreen
+from quantchat.tui.screens.writing import CHOSEN_KEYS, WritingScreen
 from quantchat.tui.widgets.bars import Activity, Key, KeyBar, TopBar
 from quantchat.tui.widgets.dial import Dial
 from quantchat.tui.widgets.meters import MeterLine, MeterPanel
-from quantchat.tui.widgets.prompt import Prompt
 from quantchat.tui.widgets.transcript import Transcript
 
 WIDE_COLUMNS = 100
@@ -47,6 +45,7 @@ def keys(*, enter_sends: bool, answering: bool, stopped: bool) -> list[Key]:
         Key(key="^s", text="settings", action="app.settings"),
         Key(key="f1", text="help", action="app.help"),
         Key(key=newline, text="newline"),
+        Key(key="^↑", text="choose", action="screen.choose(-1)"),
         Key(key="^t", text="compare", action="app.compare"),
         Key(key="f3", text="copy", action="screen.copy_answer"),
         Key(key="^b", text="meters", action="screen.toggle_meters"),
@@ -57,7 +56,7 @@ def keys(*, enter_sends: bool, answering: bool, stopped: bool) -> list[Key]:
     ]
 
 
-class ChatScreen(AppScreen):
+class ChatScreen(WritingScreen):
     """Conversation at the left, meters at the right, prompt below."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE_COLUMNS, "-wide")]  # noqa: RUF012
@@ -66,10 +65,6 @@ class ChatScreen(AppScreen):
         Binding("ctrl+r", "regenerate", "Answer again"),
         Binding("ctrl+g", "go_on", "Continue the answer"),
         Binding("ctrl+n", "new", "New chat"),
-        Binding("f3", "copy_answer", "Copy the last answer"),
-        Binding("f4", "copy_block", "Copy the last code block"),
-        Binding("alt+left", "flip(-1)", "Previous version of the answer"),
-        Binding("alt+right", "flip(1)", "Next version of the answer"),
         Binding("alt+up", "dial(-1)", "Dial: the scheme before", id="dial_back"),
         Binding("alt+down", "dial(1)", "Dial: the next scheme", id="dial_forward"),
         Binding("ctrl+b", "toggle_meters", "Show or hide the meters", priority=True),
@@ -83,7 +78,6 @@ class ChatScreen(AppScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.transcript = Transcript(id="transcript")
         self._metered_s = 0.0
 
     def compose(self) -> ComposeResult:
@@ -93,18 +87,15 @@ class ChatScreen(AppScreen):
             yield MeterPanel(id="meters")
         yield Activity(id="activity")
         yield Dial(id="dial")
-        yield Prompt(id="prompt", placeholder="Write a message")
+        yield self.note
+        yield self.completion
+        yield self.prompt
         yield MeterLine(id="meter-line")
         yield KeyBar(keys(enter_sends=True, answering=False, stopped=False), id="keys")
 
-    @property
-    def prompt(self) -> Prompt:
-        """Where the user writes."""
-        return self.query_one("#prompt", Prompt)
-
     def on_mount(self) -> None:
         self.query_one("#activity").display = False
-        self.prompt.focus()
+        self.begin_writing()
         self.set_timer(0.01, self.desk.begin)
         self.set_interval(0.12, self._tick)
 
@@ -124,6 +115,8 @@ class ChatScreen(AppScreen):
         self.query_one("#keys", KeyBar).show(
             dial.keys()
             if dial.display
+            else CHOSEN_KEYS
+            if self.transcript.stack.chosen is not None and self.transcript.has_focus
             else keys(
                 enter_sends=settings.enter_sends,
                 answering=answering or loads.busy,
@@ -131,6 +124,9 @@ class ChatScreen(AppScreen):
             )
         )
         self._tick()
+        self.composing.check_edited()
+        if conversation.answering is None:
+            self.composing.draw()
         if not conversation.path:
             palette = palette_from(self.app.theme_variables)
             self.transcript.set_empty(desk.status.welcome(palette, self.transcript.size.width))
@@ -161,27 +157,13 @@ class ChatScreen(AppScreen):
         if self.is_current:
             self.call_after_refresh(self.refresh_state)
 
-    def on_prompt_submitted(self, event: Prompt.Submitted) -> None:
-        event.stop()
-        self.action_send()
-
     def on_transcript_follow_changed(self, event: Transcript.FollowChanged) -> None:
         self.transcript.border_subtitle = "" if event.following else "^end follows the answer"
 
-    def action_send(self) -> None:
-        """Send what is written; with nothing written, fetch a model that is missing."""
-        desk = self.desk
-        text = self.prompt.text.strip()
-        if desk.loads.state == "missing":
-            desk.loads.fetch()
-        if not text:
-            return
-        if desk.send(text):
-            self.prompt.take()
-            self.transcript.action_scroll_end()
-
     def action_stop(self) -> None:
-        """Stop the answer, else what is on its way to the slot."""
+        """Leave an edited message, else stop the answer, else what is on its way to the slot."""
+        if self.composing.give_up():
+            return
         if not self.desk.conversation.stop():
             self.desk.loads.cancel()
 
@@ -197,40 +179,6 @@ class ChatScreen(AppScreen):
         """An empty conversation."""
         self.desk.guarded(self.desk.conversation.new)
         self.prompt.focus()
-
-    def action_flip(self, step: int) -> None:
-        """Another version of the last answer."""
-        last = self.desk.conversation.last_answer()
-        if last is not None:
-            self.action_version(last.id, step)
-
-    def action_version(self, key: int, step: int) -> None:
-        """Another version of a turn."""
-        self.desk.guarded(lambda: self.desk.conversation.flip(key, step))
-
-    def action_copy_answer(self) -> None:
-        """The last answer to the clipboard."""
-        last = self.desk.conversation.last_answer()
-        if last is not None:
-            self.action_copy_turn(last.id)
-
-    def action_copy_turn(self, key: int) -> None:
-        """A turn to the clipboard, as Markdown."""
-        self.desk.copy_text(self.desk.conversation.text_of(key), "answer")
-
-    def action_copy_block(self) -> None:
-        """The last code block of the last answer to the clipboard."""
-        last = self.desk.conversation.last_answer()
-        if last is not None:
-            self.action_copy_code(last.id, -1)
-
-    def action_copy_code(self, key: int, index: int) -> None:
-        """A code block of a turn to the clipboard."""
-        blocks = code_blocks(self.desk.conversation.text_of(key))
-        if blocks and -len(blocks) <= index < len(blocks):
-            self.desk.copy_text(blocks[index], "code")
-        else:
-            self.notify("There is no code in the last answer.")
 
     def action_latency(self) -> None:
         """Plots of the whole conversation."""
@@ -269,7 +217,7 @@ class ChatScreen(AppScreen):
         """Show or hide the meters."""
         self.desk.set_value("show_meters", not self.desk.preferences.settings.show_meters)
 
-    def action_dial(self, step: int) -> None:
+    def action_dial(self, step: int = 0) -> None:
         """Open the dial over the schemes, or turn it."""
         dial = self.query_one("#dial", Dial)
         if not dial.display:
