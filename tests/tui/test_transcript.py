@@ -8,8 +8,9 @@ from textual.app import App, ComposeResult
 from textual.geometry import Offset
 from textual.selection import Selection
 
-from quantchat.tui.widgets.transcript import WINDOW_TURNS, Transcript
+from quantchat.tui.widgets.transcript import Transcript
 from quantchat.tui.widgets.turn import Turn
+from quantchat.tui.widgets.turn_stack import WINDOW_TURNS
 
 
 class Stage(App[None]):

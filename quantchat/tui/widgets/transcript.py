@@ -21,10 +21,9 @@ from textual.widget import Widget
 
 from quantchat.tui.keymap import Keyed
 from quantchat.tui.markup.palette import Palette, palette_from
-from quantchat.tui.widgets.drawn_turn import PREFIX_CELLS
 from quantchat.tui.widgets.strips import middle_strip, with_offsets
 from quantchat.tui.widgets.turn import ACTION, Turn
-from quantchat.tui.widgets.turn_stack import WINDOW_TURNS, TurnStack
+from quantchat.tui.widgets.turn_stack import TurnStack
 
 WIDEST_CELLS = 110
 """Lines longer than this read badly."""
@@ -95,11 +94,10 @@ class Transcript(Keyed, ScrollView, can_focus=True):
         """Replace the conversation and go to its end, or stay at the turn with that key."""
         had = self.stack.chosen
         self.stack.set(turns)
-        if stay is not None:
-            self.stack.reach(stay)
         self._set_follow(stay is None)
         self._redraw()
         if stay is not None:
+            self._reach(stay)
             self._show_turn(stay)
         if had is not None and self.has_focus and stay is not None:
             self.stack.chosen = stay
@@ -108,20 +106,30 @@ class Transcript(Keyed, ScrollView, can_focus=True):
 
     def add(self, turn: Turn, before: int | None = None) -> None:
         """Put a turn at the end, or before the one with that key."""
-        at, drawn = self.stack.insert(turn, before)
+        at = self.stack.insert(turn, before)
+        if at is None:
+            return
         if self._palette is not None and self._width:
-            drawn.draw(self._width, self._palette)
-        self._changed(at, 0)
+            self.stack.drawn[at].draw(self._width, self._palette)
+        if self.follow and self.stack.trim():
+            self._shifted()
+        else:
+            self._changed(at, 0)
 
     def remove_from(self, key: int) -> None:
         """Take the turn with that key and all after it away."""
-        if self.stack.remove_from(key):
+        if not self.stack.remove_from(key):
+            return
+        if self.turns and not self.stack.drawn:
+            self._redraw()
+        else:
             self._changed(max(0, len(self.stack.drawn) - 1), 0)
 
     def append(self, key: int, text: str) -> None:
         """Streamed text for a turn."""
         at = self.stack.index(key)
         if at is None:
+            self.stack.say(key, text)
             return
         drawn = self.stack.drawn[at]
         if self._palette is None:
@@ -134,10 +142,8 @@ class Transcript(Keyed, ScrollView, can_focus=True):
 
     def update(self, turn: Turn) -> None:
         """Draw a turn anew after its fields changed."""
-        at = self.stack.index(turn.key)
+        at = self.stack.replace(turn)
         if at is not None and self._palette is not None:
-            self.stack.drawn[at].turn = turn
-            self.turns[self.stack.first + at] = turn
             self.stack.drawn[at].draw(self._width, self._palette)
             self._changed(at, 0)
 
@@ -154,8 +160,8 @@ class Transcript(Keyed, ScrollView, can_focus=True):
     def choose(self, key: int | None) -> None:
         """Let keys act on a turn and bring it into view; None on none."""
         before, self.stack.chosen = self.stack.chosen, key
-        if key is not None and self.stack.reach(key):
-            self._redraw()
+        if key is not None:
+            self._reach(key)
         for each in (before, key):
             self._repaint_turn(each)
         if key is not None:
@@ -188,14 +194,19 @@ class Transcript(Keyed, ScrollView, can_focus=True):
     def action_scroll_end(self) -> None:
         """Go to the end and follow it."""
         self._set_follow(True)
+        if self._palette is not None and not self.stack.at_end:
+            self.stack.draw_end(self._width, self._palette)
+            self._shifted()
         self._to_end()
 
     def action_scroll_home(self) -> None:
         """Go to the first turn."""
-        self.stack.first = 0
-        self._set_follow(False)
-        self._redraw()
+        if self._palette is not None and self.stack.first > 0:
+            self._set_follow(False)
+            self.stack.draw_start(self._width, self._palette)
+            self._shifted()
         self.scroll_to(y=0, animate=False)
+        self._set_follow(self._at_bottom())
 
     def on_mount(self) -> None:
         self._palette = palette_from(self.app.theme_variables)
@@ -228,9 +239,11 @@ class Transcript(Keyed, ScrollView, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         if self._moving:
             return
-        self._set_follow(new_value >= self.max_scroll_y - 0.5)
+        self._set_follow(self._at_bottom())
         if new_value < 1 and new_value < old_value and self.stack.first > 0:
             self.call_later(self._draw_earlier)
+        elif new_value >= self.max_scroll_y - 0.5 and not self.stack.at_end:
+            self.call_later(self._draw_later)
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """The rows as drawn: there is no border for Textual's style cache to add.
@@ -281,18 +294,7 @@ class Transcript(Keyed, ScrollView, can_focus=True):
         return strip
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """The marked text without the bars and spaces that every line begins with."""
-        first = 0 if selection.start is None else selection.start.y
-        last = self.stack.rows - 1 if selection.end is None else selection.end.y
-        lines = []
-        for row in range(max(0, first), min(last, self.stack.rows - 1) + 1):
-            span = selection.get_span(row)
-            if span is not None:
-                start, end = span
-                plain = self.stack.line(row).plain
-                end = len(plain) if end == -1 else end
-                lines.append(plain[max(start, PREFIX_CELLS) : end].rstrip())
-        return "\n".join(lines), "\n"
+        return self.stack.marked_text(selection), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:
         self._strips.clear()
@@ -317,10 +319,33 @@ class Transcript(Keyed, ScrollView, can_focus=True):
         self._changed(0, 0)
 
     def _draw_earlier(self) -> None:
-        before = self.virtual_size.height
-        self.stack.first = max(0, self.stack.first - WINDOW_TURNS)
-        self._redraw()
-        self.scroll_to(y=self.virtual_size.height - before, animate=False)
+        if self._palette is None or self.scroll_y >= 1:
+            return
+        rows = self.stack.draw_earlier(self._width, self._palette)
+        self._shifted()
+        self.scroll_to(y=rows, animate=False)
+
+    def _draw_later(self) -> None:
+        if self._palette is None or self.scroll_y < self.max_scroll_y - 0.5:
+            return
+        y = self.scroll_y - self.stack.draw_later(self._width, self._palette)
+        self._shifted()
+        self.scroll_to(y=y, animate=False)
+
+    def _reach(self, key: int) -> None:
+        palette, width = self._palette, self._width
+        if palette is not None and width and self.stack.reach(key, width, palette):
+            self._set_follow(False)
+            self._shifted()
+
+    def _shifted(self) -> None:
+        """Other turns are drawn than before: every row has moved."""
+        if self.text_selection is not None:
+            self.screen.clear_selection()
+        self._changed(0, 0)
+
+    def _at_bottom(self) -> bool:
+        return self.stack.at_end and self.scroll_y >= self.max_scroll_y - 0.5
 
     def _fold(self, key: int, *whats: str) -> None:
         at = self.stack.index(key)
@@ -333,7 +358,7 @@ class Transcript(Keyed, ScrollView, can_focus=True):
         following = self.follow and drawn.turn.state in ("waiting", "streaming")
         self.follow = following
         self._changed(at, 0)
-        self._set_follow(following or self.scroll_y >= self.max_scroll_y - 0.5)
+        self._set_follow(following or self._at_bottom())
 
     def _show_turn(self, key: int) -> None:
         """Scroll until the turn is on the screen, or its first line at the top."""
