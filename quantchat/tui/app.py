@@ -27,6 +27,7 @@ from quantchat.store.records import Attachment
 from quantchat.tui import clipboard
 from quantchat.tui.bridge import Bridge
 from quantchat.tui.commands import commands, with_keys
+from quantchat.tui.control.chat_options import ChatOptions
 from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.control.conversation import Conversation
 from quantchat.tui.control.library import Library
@@ -114,6 +115,11 @@ class QuantchatApp(Opening):
             model=lambda: self.loads.info,
             changed=self.state_changed,
             failed=self.trouble.answer_failed,
+        )
+        self.options = ChatOptions(
+            presets_path=(settings_path or paths.settings_file()).with_name("presets.toml"),
+            get=lambda: self.conversation.options,
+            put=self.conversation.configure,
         )
         self.offered = Offered(self)
         self.switching = Switching(self)

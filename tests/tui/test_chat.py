@@ -154,8 +154,8 @@ async def test_the_prompt_grows_and_remembers(tmp_path: Path) -> None:
         assert prompt.text == "dr"
 
 
-async def test_a_large_paste_is_sent_whole(tmp_path: Path) -> None:
-    app = make_app(tmp_path)
+async def test_a_large_text_is_sent_whole(tmp_path: Path) -> None:
+    app = make_app(tmp_path, FakeEngine(context_tokens=65_536))
     async with app.run_test(size=(120, 40)) as pilot:
         await ready(pilot, app)
         text = "\n".join(f"line {number}" for number in range(5000))

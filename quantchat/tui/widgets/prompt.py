@@ -1,18 +1,53 @@
-"""The place to write: grows with the text, remembers what was sent."""
+"""The place to write: grows with the text, remembers what was sent, folds long pastes.
+
+Does not own what is offered while one writes: `completion` does, through `helper`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar, Protocol
 
-from textual.events import Key
+from rich.style import Style as RichStyle
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.document._document import Location
+from textual.events import Click, Key, Paste
 from textual.message import Message
 from textual.widgets import TextArea
 
+from quantchat.store.records import Attachment
+from quantchat.tui.control.attachments import (
+    MENTION,
+    PASTE,
+    is_large,
+    paste_label,
+    pastes_in,
+    pastes_of,
+)
+from quantchat.tui.keymap import Keyed
+
 HISTORY_ENTRIES = 500
+PASTES_KEPT_CHARS = 32 << 20
+"""Of folded pastes, the latest are kept for the up key."""
+STYLED_CHARS = 4000
+"""Longer lines are not looked through for marks."""
 
 
-class Prompt(TextArea):
+class Helper(Protocol):
+    """What may take a key before the text does: a list of completions."""
+
+    def take_key(self, key: str) -> bool:
+        """Whether the key was for the list."""
+
+
+class Prompt(Keyed, TextArea):
     """Several lines; Enter sends, Shift+Enter and Ctrl+J break the line, or the other way round."""
+
+    KEYS_TITLE = "The prompt"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("alt+p", "unfold_paste", "Unfold the paste at the cursor, or the last one"),
+    ]
 
     class Submitted(Message):
         """The user sent the text, which may be empty."""
@@ -37,6 +72,10 @@ class Prompt(TextArea):
             compact=True,
         )
         self.enter_sends = True
+        self.folds_pastes = False
+        """Whether a long paste becomes a mark; who sends the text must ask for `pastes`."""
+        self.helper: Helper | None = None
+        self._pastes: dict[str, str] = {}
         self._history: list[str] = []
         self._at = 0
         self._draft = ""
@@ -55,7 +94,73 @@ class Prompt(TextArea):
         self._at, self._draft = len(self._history), ""
         return text
 
+    def pastes(self) -> tuple[Attachment, ...]:
+        """The folded pastes within the text."""
+        return pastes_in(self.text, self._pastes)
+
+    def unfolded(self) -> str:
+        """The text with every paste in its place."""
+        return PASTE.sub(lambda match: self._pastes.get(match[0], match[0]), self.text)
+
+    def fill(self, text: str, attachments: tuple[Attachment, ...] = ()) -> None:
+        """Another text, with the pastes folded in it, ready to be edited at its end."""
+        for label, paste in pastes_of(text, attachments).items():
+            if self._pastes.setdefault(label, paste) != paste:
+                text = text.replace(label, self._folded(paste))
+        self.load_text(text)
+        self.move_cursor(self.document.end)
+
+    def action_unfold_paste(self) -> None:
+        """Put the text of a folded paste where its mark stands."""
+        found = self._chip_at(self.cursor_location) or self._last_chip()
+        if found is not None:
+            self._unfold(*found)
+
+    def action_delete_left(self) -> None:
+        """A folded paste goes as a whole."""
+        chip = None
+        if not self.selected_text:
+            row, column = self.cursor_location
+            chip = self._chip_at((row, column - 1)) if column else None
+        if chip is None:
+            super().action_delete_left()
+        else:
+            self.delete(chip[0], chip[1])
+
+    def get_line(self, line_index: int) -> Text:
+        """A line with pastes and files marked."""
+        line = super().get_line(line_index)
+        plain = line.plain
+        if ("@" in plain or "[" in plain) and len(plain) < STYLED_CHARS:
+            style = RichStyle(bold=True, color=self._mark_colour())
+            for match in PASTE.finditer(plain):
+                if match[0] in self._pastes:
+                    line.stylize(style + RichStyle(reverse=True), *match.span())
+            for match in MENTION.finditer(plain):
+                line.stylize(style, *match.span())
+        return line
+
+    def on_click(self, event: Click) -> None:
+        """Unfold the paste that was clicked."""
+        chip = self._chip_at(self.get_target_document_location(event))
+        if chip is not None and not self.selected_text:
+            self._unfold(*chip)
+
+    async def _on_paste(self, event: Paste) -> None:
+        text = event.text.replace("\r\n", "\n").replace("\r", "\n")
+        if self.folds_pastes and is_large(text):
+            event.prevent_default()
+            event.stop()
+            self.insert(self._folded(text))
+            self.focus()
+            return
+        await super()._on_paste(event)
+
     async def _on_key(self, event: Key) -> None:
+        if self.helper is not None and self.helper.take_key(event.key):
+            event.stop()
+            event.prevent_default()
+            return
         if event.key in ("enter", "shift+enter", "ctrl+j"):
             event.stop()
             event.prevent_default()
@@ -73,7 +178,47 @@ class Prompt(TextArea):
             event.stop()
             event.prevent_default()
             return
+        chip = self._chip_at(self.cursor_location) if event.is_printable else None
+        if chip is not None and self.cursor_location not in chip[:2]:
+            self.move_cursor(chip[1])
         await super()._on_key(event)
+
+    def _folded(self, text: str) -> str:
+        """The mark of a paste, which is kept."""
+        known = next((label for label, each in self._pastes.items() if each == text), None)
+        if known is not None:
+            return known
+        numbers = [int(match[1].split()[1]) for match in map(PASTE.match, self._pastes) if match]
+        label = paste_label(max(numbers, default=0) + 1, text)
+        self._pastes[label] = text
+        while sum(map(len, self._pastes.values())) > PASTES_KEPT_CHARS and len(self._pastes) > 1:
+            del self._pastes[next(iter(self._pastes))]
+        return label
+
+    def _chip_at(self, at: Location) -> tuple[Location, Location, str] | None:
+        """The folded paste whose mark covers a place: where it begins and ends, its text."""
+        row, column = at
+        for match in PASTE.finditer(self.document.get_line(row)):
+            if match.start() <= column <= match.end() and match[0] in self._pastes:
+                return (row, match.start()), (row, match.end()), self._pastes[match[0]]
+        return None
+
+    def _last_chip(self) -> tuple[Location, Location, str] | None:
+        for row in range(self.document.line_count - 1, -1, -1):
+            line = self.document.get_line(row)
+            known = [match for match in PASTE.finditer(line) if match[0] in self._pastes]
+            if known:
+                return self._chip_at((row, known[-1].start()))
+        return None
+
+    def _unfold(self, start: Location, end: Location, text: str) -> None:
+        self.history.checkpoint()
+        self.replace(text, start, end)
+        self.focus()
+
+    def _mark_colour(self) -> str | None:
+        colour = self.app.theme_variables.get("text-accent", "")
+        return colour[:7] if colour.startswith("#") else None
 
     def _on_first_line(self) -> bool:
         return self.wrapped_document.location_to_offset(self.cursor_location).y == 0

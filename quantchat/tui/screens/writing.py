@@ -1,0 +1,220 @@
+"""The part of the chat screen that writes: prompt, completions, notes, turns that are chosen.
+
+Owns keys and messages of these; the state of writing belongs to `control.composing`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.events import DescendantFocus, Key, Paste
+from textual.widgets import TextArea
+
+from quantchat.reasoning import parts_of
+from quantchat.tui.control.completing import Completing
+from quantchat.tui.control.composing import Composing
+from quantchat.tui.keymap import key_of, short_key
+from quantchat.tui.markup.chunks import code_blocks
+from quantchat.tui.screens.base import AppScreen
+from quantchat.tui.widgets.bars import Key as BarKey
+from quantchat.tui.widgets.completion import Completion
+from quantchat.tui.widgets.note import Note
+from quantchat.tui.widgets.prompt import Prompt
+from quantchat.tui.widgets.transcript import Transcript
+
+CHOSEN_KEYS = (
+    BarKey(key="e", text="edit", action="screen.wish('edit')"),
+    BarKey(key="c", text="copy", action="screen.wish('copy')"),
+    BarKey(key="←", text="", action="screen.wish('previous')"),
+    BarKey(key="→", text="version", action="screen.wish('next')"),
+    BarKey(key="space", text="fold", action="screen.fold_chosen"),
+    BarKey(key="^↑", text="", action="screen.choose(-1)"),
+    BarKey(key="^↓", text="choose", action="screen.choose(1)"),
+    BarKey(key="esc", text="back", action="screen.wish('leave')"),
+)
+
+
+class WritingScreen(AppScreen):
+    """What can be done with the prompt and with single turns."""
+
+    KEYS_TITLE = "Writing, and single messages"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+up", "choose(-1)", "Choose a message: the one before", priority=True),
+        Binding("ctrl+down", "choose(1)", "Choose a message: the next one", priority=True),
+        Binding("f3", "copy_answer", "Copy the last answer"),
+        Binding("f4", "copy_block", "Copy the last code block"),
+        Binding("alt+left", "flip(-1)", "Previous version of the answer"),
+        Binding("alt+right", "flip(1)", "Next version of the answer"),
+        Binding("alt+e", "editor", "Write in your own editor ($EDITOR)"),
+        Binding("f9", "context", "What to do about a context that is nearly full"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transcript = Transcript(id="transcript")
+        self.prompt = Prompt(id="prompt", placeholder="Write a message")
+        self.prompt.folds_pastes = True
+        self.completion = Completion(id="completion")
+        self.note = Note(id="note")
+        self.composing = Composing(self)
+        self._completing: Completing | None = None
+
+    def refresh_state(self) -> None:
+        """Draw what changed beside the conversation itself."""
+        raise NotImplementedError
+
+    def action_new(self) -> None:
+        """An empty conversation."""
+        raise NotImplementedError
+
+    def key_name(self, action: str) -> str:
+        """The key of an action here, as it is now."""
+        key = key_of(self.app, type(self), action)
+        return short_key(key) if key else "no key"
+
+    def begin_writing(self) -> None:
+        """Once the widgets are there."""
+        self._completing = Completing(self.desk, self.prompt, self.completion)
+        self.prompt.focus()
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        event.stop()
+        if self._completing is not None:
+            self._completing.follow()
+        self.composing.changed()
+
+    def on_text_area_selection_changed(self, event: TextArea.SelectionChanged) -> None:
+        event.stop()
+        if self._completing is not None:
+            self._completing.follow()
+
+    def on_completion_picked(self, event: Completion.Picked) -> None:
+        event.stop()
+        if self._completing is not None:
+            self._completing.take(event.offer)
+
+    def on_prompt_submitted(self, event: Prompt.Submitted) -> None:
+        event.stop()
+        self.action_send()
+
+    def on_transcript_wished(self, event: Transcript.Wished) -> None:
+        event.stop()
+        if event.wish == "edit":
+            self.action_edit_turn(event.key)
+        elif event.wish == "copy":
+            self.action_copy_turn(event.key)
+        elif event.wish == "leave":
+            self.transcript.choose(None)
+            self.prompt.focus()
+        else:
+            self.action_version(event.key, -1 if event.wish == "previous" else 1)
+
+    def on_transcript_chosen(self, event: Transcript.Chosen) -> None:
+        event.stop()
+        self.refresh_state()
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        if event.widget is self.prompt and self.composing.editing is None:
+            self.transcript.choose(None)
+
+    def on_key(self, event: Key) -> None:
+        """What is typed while the conversation has the focus is meant for the prompt."""
+        if self._typed_elsewhere() and event.is_printable and event.character:
+            event.stop()
+            self.prompt.focus()
+            self.prompt.insert(event.character)
+
+    async def on_paste(self, event: Paste) -> None:
+        """Likewise what is pasted."""
+        if self._typed_elsewhere():
+            event.stop()
+            self.prompt.focus()
+            await self.prompt._on_paste(event)
+
+    def action_send(self) -> None:
+        """Send what is written; fetch a model that is missing."""
+        if self.desk.loads.state == "missing":
+            self.desk.loads.fetch()
+        self.composing.send()
+
+    def action_give_up(self) -> None:
+        """Leave an edited message as it was."""
+        self.composing.give_up()
+
+    def action_edit_turn(self, key: int) -> None:
+        """A message into the prompt, for a new version."""
+        self.composing.edit(key)
+
+    def action_edit_last(self) -> None:
+        """The user's last message into the prompt."""
+        self.composing.edit_last()
+
+    def action_editor(self) -> None:
+        """Write in the user's own editor."""
+        self.composing.open_editor()
+
+    def action_context(self) -> None:
+        """What to do about the context."""
+        self.composing.offer_room()
+
+    def action_choose(self, step: int) -> None:
+        """Choose the message before or after; after the last, the prompt."""
+        key = self.transcript.stack.neighbour(step)
+        self.transcript.choose(key)
+        if key is None:
+            self.prompt.focus()
+        else:
+            self.transcript.focus(scroll_visible=False)
+
+    async def action_wish(self, wish: str) -> None:
+        """What a key of a chosen message does, for the mouse."""
+        await self.transcript.run_action(f"wish({wish!r})")
+
+    def action_fold_chosen(self) -> None:
+        """Fold or unfold the chosen message, for the mouse."""
+        self.transcript.action_fold_chosen()
+
+    def action_flip(self, step: int) -> None:
+        """Another version of the last answer."""
+        last = self.desk.conversation.last_answer()
+        if last is not None:
+            self.action_version(last.id, step)
+
+    def action_version(self, key: int, step: int) -> None:
+        """Another version of a turn."""
+        if self.desk.guarded(lambda: self.desk.conversation.flip(key, step)) is False:
+            self.desk.refuse_busy()
+
+    def action_copy_answer(self) -> None:
+        """The last answer to the clipboard."""
+        last = self.desk.conversation.last_answer()
+        if last is not None:
+            self.action_copy_turn(last.id)
+
+    def action_copy_turn(self, key: int) -> None:
+        """A turn to the clipboard, as Markdown; an answer without its reasoning."""
+        text = self.desk.conversation.text_of(key)
+        turn = self.desk.conversation.turn_of(key)
+        if turn is not None and turn.role == "user":
+            self.desk.copy_text(text, "message")
+        else:
+            self.desk.copy_text(parts_of(text).answer or text, "answer")
+
+    def action_copy_block(self) -> None:
+        """The last code block of the last answer to the clipboard."""
+        last = self.desk.conversation.last_answer()
+        if last is not None:
+            self.action_copy_code(last.id, -1)
+
+    def action_copy_code(self, key: int, index: int) -> None:
+        """A code block of a turn to the clipboard."""
+        blocks = code_blocks(parts_of(self.desk.conversation.text_of(key)).answer)
+        if blocks and -len(blocks) <= index < len(blocks):
+            self.desk.copy_text(blocks[index], "code")
+        else:
+            self.notify("There is no code in the last answer.")
+
+    def _typed_elsewhere(self) -> bool:
+        return self.focused is self.transcript and self.transcript.stack.chosen is None
