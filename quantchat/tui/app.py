@@ -18,6 +18,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
 
+from quantchat import paths
 from quantchat.engine.api import Engine
 from quantchat.errors import QuantchatError, StoreError
 from quantchat.events import EngineStopped, Loaded, LoadFailed, LoadProgress, Unloaded
@@ -117,7 +118,9 @@ class QuantchatApp(Opening):
             failed=self.trouble.answer_failed,
         )
         self.options = ChatOptions(
-            presets_path=(settings_path or paths.settings_file()).with_name("presets.toml"),
+            presets_path=settings_path.with_name("presets.toml")
+            if settings_path is not None
+            else paths.presets_file(),
             get=lambda: self.conversation.options,
             put=self.conversation.configure,
         )

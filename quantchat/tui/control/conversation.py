@@ -24,10 +24,12 @@ from quantchat.events import (
 )
 from quantchat.requests import ChatRequest, WayOut
 from quantchat.settings.model import Settings
+from quantchat.settings.presets import with_own
 from quantchat.store.chats import Chats
 from quantchat.store.records import Attachment, Chat, TurnState
 from quantchat.store.records import Turn as StoredTurn
 from quantchat.tui.control.answering import Answering
+from quantchat.tui.control.chat_options import Options, options_of, store_options
 from quantchat.tui.control.left import LeftAnswers
 from quantchat.tui.control.said import messages_of
 from quantchat.tui.control.shown import STATES, shown
@@ -90,6 +92,8 @@ class Conversation:
         self.path: list[StoredTurn] = []
         self.answering: Answering | None = None
         self._left = LeftAnswers(writer)
+        self._draft: Options | None = None
+        """Options of a conversation that is not in the store yet."""
         self.stats: Stats | Done | None = None
         """The latest meters."""
         self.stats_turn: int | None = None
@@ -100,12 +104,13 @@ class Conversation:
     @property
     def title(self) -> str:
         """The title of the conversation."""
-        return self.chat.title if self.chat else ""
+        return self.options.title
 
     def new(self) -> None:
         """Begin an empty conversation; the old one is kept."""
         self._leave()
         self.chat, self.path, self.waiting = None, [], False
+        self._draft = None
         self._view.show([])
         self._changed()
 
@@ -126,6 +131,21 @@ class Conversation:
             self._changed()
 
     @property
+    def options(self) -> Options:
+        """Those of the conversation, or of the one that begins with the next message."""
+        if self.chat is not None:
+            return options_of(self.chat)
+        return self._draft or Options(system_prompt=self._settings().system_prompt)
+
+    def configure(self, options: Options) -> None:
+        """Change them; they hold from the next answer on."""
+        if self.chat is None:
+            self._draft = options
+        else:
+            self.chat = store_options(self._chats, self.chat, options)
+        self._changed()
+
+    @property
     def busy(self) -> bool:
         """Whether an answer streams or a question waits."""
         return self.answering is not None or self.waiting
@@ -136,12 +156,17 @@ class Conversation:
             return False
         settings = self._settings()
         if self.chat is None:
+            options = self.options
             self.chat = self._chats.create(
                 model=settings.model,
                 scheme=settings.scheme,
                 kv=settings.kv,
-                system_prompt=settings.system_prompt,
+                title=options.title,
+                tags=options.tags,
+                system_prompt=options.system_prompt,
+                sampling=options.sampling,
             )
+            self._draft = None
         parent = self.path[-1].id if self.path else None
         turn = self._chats.add_turn(
             self.chat.id, parent, "user", text, attachments=tuple(attachments)
@@ -320,8 +345,9 @@ class Conversation:
 
     def _ask(self, prefix: str = "") -> None:
         """Have the last turn answered, or go on with an answer that was taken off the path."""
-        info, chat, settings = self._model(), self.chat, self._settings()
+        info, chat = self._model(), self.chat
         assert info is not None and chat is not None
+        settings = with_own(self._settings(), chat.sampling)
         begun = prefix or info.opening
         parent = self.path[-1].id
         turn = self._chats.add_turn(
