@@ -1,0 +1,158 @@
+"""However long a conversation: drawn rows, strips and memory stay bounded, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from textual.app import App, ComposeResult
+
+from quantchat.bench.scripted import long_answer
+from quantchat.tui.widgets.transcript import STRIPS_KEPT, Transcript
+from quantchat.tui.widgets.turn import Turn
+from quantchat.tui.widgets.turn_stack import KEPT_ROWS, WINDOW_ROWS
+
+EXCHANGES = 1000
+SETTLED = 800
+"""By then the window and Textual's caches of styles are full."""
+ANSWER = "Some words.\n\n- one\n- **two** of `three`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```\nx = 1\n```"
+OBJECTS = 4
+"""What an exchange may leave for good, as objects that the collector counts."""
+
+
+class Stage(App[None]):
+    """Only a transcript."""
+
+    CSS = "Transcript { height: 1fr; overflow-y: scroll; scrollbar-size-vertical: 1; }"
+
+    def compose(self) -> ComposeResult:
+        yield Transcript(id="transcript")
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+
+
+async def exchange(transcript: Transcript, number: int) -> None:
+    """A question and an answer that streams, as a conversation brings them."""
+    key = 2 * number + 1
+    transcript.add(Turn(key=key, role="user", text=f"question {number}"))
+    transcript.add(Turn(key=key + 1, role="assistant", text="", label="model", state="waiting"))
+    text = f"answer {number}\n\n{ANSWER}"
+    transcript.append(key + 1, text)
+    done = Turn(key=key + 1, role="assistant", text=text, label="model", figures="9 tokens")
+    transcript.update(done)
+    await asyncio.sleep(0)
+
+
+def objects() -> int:
+    gc.collect()
+    return len(gc.get_objects())
+
+
+async def test_two_thousand_messages_leave_a_bounded_picture() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 30)):
+        transcript = app.query_one(Transcript)
+        before = 0
+        for number in range(EXCHANGES):
+            if number == SETTLED:
+                before = objects()
+            await exchange(transcript, number)
+            assert transcript.stack.rows <= KEPT_ROWS + WINDOW_ROWS
+        await settle()
+        assert objects() - before < OBJECTS * (EXCHANGES - SETTLED)
+        assert len(transcript.turns) == 2 * EXCHANGES
+        assert len(transcript._strips) <= STRIPS_KEPT
+        assert sum(len(drawn.lines) for drawn in transcript.stack.drawn) == transcript.stack.rows
+        assert transcript.follow and transcript.scroll_y == transcript.max_scroll_y
+        assert f"question {EXCHANGES - 1}\n" in transcript.text_on_screen()
+
+
+def numbers(transcript: Transcript) -> list[int]:
+    """Of the answers that are drawn, from top to bottom."""
+    lines = transcript.text_on_screen().splitlines()
+    return [int(line.split()[1]) for line in lines if line.strip().startswith("answer ")]
+
+
+async def filled(app: App[None], exchanges: int) -> Transcript:
+    transcript = app.query_one(Transcript)
+    turns: list[Turn] = []
+    for number in range(exchanges):
+        turns.append(Turn(key=2 * number + 1, role="user", text=f"question {number}"))
+        text = f"answer {number}\n\n" + long_answer(60).replace("part", f"part{number}_")
+        turns.append(Turn(key=2 * number + 2, role="assistant", text=text, label="model"))
+    transcript.show(turns)
+    await settle()
+    return transcript
+
+
+async def test_the_window_moves_through_a_long_conversation_and_back() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 30)):
+        transcript = await filled(app, 40)
+        assert transcript.follow and transcript.stack.rows < 2 * WINDOW_ROWS
+        transcript.action_scroll_home()
+        await settle()
+        assert not transcript.follow and transcript.stack.first == 0
+        assert transcript.stack.rows < 2 * WINDOW_ROWS and numbers(transcript)[0] == 0
+        seen = set(numbers(transcript))
+        while not transcript.stack.at_end:
+            transcript.scroll_to(y=transcript.max_scroll_y, animate=False)
+            place = transcript.render_line(0).text
+            await settle()
+            assert transcript.render_line(0).text == place
+            drawn = numbers(transcript)
+            assert drawn == list(range(drawn[0], drawn[-1] + 1))
+            assert transcript.stack.rows < KEPT_ROWS + WINDOW_ROWS
+            seen |= set(drawn)
+        assert seen == set(range(40)) and not transcript.follow
+        while transcript.stack.first > 0:
+            transcript.scroll_to(y=0.0, animate=False)
+            place = transcript.render_line(0).text
+            await settle()
+            assert transcript.render_line(0).text == place
+            assert transcript.stack.rows < KEPT_ROWS + WINDOW_ROWS
+            transcript.scroll_to(y=5, animate=False)
+        assert numbers(transcript)[0] == 0
+        transcript.action_scroll_end()
+        await settle()
+        assert transcript.follow and numbers(transcript)[-1] == 39
+        assert transcript.scroll_y == transcript.max_scroll_y
+
+
+async def test_what_streams_while_the_first_turns_are_read_is_there_at_the_end() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 30)):
+        transcript = await filled(app, 20)
+        transcript.add(Turn(key=100, role="assistant", text="", label="model", state="waiting"))
+        transcript.append(100, "the beginning, ")
+        transcript.action_scroll_home()
+        await settle()
+        assert "the beginning" not in transcript.text_on_screen()
+        transcript.append(100, "the middle, ")
+        transcript.add(Turn(key=-1, role="notice", text="a word between"), before=100)
+        transcript.add(Turn(key=101, role="user", text="asked meanwhile"))
+        assert "question 0" in transcript.render_line(0).text and not transcript.follow
+        transcript.append(100, "the end")
+        transcript.action_scroll_end()
+        await settle()
+        text = transcript.text_on_screen()
+        assert "the beginning, the middle, the end" in text and "asked meanwhile" in text
+        assert text.index("a word between") < text.index("the beginning")
+        transcript.append(100, " of it")
+        assert "the end of it" in transcript.text_on_screen()
+
+
+async def test_a_turn_far_away_is_brought_into_view_when_it_is_chosen() -> None:
+    app = Stage()
+    async with app.run_test(size=(80, 30)):
+        transcript = await filled(app, 40)
+        for number in (3, 37, 0):
+            transcript.choose(2 * number + 1)
+            await settle()
+            assert transcript.stack.index(2 * number + 1) is not None
+            assert transcript.stack.rows < KEPT_ROWS + WINDOW_ROWS
+            rows = [transcript.render_line(y).text for y in range(30)]
+            assert any(f"question {number} " in row for row in rows)
