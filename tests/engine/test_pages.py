@@ -70,6 +70,30 @@ def test_unpublished_content_goes_first() -> None:
     assert pages.match([1, 2]) == known
 
 
+def test_a_guests_pages_serve_until_an_answer_brings_its_own() -> None:
+    pages = PageAllocator(10, 2)
+    tokens = [1, 2, 3, 4]
+    guest = fill(pages, tokens)
+    pages.publish(guest, tokens, guest=True)
+    assert pages.match(tokens) == guest
+    pages.release(guest)
+    # An answer that began before computes the same tokens into pages of its own.
+    own = [page for _ in range(2) if (page := pages.take(None)) is not None]
+    pages.publish(own, tokens)
+    assert pages.match(tokens) == own
+    pages.release(own)
+    # A guest never takes the place of anybody.
+    late = [page for _ in range(2) if (page := pages.take(None)) is not None]
+    pages.publish(late, tokens, guest=True)
+    assert pages.match(tokens) == own
+    pages.release(guest)
+    # What a guest left is overwritten before what an answer left.
+    pages.release([*own, *own, *late])
+    assert pages.idle == pages.total
+    taken = {pages.take(None) for _ in range(pages.total - 2)}
+    assert taken.isdisjoint(own) and pages.match(tokens) == own
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.lists(st.integers(0, 2), max_size=12), st.booleans()), max_size=20))
 def test_no_page_is_lost_or_given_twice(steps: list[tuple[list[int], bool]]) -> None:
@@ -84,7 +108,7 @@ def test_no_page_is_lost_or_given_twice(steps: list[tuple[list[int], bool]]) -> 
             held.append(page)
         full = len(held) * 2 >= len(tokens)
         if full:
-            pages.publish(held, tokens)
+            pages.publish(held, tokens, guest=len(tokens) % 2 == 1)
         live.append((tokens, held))
         if not keep or not full:
             pages.release(live.pop()[1])

@@ -49,14 +49,19 @@ def pair(tiny: Path) -> Iterator[Log]:
 
 
 def evaluated(
-    subject: Subject, request: ScoreRequest, *, base: tuple[str, str], other: tuple[str, str]
+    subject: Subject,
+    request: ScoreRequest,
+    *,
+    base: tuple[str, str],
+    other: tuple[str, str],
+    context_tokens: int = CONTEXT,
 ) -> Positions:
     """What an evaluation makes of the same tokens, by (scheme, kv)."""
     prompt = subject.tokenizer.encode_chat(request.messages, add_generation_prompt=True)
     window = Window((*prompt, *request.answer_ids), len(prompt) + request.first)
     passages = Passages(origin="test", method="answer", windows=(window,))
     never = {"cancelled": lambda: False, "on_tokens": lambda count: None}
-    plans = [subject.plan(*pair, "cpu", CONTEXT) for pair in (base, other)]
+    plans = [subject.plan(*pair, "cpu", context_tokens) for pair in (base, other)]
     decoders = [
         subject.decoder(plan, lambda *progress: None, lambda: False).decoder for plan in plans
     ]
@@ -242,3 +247,35 @@ def written(log: Log, *turns: str) -> Done:
     event = log.until(lambda e: isinstance(e, Done | Failed) and e.request_id == request_id)
     assert isinstance(event, Done), event
     return event
+
+
+@pytest.mark.starter
+def test_the_starter_is_scored_as_it_is_evaluated(starter_path: Path) -> None:
+    session = Session()
+    log = Log(session)
+    size = 1024
+    try:
+        for slot, scheme in (("left", "fp16"), ("right", "int4")):
+            log.load(slot=slot, model=str(starter_path), scheme=scheme, context_tokens=size)
+        question = "Tell me why the sky is blue. " * 45
+        answer = written(log, question)
+        ids = tuple(e.token_id for e in log.events if isinstance(e, Token))
+        assert answer.metrics.prompt_tokens > 256, "more than one chunk"
+        request = wish(
+            answer_ids=ids, messages=(Message("user", question),), base="left", exact=True
+        )
+        exact = scores_of(log, request)
+        live = scores_of(log, replace(request, exact=False))
+    finally:
+        session.close()
+    subject = open_subject(str(starter_path))
+    try:
+        positions = evaluated(
+            subject, request, base=("fp16", "auto"), other=("int4", "auto"), context_tokens=size
+        )
+    finally:
+        subject.close()
+    agrees(exact, positions, 1e-6)
+    means = [sum(score.kl or 0.0 for score in scores) / len(ids) for scores in (exact, live)]
+    assert means[0] == pytest.approx(float(positions.kl.mean()), abs=1e-6)
+    assert means[1] == pytest.approx(means[0], rel=0.2, abs=0.002)

@@ -8,7 +8,7 @@ from quantchat.kernels.quantize.reference import quantize_rows
 from table_weights import codebook_weight, lut_weight, progressive_weight
 
 from quantchat.ops.linear import StackedLinear
-from quantchat.ops.linear_cpu import PackedLinear, aligned, cpu_linear
+from quantchat.ops.linear_cpu import PackedLinear, aligned, cpu_linear, without_copies
 from quantchat.quant.rounding import fp8_channel, int4_group, int8_channel
 from quantchat.quant.tensor import DenseWeight, StoredWeight
 
@@ -120,3 +120,19 @@ def test_stacked_outputs_lie_side_by_side() -> None:
     stacked = StackedLinear([a, b])
     assert torch.equal(stacked(x), torch.cat((a(x), b(x)), dim=-1))
     assert stacked.out_features == 32
+
+
+@pytest.mark.parametrize("copy", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 33])
+def test_without_copies_an_op_is_the_one_that_never_had_any(copy: torch.dtype, rows: int) -> None:
+    torch.manual_seed(1)
+    bias = torch.randn(48)
+    x = torch.randn(rows, 64).to(torch.bfloat16)
+    for weight in weights(48, 64):
+        plain = cpu_linear(weight, bias, dtype=torch.bfloat16, copy_dtype=None)
+        copied = cpu_linear(weight, bias, dtype=torch.bfloat16, copy_dtype=copy)
+        before = copied(x)
+        stored = without_copies(StackedLinear([copied, copied]))
+        assert stored.copy_bytes == 0
+        assert torch.equal(stored(x), torch.cat((plain(x), plain(x)), dim=-1)), plain.kernel
+        assert torch.equal(copied(x), before), "the op itself is as it was"
