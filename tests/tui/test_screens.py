@@ -9,7 +9,6 @@ from fakes import FakeEngine, Script
 from textual.widgets import DataTable, Input, OptionList, Select, Switch, TextArea
 
 from quantchat.settings.file import load_settings
-from quantchat.tui.screens.compare import CompareScreen, DifferenceLine
 from quantchat.tui.screens.conversations import ConversationsScreen
 from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.screens.help import HelpScreen
@@ -145,61 +144,6 @@ async def test_conversations_are_searched_renamed_deleted_and_opened(tmp_path: P
         await pilot.press("enter")
         await wait_until(pilot, lambda: "about apples" in shown(app))
         assert app.conversation.title == "fruit"
-
-
-async def test_side_by_side_streams_both_and_tells_the_difference(tmp_path: Path) -> None:
-    engine = FakeEngine(
-        [Script(["The", " sky", " is", " blue"]), Script(["The", " sky", " is", " red"])]
-    )
-    app = make_app(tmp_path, engine)
-    async with app.run_test(size=(140, 40)) as pilot:
-        await ready(pilot, app)
-        await pilot.press("ctrl+t")
-        await wait_until(pilot, lambda: isinstance(app.screen, CompareScreen))
-        screen = app.screen
-        assert isinstance(screen, CompareScreen)
-        await wait_until(pilot, lambda: screen.comparison.ready)
-        assert [side.info.scheme for side in screen.comparison.sides if side.info] == [
-            "fp16",
-            "int4",
-        ]
-        await ask(pilot, app, "colour?")
-        await wait_until(pilot, lambda: len(engine.chats) == 2)
-        await wait_until(pilot, lambda: not screen.comparison.answering)
-        assert "The sky is blue" in screen.left.text_on_screen()
-        assert "The sky is red" in screen.right.text_on_screen()
-        assert engine.chats[0].sampling.seed == engine.chats[1].sampling.seed is not None
-        line = screen.query_one(DifferenceLine)
-        await wait_until(pilot, lambda: "decode 3.40×" in line.render().plain)
-        assert "÷3.40" in line.render().plain and "saved" in line.render().plain
-        await ask(pilot, app, "and again?")
-        await wait_until(pilot, lambda: len(engine.chats) == 4)
-        await wait_until(pilot, lambda: not screen.comparison.answering)
-        assert len(engine.chats[-1].messages) == 3
-        await pilot.press("escape")
-        await wait_until(pilot, lambda: not isinstance(app.screen, CompareScreen))
-        await wait_until(pilot, lambda: engine.unloaded == ["left", "right"])
-        await ask(pilot, app, "main still answers")
-        await answered(pilot, app, 2)
-
-
-async def test_a_pane_takes_another_scheme(tmp_path: Path) -> None:
-    engine = FakeEngine(load_failures={"int8": ("no int8 here", "")})
-    app = make_app(tmp_path, engine)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot, app)
-        await pilot.press("ctrl+t")
-        await wait_until(pilot, lambda: isinstance(app.screen, CompareScreen))
-        screen = app.screen
-        assert isinstance(screen, CompareScreen)
-        await wait_until(pilot, lambda: screen.comparison.ready)
-        screen.query_one("#scheme-left", Select).value = "stored"
-        side = screen.comparison.sides[0]
-        await wait_until(pilot, lambda: side.info and side.info.scheme == "stored")
-        assert app.preferences.settings.compare_left_scheme == "stored"
-        screen.query_one("#scheme-left", Select).value = "int8"
-        await wait_until(pilot, lambda: isinstance(app.screen, Dialog))
-        assert side.info is not None and side.info.scheme == "stored" == side.scheme
 
 
 async def test_every_action_is_in_the_palette(tmp_path: Path) -> None:

@@ -1,98 +1,106 @@
-"""Side by side: one prompt, two schemes of the model, their figures and the difference.
+"""Side by side: two models above one prompt, free, guided or blind.
 
-Owns the layout and the two panes. Slots and requests belong to `control.comparison`.
+Owns the layout, the keys and what is asked of the user. What happens belongs to
+`control.comparison`, what a pane looks like to `widgets.compare_pane`.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Container
 from textual.content import Content
-from textual.widgets import Select
 
-from quantchat.quant.registry import SCHEMES
-from quantchat.tui import figures
-from quantchat.tui.control.comparison import Comparison, Difference, Side
-from quantchat.tui.control.status import load_text
+from quantchat.comparing.record import Mode
+from quantchat.errors import QuantchatError
+from quantchat.store.votes import Tally, Votes
+from quantchat.tui.control.comparing.chat_room import ChatRoom
+from quantchat.tui.control.comparing.rounds import LiveRound
+from quantchat.tui.control.comparing.side import NAMES, Choice, SideName, labels
+from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.markup.chunks import code_blocks
-from quantchat.tui.markup.palette import Palette
+from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.screens.base import AppScreen
-from quantchat.tui.screens.dialog import Dialog
-from quantchat.tui.widgets.bars import Activity, Key, KeyBar
-from quantchat.tui.widgets.meters import MeterLine
-from quantchat.tui.widgets.painted import Painted
-from quantchat.tui.widgets.prompt import Prompt
-from quantchat.tui.widgets.transcript import Transcript
-
-KEYS = (
-    Key(key="enter", text="ask both", action="screen.send"),
-    Key(key="esc", text="stop, leave", action="screen.leave"),
-    Key(key="^n", text="anew", action="screen.clear"),
-    Key(key="f5", text="left scheme", action="screen.scheme('left')"),
-    Key(key="f6", text="right scheme", action="screen.scheme('right')"),
-    Key(key="f1", text="help", action="app.help"),
-    Key(key="^q", text="quit", action="app.quit"),
+from quantchat.tui.screens.compare_export import CompareExport, Export, write_wish
+from quantchat.tui.screens.compare_side import CompareSide
+from quantchat.tui.screens.dialog import Dialog, Way
+from quantchat.tui.widgets.bars import Key, KeyBar
+from quantchat.tui.widgets.compare_lines import (
+    MODES,
+    DifferenceLine,
+    ModeLine,
+    TokenTable,
+    difference_lines,
+    tally_line,
+    token_lines,
+    vote_lines,
+    writing_line,
 )
+from quantchat.tui.widgets.compare_pane import ComparePane
+from quantchat.tui.widgets.prompt import Prompt
+from quantchat.tui.widgets.token_view import TokenView
+
+TICK_S = 0.12
 
 
-class PaneHead(Painted):
-    """What is loaded in a pane, or what is on its way there."""
-
-    def __init__(self, side: Side) -> None:
-        super().__init__(classes="head")
-        self._side = side
-
-    def render(self) -> Content:
-        """One line."""
-        side, palette = self._side, self.palette
-        if side.info is None:
-            words = side.problem or load_text(side.progress)[0]
-            return Content.styled(words, palette.error if side.problem else palette.muted)
-        info = side.info
-        if side.progress is not None:
-            return Content.styled(load_text(side.progress)[0], palette.muted)
-        name = figures.model_name(info.model)
-        said = f" · kv {info.kv} · {info.device} · {name}"
-        line = Content.styled(f"{info.bits_per_weight:.2f} bits/weight", palette.strong)
-        return (line + Content.styled(said, palette.muted)).truncate(self.size.width, ellipsis=True)
-
-
-class DifferenceLine(Painted):
-    """Right against left, in two lines."""
-
-    def __init__(self) -> None:
-        super().__init__(id="difference")
-        self._difference: Difference | None = None
-        self._names = ("left", "right")
-
-    def show(self, difference: Difference, names: tuple[str, str]) -> None:
-        """New figures."""
-        if (difference, names) != (self._difference, self._names):
-            self._difference, self._names = difference, names
-            self.refresh()
-
-    def render(self) -> Content:
-        """Speed and memory, then agreement."""
-        if self._difference is None:
-            return Content("")
-        lines = difference_lines(self._difference, self._names, self.palette)
-        return Content("\n").join(line.truncate(self.size.width, ellipsis=True) for line in lines)
+def keys(*, busy: bool, voting: bool, cursor: bool) -> list[Key]:
+    """The bottom line, by what can be done now."""
+    if voting:
+        return [
+            Key(text="the first", action="screen.vote(1)"),
+            Key(text="the second", action="screen.vote(2)"),
+            Key(text="a tie", action="screen.vote(0)"),
+            Key(text="no vote", action="screen.leave"),
+        ]
+    line = [
+        Key(text="stop", action="screen.leave")
+        if busy
+        else Key(key="enter", text="ask both", action="screen.send"),
+        Key(text="mode", action="screen.next_mode"),
+        Key(text="left", action="screen.choose('left')"),
+        Key(text="right", action="screen.choose('right')"),
+        Key(text="next difference", action="screen.parting(1)"),
+    ]
+    if cursor:
+        line.append(Key(text="go on from here", action="screen.go_on"))
+    return [
+        *line,
+        Key(text="token", action="screen.token(1)"),
+        Key(text="view", action="screen.view"),
+        Key(text="export", action="screen.export"),
+        Key(text="anew", action="screen.clear"),
+        *(() if busy else (Key(text="leave", action="screen.leave"),)),
+        Key(text="help", action="app.help"),
+        Key(text="quit", action="app.quit"),
+    ]
 
 
 class CompareScreen(AppScreen):
     """Two panes above one prompt."""
 
+    KEYS_TITLE = "Side by side"
     CSS_PATH = "compare.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Stop or leave"),
+        Binding("escape", "leave", "Stop, or leave"),
         Binding("ctrl+n", "clear", "Begin anew"),
-        Binding("ctrl+t", "leave", "Leave", priority=True),
-        Binding("f5", "scheme('left')", "Scheme at the left", priority=True),
-        Binding("f6", "scheme('right')", "Scheme at the right", priority=True),
+        Binding("ctrl+t", "quit_screen", "Leave", priority=True),
+        Binding("f5", "choose('left')", "Model, scheme and KV at the left", priority=True),
+        Binding("f6", "choose('right')", "Model, scheme and KV at the right", priority=True),
+        Binding("f7", "next_mode", "Mode: free, guided, blind", priority=True),
+        Binding("f8", "export", "Export as Markdown, JSON, SVG", priority=True),
+        Binding("f9", "view", "Tokens or Markdown; guided: KL or change of p", priority=True),
+        Binding("alt+left", "token(-1)", "Token before the cursor", priority=True),
+        Binding("alt+right", "token(1)", "Token behind the cursor", priority=True),
+        Binding("alt+down", "parting(1)", "Next token that differs", priority=True),
+        Binding("alt+up", "parting(-1)", "Token before that differs", priority=True),
+        Binding("ctrl+g", "go_on", "Both go on from the cursor", priority=True),
+        Binding("1", "vote(1)", "Blind: the first is better"),
+        Binding("2", "vote(2)", "Blind: the second is better"),
+        Binding("0", "vote(0)", "Blind: a tie"),
         Binding("pageup", "page(-1)", "Scroll up", priority=True),
         Binding("pagedown", "page(1)", "Scroll down", priority=True),
     ]
@@ -101,52 +109,49 @@ class CompareScreen(AppScreen):
         super().__init__()
         self._stale = True
         """Something changed since the figures were drawn."""
-        self.left = Transcript(id="left")
-        self.right = Transcript(id="right")
+        self._tally: Tally | None = None
+        self._tallied: tuple[object, object] | None = None
+        self._voting = False
+        self._folder: Path | None = None
+        self.left = ComparePane(0, self._names)
+        self.right = ComparePane(1, self._names)
+        self.votes = Votes(self.desk.chats.database)
+        self._room = ChatRoom(self.desk)
         settings = self.desk.preferences.settings
         self.comparison = Comparison(
             self.desk.engine,
             (self.left, self.right),
             lambda: self.desk.preferences.settings,
-            schemes=(settings.compare_left_scheme, settings.compare_right_scheme),
+            self._room,
+            mode=cast("Mode", settings.compare_mode),
             system_prompt=settings.system_prompt,
             changed=self._mark_changed,
             failed=self._failed,
+            closed=self._slots_empty,
         )
 
     def compose(self) -> ComposeResult:
-        with Horizontal(id="panes"):
-            for side, transcript in zip(
-                self.comparison.sides, (self.left, self.right), strict=True
-            ):
-                with Vertical(classes="pane", id=f"pane-{side.slot}"):
-                    with Horizontal(classes="bar"):
-                        yield Select(
-                            [(name, name) for name in SCHEMES],
-                            value=side.scheme,
-                            allow_blank=False,
-                            compact=True,
-                            id=f"scheme-{side.slot}",
-                        )
-                        yield PaneHead(side)
-                    yield Activity(id=f"activity-{side.slot}")
-                    yield transcript
-                    yield MeterLine(id=f"meters-{side.slot}")
+        yield ModeLine()
+        with Container(id="panes"):
+            yield self.left
+            yield self.right
+        yield TokenTable()
         yield DifferenceLine()
         yield Prompt(id="prompt", placeholder="One prompt for both")
-        yield KeyBar(KEYS, id="keys")
+        yield KeyBar(keys(busy=False, voting=False, cursor=False), id="keys")
 
     def on_mount(self) -> None:
+        before = self.desk.comparison
+        if before is not None:
+            self.comparison.pair.lent = before.pair.lent
         self.desk.comparison = self.comparison
+        self.query_one(TokenTable).display = False
         self.prompt.enter_sends = self.desk.preferences.settings.enter_sends
         self.prompt.focus()
-        for side in self.comparison.sides:
-            self.query_one(f"#activity-{side.slot}").display = False
         self.comparison.open()
-        self.set_interval(0.12, self._tick)
+        self.set_interval(TICK_S, self._tick)
 
     def on_unmount(self) -> None:
-        self.desk.comparison = None
         self.comparison.close()
 
     @property
@@ -154,68 +159,263 @@ class CompareScreen(AppScreen):
         """Where the user writes."""
         return self.query_one("#prompt", Prompt)
 
+    def refresh_state(self) -> None:
+        """Draw figures, heads and the difference."""
+        found = self.comparison
+        hidden, in_turns, shown = found.hidden, found.pair.taking_turns, found.shown
+        guided = (found.mode if shown is None else shown.mode) == "guided"
+        self.set_class(guided, "-guided")
+        self.query_one(ModeLine).show(found.mode, in_turns=in_turns)
+        for at, pane in enumerate((self.left, self.right)):
+            legend = guided and at == 1
+            pane.refresh_state(found.side_at(at), hidden=hidden, in_turns=in_turns, legend=legend)
+        voting = shown is not None and shown.voting
+        self._follow_vote(voting)
+        if found.mode == "blind":
+            self._count_votes()
+        self.query_one(DifferenceLine).show(self._lines(hidden=hidden, voting=voting))
+        self._show_token()
+        busy = found.answering or found.waiting or found.scoring or found.pair.busy
+        self.query_one("#keys", KeyBar).show(
+            keys(busy=busy, voting=voting, cursor=found.cursor is not None)
+        )
+
+    def _lines(self, *, hidden: bool, voting: bool) -> list[Content]:
+        found, names = self.comparison, self._names(None)
+        palette = palette_from(self.app.theme_variables)
+        if voting:
+            return vote_lines(self._tally, names, palette)
+        if hidden:
+            return [
+                writing_line(found.tokens_written, palette),
+                tally_line(self._tally, names, palette),
+            ]
+        lines = difference_lines(found.difference(), names, palette)
+        if found.mode == "blind":
+            lines.append(tally_line(self._tally, names, palette))
+        return lines
+
+    def _names(self, shown: LiveRound | None) -> tuple[str, str]:
+        known = None if shown is None else shown.names()
+        return labels(*self.comparison.sides) if known is None else known
+
+    def _show_token(self) -> None:
+        found, table = self.comparison, self.query_one(TokenTable)
+        shown, index = found.shown, found.cursor
+        if shown is None or index is None:
+            if table.display:
+                table.show([])
+            return
+        table.show(
+            token_lines(
+                shown.score_at(index),
+                index=index,
+                pieces=found.pieces_at(index),
+                names=self._names(shown),
+                palette=palette_from(self.app.theme_variables),
+                width=self.size.width,
+                why=found.why_not_scored(index),
+            )
+        )
+
+    def _follow_vote(self, voting: bool) -> None:
+        """While a vote is due the digits are votes, not text."""
+        if voting == self._voting:
+            return
+        self._voting = voting
+        if voting and not self.prompt.text:
+            self.set_focus(None)
+        elif not voting and self.focused is None:
+            self.prompt.focus()
+
+    def _count_votes(self) -> None:
+        left, right = (side.contender for side in self.comparison.sides)
+        if (left, right) == self._tallied:
+            return
+        self._tallied = (left, right)
+
+        def work() -> None:
+            try:
+                tally = self.votes.tally(left, right)
+            except QuantchatError as error:
+                self.app.notify(str(error), severity="warning")
+                return
+            self.app.call_from_thread(self._set_tally, (left, right), tally)
+
+        self.run_worker(work, thread=True, exit_on_error=False)
+
+    def _set_tally(self, pair: tuple[object, object], tally: Tally) -> None:
+        if pair == self._tallied:
+            self._tally = tally
+            self._mark_changed()
+
     def _mark_changed(self) -> None:
         self._stale = True
 
     def _tick(self) -> None:
-        if self._stale:
+        self.comparison.tick()
+        if self._stale and self.is_mounted:
             self._stale = False
             self.refresh_state()
 
-    def refresh_state(self) -> None:
-        """Draw figures, heads and the difference."""
-        for side in self.comparison.sides:
-            self.query_one(f"#meters-{side.slot}", MeterLine).show(side.metrics, side.memory)
-            self.query_one(f"#pane-{side.slot} PaneHead").refresh()
-            text, share = load_text(side.progress) if side.progress else ("", None)
-            activity = self.query_one(f"#activity-{side.slot}", Activity)
-            if text or activity.display:
-                activity.show(text, share)
-        left, right = self.comparison.sides
-        self.query_one(DifferenceLine).show(
-            self.comparison.difference(), (left.scheme, right.scheme)
-        )
-
-    def on_select_changed(self, event: Select.Changed) -> None:
-        event.stop()
-        slot = (event.select.id or "").removeprefix("scheme-")
-        side = next(side for side in self.comparison.sides if side.slot == slot)
-        scheme = str(event.value)
-        # Select reports its first value on mount; only a change counts.
-        if scheme == side.scheme:
-            return
-        if self.comparison.answering:
-            self.notify("Escape stops the answers first.", severity="warning")
-            self.query_one(f"#scheme-{slot}", Select).value = side.scheme
-            return
-        self.desk.preferences.change(**{f"compare_{slot}_scheme": scheme})
-        self.comparison.load(side, scheme)
-        self.prompt.focus()
+    def on_resize(self) -> None:
+        self._mark_changed()
 
     def on_prompt_submitted(self, event: Prompt.Submitted) -> None:
         event.stop()
         self.action_send()
 
+    def on_token_view_token_clicked(self, event: TokenView.TokenClicked) -> None:
+        event.stop()
+        at = 0 if event.view is self.left.tokens else 1
+        self.comparison.point(event.index, self.comparison.side_at(at).name)
+
     def action_send(self) -> None:
-        """Ask both; waits for the loads."""
+        """Ask both; waits for the loads. With nothing written, loads what is not there."""
         text = self.prompt.text.strip()
         if not text:
-            return
-        if self.comparison.send(text):
+            self.comparison.open()
+        elif self.comparison.send(text):
             self.prompt.take()
             if self.comparison.waiting:
-                self.notify("Both answer as soon as both are loaded.")
+                self.notify("Asked as soon as both are loaded.")
         else:
             self.notify("Escape stops the answers first.", severity="warning")
 
     def action_leave(self) -> None:
-        """Stop both answers; with none running, go back to the chat."""
-        if not self.comparison.stop():
+        """Stop what is under way; else give the vote up; else go back to the chat."""
+        if not self.comparison.stop() and not self.comparison.skip_vote():
             self.dismiss(None)
+
+    def action_quit_screen(self) -> None:
+        """Back to the chat, whatever is under way."""
+        self.comparison.stop()
+        self.dismiss(None)
 
     def action_clear(self) -> None:
         """Begin anew with both models loaded."""
         self.comparison.clear()
+        self.prompt.focus()
+
+    def action_choose(self, name: SideName) -> None:
+        """Choose model, scheme and KV precision of a side."""
+        if self.comparison.hidden:
+            self.notify("Vote first, or escape: the sides are hidden.", severity="warning")
+            return
+        if self.comparison.answering or self.comparison.waiting:
+            self.notify("Escape stops the answers first.", severity="warning")
+            return
+        side = self.comparison.sides[NAMES.index(name)]
+
+        def chosen(choice: Choice | None) -> None:
+            if choice is None:
+                return
+            problem = self.desk.preferences.change(**choice.kept(name))
+            if problem:
+                self.notify(problem, severity="warning")
+            self.comparison.choose(side, choice)
+
+        self.app.push_screen(CompareSide(side), chosen)
+
+    def action_mode(self, mode: Mode) -> None:
+        """Another mode."""
+        if self.comparison.answering or self.comparison.waiting or self.comparison.hidden:
+            self.notify("Escape ends this round first.", severity="warning")
+            return
+        self.comparison.set_mode(mode)
+        problem = self.desk.preferences.change(compare_mode=mode)
+        if problem:
+            self.notify(problem, severity="warning")
+
+    def action_next_mode(self) -> None:
+        """The mode behind the one that is on."""
+        names = [name for name, _ in MODES]
+        self.action_mode(names[(names.index(self.comparison.mode) + 1) % len(names)])
+
+    def action_view(self) -> None:
+        """Tokens or Markdown; in guided mode colours of KL or of the change of p."""
+        shown = self.comparison.shown
+        if (self.comparison.mode if shown is None else shown.mode) == "guided":
+            self.right.colour(by_change=not self.right.by_change)
+            return
+        for pane in (self.left, self.right):
+            pane.render_text(not pane.rendered)
+
+    def action_token(self, step: int) -> None:
+        """Move the cursor."""
+        self.comparison.move_cursor(step)
+
+    def action_parting(self, step: int) -> None:
+        """To the next token that differs, or the one before."""
+        if not self.comparison.next_parting(step):
+            self.notify("No token differs further on." if step > 0 else "None differs before.")
+
+    def action_go_on(self) -> None:
+        """Ask which token both go on behind, then let both write on."""
+        found = self.comparison
+        if found.cursor is None:
+            self.notify("Choose a token first: alt+right, alt+down, or a click.")
+            return
+        if not found.ready or found.answering or found.hidden:
+            self.notify("Both must be loaded and at rest.", severity="warning")
+            return
+        offers = found.ways_on(self._names(found.shown))
+        ways = [
+            Way(key=str(at + 1), label=words, result=str(at))
+            for at, (words, _) in enumerate(offers)
+        ]
+
+        def taken(result: str | None) -> None:
+            if result and not found.go_on(offers[int(result)][1]):
+                self.notify("It cannot be gone on with now.", severity="warning")
+
+        self.app.push_screen(
+            Dialog(
+                f"Both go on at token {found.cursor + 1}",
+                "Both write on behind the same tokens, as a new round.",
+                "Which token comes next?",
+                ways,
+            ),
+            taken,
+        )
+
+    def action_vote(self, pane: int) -> None:
+        """The first or the second is better, or 0: neither."""
+        voted = self.comparison.vote(None if pane == 0 else pane - 1)
+        if voted is None or voted.choice is None:
+            return
+        left, right = (side.contender for side in self.comparison.sides)
+        choice, prompt = voted.choice, voted.prompt
+
+        def work() -> None:
+            try:
+                self.votes.add(prompt, left, right, choice)
+                tally = self.votes.tally(left, right)
+            except QuantchatError as error:
+                self.app.notify(f"The vote is not kept: {error}", severity="error")
+                return
+            self.app.call_from_thread(self._set_tally, (left, right), tally)
+
+        self._tallied = (left, right)
+        self.run_worker(work, thread=True, exit_on_error=False)
+
+    def action_export(self) -> None:
+        """Ask where, and write what was compared."""
+        found = self.comparison
+        if found.hidden or found.answering:
+            self.notify("Escape ends this round first.", severity="warning")
+            return
+        record = found.comparison(())
+
+        def asked(wish: Export | None) -> None:
+            if wish is not None:
+                self._folder = wish.folder
+                work = lambda: write_wish(self.desk, self.votes, found.comparison, wish)  # noqa: E731
+                self.run_worker(work, thread=True, exit_on_error=False)
+
+        self.app.push_screen(
+            CompareExport(self._folder, rounds=len(record.rounds) if record else 0), asked
+        )
 
     def action_copy_turn(self, key: int) -> None:
         """An answer to the clipboard, as Markdown."""
@@ -227,52 +427,20 @@ class CompareScreen(AppScreen):
         if index < len(blocks):
             self.desk.copy_text(blocks[index], "code")
 
-    def _text_of(self, key: int) -> str:
-        turns = [*self.left.turns, *self.right.turns]
-        return next((turn.text for turn in turns if turn.key == key), "")
-
-    def action_scheme(self, slot: str) -> None:
-        """Open the choice of a pane's scheme."""
-        select = self.query_one(f"#scheme-{slot}", Select)
-        select.focus()
-        select.action_show_overlay()
-
     def action_page(self, step: int) -> None:
         """Scroll both panes."""
-        for transcript in (self.left, self.right):
-            transcript.scroll_relative(y=step * max(1, transcript.size.height - 2), animate=False)
+        for pane in (self.left, self.right):
+            pane.scroll_by(step)
+
+    def _text_of(self, key: int) -> str:
+        return self.left.text_of(key) or self.right.text_of(key)
 
     def _failed(self, message: str, hint: str) -> None:
         self.app.push_screen(Dialog("Side by side", message, hint))
 
-
-def difference_lines(
-    difference: Difference, names: tuple[str, str], palette: Palette
-) -> list[Content]:
-    """Speed and memory in the first line, agreement in the second."""
-    left, right = names
-    first: list[Content] = [Content.styled(f" {right} against {left}", palette.accent)]
-    if difference.speed_ratio is not None:
-        first.append(_figure("decode", f"{difference.speed_ratio:.2f}×", palette))
-    if difference.weight_ratio is not None and difference.saved_bytes is not None:
-        saved = difference.saved_bytes
-        word = "saved" if saved >= 0 else "more"
-        value = f"÷{difference.weight_ratio:.2f}, {figures.size(abs(saved))} {word}"
-        first.append(_figure("weights", value, palette))
-    if difference.peak_bytes:
-        first.append(_figure("peak of both", figures.size(difference.peak_bytes), palette))
-    lines = [Content("   ").join(first)]
-    if difference.divergence is not None:
-        words = f"{difference.left_word!r} / {difference.right_word!r}"
-        text = f" same for {difference.same_tokens} tokens, then {words}"
-        lines.append(Content.styled(text, palette.warning))
-    elif difference.same_tokens:
-        text = f" the same so far: {difference.same_tokens} tokens"
-        lines.append(Content.styled(text, palette.success))
-    else:
-        lines.append(Content(""))
-    return lines
-
-
-def _figure(name: str, value: str, palette: Palette) -> Content:
-    return Content.styled(f"{name} ", palette.muted) + Content.styled(value, palette.strong)
+    def _slots_empty(self) -> None:
+        """Both models are gone: the chat's comes back where it had to make room."""
+        if self._room.app.comparison is self.comparison:
+            self._room.app.comparison = None
+            if self.comparison.pair.lent:
+                self._room.give_back()
