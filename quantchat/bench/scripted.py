@@ -175,7 +175,7 @@ def loaded(request: LoadRequest, load_id: int, device: str) -> Loaded:
         bits_per_weight=16,
         load_s=0,
         identity="scripted",
-        read_bytes_per_s=None,
+        read_bytes_per_s=1e9,
         kv_bytes_per_token=0,
     )
     return Loaded(

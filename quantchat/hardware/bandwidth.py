@@ -37,15 +37,19 @@ def read_bytes_per_s(facts: Facts, plan: ExecutionPlan) -> float | None:
 
 
 def keep_measured(plan: ExecutionPlan, bytes_per_s: float) -> None:
-    """Remember what the plan's device reads: the best reading, others shared it with somebody.
+    """Remember what the plan's device reads."""
+    keep(device_key(plan), bytes_per_s)
+
+
+def keep(key: str, bytes_per_s: float) -> None:
+    """Remember what a device reads: the best reading, others shared it with somebody.
 
     Trouble is logged, never raised.
     """
     try:
         path = _file()
         table = _read(path)
-        best = max(bytes_per_s, table.pop(device_key(plan), 0.0))
-        table[device_key(plan)] = best
+        table[key] = max(bytes_per_s, table.pop(key, 0.0))
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps(dict(list(table.items())[-KEEP:]), indent=0))
         os.replace(fresh, path)
@@ -54,9 +58,13 @@ def keep_measured(plan: ExecutionPlan, bytes_per_s: float) -> None:
 
 
 def device_key(plan: ExecutionPlan) -> str:
-    """A device as the file names it; a CPU with its threads, on which reading depends."""
-    threads = f", {plan.threads} threads" if plan.device == "cpu" else ""
-    return f"{plan.device_name}{threads}"
+    """A device as the file names it."""
+    return plan.device_name if plan.device != "cpu" else cpu_key(plan.device_name, plan.threads)
+
+
+def cpu_key(name: str, threads: int) -> str:
+    """A processor as the file names it: with its threads, on which reading depends."""
+    return f"{name}, {threads} threads"
 
 
 def _file() -> Path:

@@ -35,6 +35,7 @@ from quantchat.tui.control.library import Library
 from quantchat.tui.control.loads import SLOT, Loads
 from quantchat.tui.control.offered import Offered
 from quantchat.tui.control.plan_schemes import PlanSchemes
+from quantchat.tui.control.memory_speed import MemorySpeed
 from quantchat.tui.control.preferences import MODEL_KEYS, Preferences
 from quantchat.tui.control.schemes import SchemeBook
 from quantchat.tui.control.status import Status
@@ -97,6 +98,7 @@ class QuantchatApp(Opening):
         self.looks = Looks(self)
         self.own_keys = OwnKeys(self)
         self.trouble = Trouble(self)
+        self.memory_speed = MemorySpeed(self)
         self.writer = TurnWriter(chats, self._store_failed)
         self.loads = Loads(
             engine,
@@ -332,6 +334,7 @@ class QuantchatApp(Opening):
 
     def _poll(self) -> None:
         self.loads.poll()
+        self.memory_speed.poll()
 
     def state_changed(self) -> None:
         """Draw what changed beside the conversation, once for all that the engine said."""

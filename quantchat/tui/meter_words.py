@@ -211,7 +211,7 @@ def _no_share(reading: Reading) -> str:
         return "What the device reads at best was not known then."
     if reading.info.device == "cpu":
         return (
-            "What this processor's memory reads at best has not been measured: the chooser of "
-            "schemes (f5) does it, and the next load knows."
+            "What this processor's memory reads at best is measured as soon as nothing else runs "
+            "for some seconds."
         )
     return "The card is not among those whose bandwidth is known."

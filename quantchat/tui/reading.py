@@ -61,7 +61,10 @@ class Reading:
     @property
     def device_bytes_per_s(self) -> float | None:
         """What the answer's device reads at best."""
-        return self.kept.get("read_bytes_per_s")
+        known = self.kept.get("read_bytes_per_s")
+        if known is None and self.live and self.info is not None:
+            return self.info.read_bytes_per_s
+        return known
 
     @property
     def joules_per_token(self) -> float | None:

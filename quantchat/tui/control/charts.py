@@ -20,6 +20,8 @@ NO_GAPS = (
     "Gaps are kept while the app is open, of the answer that runs or ran last; "
     "p50, p95 and max of every answer are kept for good."
 )
+UNBROKEN_CELLS = 24
+"""What is shorter stays in one line."""
 
 Parts: TypeAlias = tuple[tuple[int, float], ...]
 PartsOf: TypeAlias = Callable[[Answered], Parts]
@@ -112,18 +114,18 @@ def gap_chart(answers: Sequence[Answered], chosen: int) -> Curve:
     )
 
 
-def answer_words(answer: Answered) -> list[str]:
-    """The chosen answer in two lines."""
+def answer_words(answer: Answered) -> tuple[str, str]:
+    """The chosen answer: what it is, and what was measured of it."""
     kept, reading = answer.reading.kept, answer.reading
     named = [f"answer {answer.number}", answer.model, answer.label]
     if not reading.answered:
-        return [" · ".join([*(part for part in named if part), "not measured"]), ""]
+        return " · ".join(part for part in named if part), "not measured"
     first = [*named, f"{figures.count(int(kept['completion_tokens']))} tokens"]
-    if kept.get("decode_tok_per_s"):
-        first.append(f"decode {figures.speed(kept['decode_tok_per_s'])} tok/s")
-    if kept.get("prefill_tok_per_s"):
-        first.append(f"prefill {figures.speed(kept['prefill_tok_per_s'])} tok/s")
     second = []
+    if kept.get("decode_tok_per_s"):
+        second.append(f"decode {figures.speed(kept['decode_tok_per_s'])} tok/s")
+    if kept.get("prefill_tok_per_s"):
+        second.append(f"prefill {figures.speed(kept['prefill_tok_per_s'])} tok/s")
     if "ttft_s" in kept:
         parts = figures.ttft_parts(kept)
         said = f"TTFT {figures.duration(kept['ttft_s'])}"
@@ -133,7 +135,11 @@ def answer_words(answer: Answered) -> list[str]:
         second.append(f"reads {figures.gigabytes(achieved)}")
     if (joules := reading.joules_per_token) is not None:
         second.append(f"{figures.energy(joules)} a token")
-    return [" · ".join(part for part in first if part), " · ".join(second)]
+    return " · ".join(part for part in first if part), " · ".join(map(_unbroken, second))
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}") if len(text) < UNBROKEN_CELLS else text
 
 
 def _gaps(reading: Reading) -> list[str]:

@@ -25,6 +25,7 @@ from quantchat.tui.widgets.bars import Key, KeyBar, TopBar
 from quantchat.tui.widgets.plot import Plot
 
 EVERY_S = 0.5
+WORD_LINES = 3
 KEYS = (
     Key(text="answer before", action="screen.choose(-1)"),
     Key(text="next answer", action="screen.choose(1)"),
@@ -52,6 +53,7 @@ class LatencyScreen(AppScreen):
         self._answers: list[Answered] = []
         self._chosen: int | None = None
         """None follows the last answer."""
+        self._words = Content("")
 
     def compose(self) -> ComposeResult:
         yield TopBar(id="top")
@@ -112,11 +114,16 @@ class LatencyScreen(AppScreen):
         self.query_one("#speed", Plot).show(speed_chart(answers, at))
         self.query_one("#gaps", Plot).show(gap_chart(answers, at))
         self.query_one("#context", Plot).show(context_chart(answers, at))
-        words = answer_words(answers[at]) if answers else ["no answer yet", ""]
+        name, measured = answer_words(answers[at]) if answers else ("no answer yet", "")
         palette, width = palette_from(self.app.theme_variables), max(10, self.size.width - 2)
-        lines = [Content.styled(words[0], palette.strong), Content.styled(words[1], palette.muted)]
-        shown = [line.truncate(width, ellipsis=True) for line in lines]
-        self.query_one("#words", Static).update(Content("\n").join(shown))
+        lines = [
+            Content.styled(name, palette.strong).truncate(width, ellipsis=True),
+            *Content.styled(measured, palette.muted).wrap(width)[:WORD_LINES],
+        ]
+        words = Content("\n").join(lines)
+        if not words.is_same(self._words):
+            self._words = words
+            self.query_one("#words", Static).update(words)
 
 
 def meters_of(screen: AppScreen, turn_id: int) -> MetersScreen:

@@ -55,7 +55,7 @@ def _latency(reading: Reading, width: int, palette: Palette) -> list[Meter]:
         _value("ITL max", time("itl_max_s", known=gaps), palette),
     ]
     if reading.recent_s:
-        itl.append(Content.styled(figures.sparkline(reading.recent_s, width), palette.accent))
+        itl.append(Content.styled(figures.sparkline(reading.recent_s[-width:], width), palette.accent))
     return [
         _heading("Latency", palette),
         Meter("ttft", tuple(ttft)),
@@ -94,7 +94,7 @@ def _context(reading: Reading, width: int, palette: Palette) -> list[Meter]:
             (
                 Content.assemble(Content.styled(full, style), empty).stylize_before(palette.user),
                 _note(said, width, palette),
-                _note(f"{figures.count(left)} tokens left{about}", width, palette),
+                _note(f"{figures.count(left)} left{about}", width, palette),
             ),
         ),
         GAP,

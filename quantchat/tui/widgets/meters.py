@@ -162,6 +162,8 @@ class MeterPanel(Painted, can_focus=True):
 
     def _redraw(self) -> None:
         """Draw the rows anew, and have those painted that are others than before."""
+        if not self.size.width:
+            return
         width = max(20, self.size.width - MARGIN_CELLS)
         self._meters = meters(self.reading, width, self.palette)
         before = self._rows
