@@ -15,8 +15,9 @@ from textual.containers import Horizontal
 
 from quantchat.tui.control.readings import current
 from quantchat.tui.markup.palette import palette_from
-from quantchat.tui.screens.writing import CHOSEN_KEYS, WritingScreen
+from quantchat.tui.screens.writing import WritingScreen
 from quantchat.tui.widgets.bars import Activity, Key, KeyBar, TopBar
+from quantchat.tui.widgets.chosen_keys import chosen_keys
 from quantchat.tui.widgets.dial import Dial
 from quantchat.tui.widgets.meters import MeterLine, MeterPanel
 from quantchat.tui.widgets.transcript import Transcript
@@ -43,6 +44,7 @@ def keys(*, enter_sends: bool, answering: bool, stopped: bool) -> list[Key]:
         Key(key="^o", text="models", action="app.models"),
         Key(key="f5", text="scheme", action="app.schemes"),
         Key(key="^s", text="settings", action="app.settings"),
+        Key(key="f8", text="options", action="app.options"),
         Key(key="f1", text="help", action="app.help"),
         Key(key=newline, text="newline"),
         Key(key="^↑", text="choose", action="screen.choose(-1)"),
@@ -115,8 +117,8 @@ class ChatScreen(WritingScreen):
         self.query_one("#keys", KeyBar).show(
             dial.keys()
             if dial.display
-            else CHOSEN_KEYS
-            if self.transcript.stack.chosen is not None and self.transcript.has_focus
+            else chosen_keys(self.app)
+            if self.transcript.stack.chosen is not None and self.composing.editing is None
             else keys(
                 enter_sends=settings.enter_sends,
                 answering=answering or loads.busy,

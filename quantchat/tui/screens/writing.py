@@ -17,22 +17,10 @@ from quantchat.tui.control.composing import Composing
 from quantchat.tui.keymap import key_of, short_key
 from quantchat.tui.markup.chunks import code_blocks
 from quantchat.tui.screens.base import AppScreen
-from quantchat.tui.widgets.bars import Key as BarKey
 from quantchat.tui.widgets.completion import Completion
 from quantchat.tui.widgets.note import Note
 from quantchat.tui.widgets.prompt import Prompt
 from quantchat.tui.widgets.transcript import Transcript
-
-CHOSEN_KEYS = (
-    BarKey(key="e", text="edit", action="screen.wish('edit')"),
-    BarKey(key="c", text="copy", action="screen.wish('copy')"),
-    BarKey(key="←", text="", action="screen.wish('previous')"),
-    BarKey(key="→", text="version", action="screen.wish('next')"),
-    BarKey(key="space", text="fold", action="screen.fold_chosen"),
-    BarKey(key="^↑", text="", action="screen.choose(-1)"),
-    BarKey(key="^↓", text="choose", action="screen.choose(1)"),
-    BarKey(key="esc", text="back", action="screen.wish('leave')"),
-)
 
 
 class WritingScreen(AppScreen):
@@ -168,13 +156,9 @@ class WritingScreen(AppScreen):
         else:
             self.transcript.focus(scroll_visible=False)
 
-    async def action_wish(self, wish: str) -> None:
+    async def action_chosen(self, action: str) -> None:
         """What a key of a chosen message does, for the mouse."""
-        await self.transcript.run_action(f"wish({wish!r})")
-
-    def action_fold_chosen(self) -> None:
-        """Fold or unfold the chosen message, for the mouse."""
-        self.transcript.action_fold_chosen()
+        await self.transcript.run_action(action)
 
     def action_flip(self, step: int) -> None:
         """Another version of the last answer."""
