@@ -33,9 +33,9 @@ from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.control.conversation import Conversation
 from quantchat.tui.control.library import Library
 from quantchat.tui.control.loads import SLOT, Loads
+from quantchat.tui.control.memory_speed import MemorySpeed
 from quantchat.tui.control.offered import Offered
 from quantchat.tui.control.plan_schemes import PlanSchemes
-from quantchat.tui.control.memory_speed import MemorySpeed
 from quantchat.tui.control.preferences import MODEL_KEYS, Preferences
 from quantchat.tui.control.schemes import SchemeBook
 from quantchat.tui.control.status import Status
@@ -65,6 +65,7 @@ class QuantchatApp(Opening):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "Quit", priority=True),
         Binding("ctrl+l", "conversations", "Conversations"),
+        Binding("f8", "options", "This conversation: system prompt, sampling, tags, export"),
         Binding("ctrl+o", "models", "Models"),
         Binding("ctrl+s,f2", "settings", "Settings"),
         Binding("f5", "schemes", "Scheme"),
