@@ -64,6 +64,17 @@ def commands(app: QuantchatApp, screen: Screen[object]) -> Iterable[SystemComman
         yield SystemCommand(
             "Conversations", "Open, search, rename, delete (ctrl+l)", app.action_conversations
         )
+        yield SystemCommand(
+            "Options of this conversation",
+            "System prompt, sampling preset, tags, title",
+            app.action_options,
+        )
+        yield SystemCommand(
+            "Export this conversation", "As Markdown or JSON, or copied", app.action_export
+        )
+        yield SystemCommand(
+            "Import a conversation", "Markdown or JSON of quantchat", app.action_import_files
+        )
         yield SystemCommand("Models", "Load, fetch or delete a model (ctrl+o)", app.action_models)
         yield SystemCommand(
             "Schemes", "What each costs here, and choose one (f5)", app.action_schemes

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.app import App
 from textual.screen import Screen
 
+from quantchat.errors import QuantchatError
+from quantchat.store.records import Chat
+from quantchat.tui.control.conversation import Conversation
 from quantchat.tui.keymap import Keyed
 from quantchat.tui.screens.chat import ChatScreen
 
@@ -12,11 +17,42 @@ from quantchat.tui.screens.chat import ChatScreen
 class Opening(Keyed, App[None]):
     """What of the app leads to other screens."""
 
+    conversation: Conversation
+
     def action_conversations(self) -> None:
         """The list of conversations."""
         from quantchat.tui.screens.conversations import ConversationsScreen
 
         self._open(ConversationsScreen)
+
+    def action_options(self) -> None:
+        """What belongs to the open conversation alone."""
+        from quantchat.tui.screens.options import OptionsScreen
+
+        self._open(OptionsScreen)
+
+    def action_export(self) -> None:
+        """The open conversation to a file."""
+        from quantchat.tui.screens.export import ExportDialog
+
+        chat = self.conversation.chat
+        if chat is None:
+            self.notify("There is nothing to export yet.")
+        else:
+            self.push_screen(ExportDialog([chat]))
+
+    def action_import_files(self) -> None:
+        """A conversation out of a file, which is opened."""
+        from quantchat.tui.screens.importing import ImportDialog
+
+        def imported(chats: Sequence[Chat] | None) -> None:
+            try:
+                if chats:
+                    self.conversation.open(chats[0].id)
+            except QuantchatError as error:
+                self.notify(str(error), severity="error")
+
+        self.push_screen(ImportDialog(), imported)
 
     def action_models(self) -> None:
         """The model picker."""

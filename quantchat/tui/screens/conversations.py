@@ -1,178 +1,327 @@
-"""All conversations: open, search in what was said, rename, delete with undo."""
+"""All conversations: open, search in what was said, tag, rename, pin, delete with undo, export.
+
+Owns the keys and the pages of the list. Its look belongs to `widgets.chat_list`, searching to the
+store.
+"""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.content import Content
-from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.timer import Timer
+from textual.widgets import Input, Static
 
+from quantchat.store.finding import Page, all_tags, find
 from quantchat.store.records import Chat
-from quantchat.tui import figures
-from quantchat.tui.markup.palette import palette_from
-from quantchat.tui.screens.base import AppDialog
+from quantchat.store.search import parsed
+from quantchat.store.tags import with_changes
+from quantchat.tui.printable import printable
 from quantchat.tui.screens.dialog import Ask
+from quantchat.tui.screens.export import ExportDialog
+from quantchat.tui.screens.importing import ImportDialog
+from quantchat.tui.screens.tags import TagChange, TagsDialog
+from quantchat.tui.screens.working import WorkingDialog
 from quantchat.tui.widgets.bars import Key, KeyBar
+from quantchat.tui.widgets.chat_list import ChatList
 
+PAGE_ROWS = 300
+PAUSE_S = 0.06
+"""After a key, before what is typed is searched for."""
 KEYS = (
     Key(key="enter", text="open"),
+    Key(key="tab", text="mark", action="screen.mark"),
     Key(key="f2", text="rename", action="screen.rename"),
+    Key(key="f4", text="pin", action="screen.pin"),
+    Key(key="f6", text="tags", action="screen.tags"),
+    Key(key="esc", text="close", action="screen.leave"),
+    Key(key="f1", text="help", action="app.help"),
+)
+MORE_KEYS = (
     Key(key="f8", text="delete", action="screen.delete"),
     Key(key="f9", text="undo", action="screen.undo"),
-    Key(key="f4", text="pin", action="screen.pin"),
-    Key(key="esc", text="close", action="screen.leave"),
+    Key(key="f7", text="export", action="screen.export"),
+    Key(key="f3", text="import", action="screen.import_files"),
+    Key(key="^a", text="mark all", action="screen.mark_all"),
 )
 
 
-class ConversationsScreen(AppDialog[None]):
+class ConversationsScreen(WorkingDialog[None]):
     """Typing searches, arrows move, Enter opens."""
 
-    CSS_PATH = "lists.tcss"
+    KEYS_TITLE = "Conversations"
+    CSS_PATH = ["lists.tcss", "conversations.tcss"]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Close"),
-        Binding("up", "move(-1)", show=False, priority=True),
-        Binding("down", "move(1)", show=False, priority=True),
+        Binding("escape", "leave", "Close, or take the marks away"),
+        Binding("up", "move(-1)", "Up", show=False, priority=True),
+        Binding("down", "move(1)", "Down", show=False, priority=True),
+        Binding("pageup", "page(-1)", "A page up", show=False, priority=True),
+        Binding("pagedown", "page(1)", "A page down", show=False, priority=True),
+        Binding("ctrl+home", "to_end(-1)", "To the first", show=False, priority=True),
+        Binding("ctrl+end", "to_end(1)", "To the last", show=False, priority=True),
+        Binding("tab", "mark", "Mark, and go on to the next", priority=True),
+        Binding("ctrl+a", "mark_all", "Mark all that are listed, or none", priority=True),
         Binding("f2", "rename", "Rename", priority=True),
+        Binding("f3", "import_files", "Import a file", priority=True),
+        Binding("f4", "pin", "Keep at the top, or not", priority=True),
+        Binding("f6", "tags", "Tags", priority=True),
+        Binding("f7", "export", "Export as Markdown or JSON", priority=True),
         Binding("f8", "delete", "Delete", priority=True),
-        Binding("f9", "undo", "Undo the deletion", priority=True),
-        Binding("f4", "pin", "Keep at the top", priority=True),
+        Binding("f9", "undo", "Undo the last deletion", priority=True),
     ]
 
     def __init__(self) -> None:
         super().__init__()
-        self._chats: list[Chat] = []
-        self._deleted: list[int] = []
+        self._asked = 0
+        """Number of the latest search; earlier ones are given up."""
+        self._paging = False
+        self._pause: Timer | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
-            yield Static("Conversations", id="title")
-            yield Input(placeholder="Search titles and messages", id="filter")
-            yield OptionList(id="list")
+            yield Static("Conversations", id="title", markup=False)
+            yield Input(placeholder="Search titles and messages; #tag for a tag", id="filter")
+            yield ChatList(id="list")
             yield KeyBar(KEYS, id="keys")
+            yield KeyBar(MORE_KEYS, id="more-keys")
+
+    @property
+    def rows(self) -> ChatList:
+        """The list."""
+        return self.query_one("#list", ChatList)
 
     def on_mount(self) -> None:
         self.query_one("#filter").focus()
-        self._fill()
+        chat = self.desk.conversation.chat
+        self.rows.open_id = None if chat is None else chat.id
+        self._fill(go_to=self.rows.open_id)
+
+    def on_screen_resume(self) -> None:
+        self.query_one("#filter").focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        self._fill()
+        if self._pause is not None:
+            self._pause.stop()
+        self._pause = self.set_timer(PAUSE_S, self._search)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self._open(self._chosen())
+        if self.rows.current is not None:
+            self._open(self.rows.current)
 
-    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+    def on_chat_list_chosen(self, event: ChatList.Chosen) -> None:
         event.stop()
-        self._open(self._chats[event.option_index] if self._chats else None)
+        self._open(event.chat)
+
+    def on_chat_list_marked(self, event: ChatList.Marked) -> None:
+        event.stop()
+        self._say_title()
+
+    def on_chat_list_near_end(self, event: ChatList.NearEnd) -> None:
+        event.stop()
+        self._more()
 
     def action_leave(self) -> None:
-        """Close."""
-        self.dismiss(None)
+        """Close; with marks, take them away first."""
+        if self.rows.marked:
+            self.rows.unmark()
+        else:
+            self.dismiss(None)
 
     def action_move(self, step: int) -> None:
         """Move in the list while the search keeps the focus."""
-        options = self.query_one("#list", OptionList)
-        if step < 0:
-            options.action_cursor_up()
-        else:
-            options.action_cursor_down()
+        self.rows.move_to(self.rows.cursor + step)
+
+    def action_page(self, step: int) -> None:
+        """Move by a page."""
+        self.rows.move_to(self.rows.cursor + step * max(1, self.rows.size.height - 2))
+
+    def action_to_end(self, step: int) -> None:
+        """To the first or the last that is known."""
+        self.rows.move_to(0 if step < 0 else len(self.rows.found) - 1)
+
+    def action_mark(self) -> None:
+        """Mark the row, and go on to the next."""
+        self.rows.toggle()
+        self.action_move(1)
+
+    def action_mark_all(self) -> None:
+        """Mark all rows, or none."""
+        self.rows.mark_all()
 
     def action_rename(self) -> None:
         """Ask for another title."""
-        chat = self._chosen()
+        chat = self.rows.current
         if chat is None:
             return
 
         def rename(title: str | None) -> None:
             if title:
-                self.desk.guarded(lambda: self._renamed(chat, title))
+                self._change(lambda: [self.desk.chats.rename(chat.id, title)])
 
         self.app.push_screen(Ask("Rename the conversation", chat.title), rename)
 
+    def action_pin(self) -> None:
+        """Keep them at the top, or not."""
+        chats = self.rows.chosen
+        pinned = not all(chat.pinned for chat in chats)
+        store = self.desk.chats
+        if chats:
+            self._change(lambda: [store.pin(chat.id, pinned) for chat in chats])
+
+    def action_tags(self) -> None:
+        """Add tags and take tags away."""
+        chats = self.rows.chosen
+        if not chats:
+            return
+
+        def change(wanted: TagChange | None) -> None:
+            if wanted is not None:
+                self._change(lambda: self._tagged(chats, wanted))
+
+        def ask(known: dict[str, int]) -> None:
+            self.app.push_screen(TagsDialog(chats, known), change)
+
+        self.work(lambda: all_tags(self.desk.chats.database), ask)
+
     def action_delete(self) -> None:
-        """Take the conversation off the list; F9 brings it back."""
-        chat = self._chosen()
-        if chat is None:
+        """Take them off the list; undo brings them back."""
+        chats = self.rows.chosen
+        if not chats:
             return
         conversation = self.desk.conversation
-        if conversation.chat is not None and conversation.chat.id == chat.id:
+        ids = [chat.id for chat in chats]
+        if conversation.chat is not None and conversation.chat.id in ids:
             conversation.new()
-        self.desk.guarded(lambda: self.desk.chats.delete(chat.id))
-        self._deleted.append(chat.id)
-        self.notify(f"Deleted {chat.title or 'the conversation'!r}. F9 brings it back.")
-        self._fill()
+        said = _counted(chats)
+
+        def deleted(_: None) -> None:
+            self.rows.marked.clear()
+            self._fill()
+            self.notify(f"Deleted {said}. F9 brings back what was deleted last.")
+
+        self.work(lambda: self.desk.chats.delete(*ids), deleted)
 
     def action_undo(self) -> None:
-        """Bring the conversation deleted last back."""
-        if self._deleted:
-            chat_id = self._deleted.pop()
-            self.desk.guarded(lambda: bool(self.desk.chats.restore(chat_id)))
+        """Bring back what was deleted last."""
+
+        def restored(chats: Sequence[Chat]) -> None:
+            if not chats:
+                self.notify("Nothing was deleted.")
+                return
+            self._fill(go_to=chats[0].id)
+            self.notify(
+                f"{_counted(chats).capitalize()} {'is' if len(chats) == 1 else 'are'} back."
+            )
+
+        self.work(self.desk.chats.undelete, restored)
+
+    def action_export(self) -> None:
+        """As Markdown or JSON, each into a file of its own."""
+        chats = self.rows.chosen
+        if chats:
+            self.app.push_screen(ExportDialog(chats), lambda _: self.rows.unmark())
+
+    def action_import_files(self) -> None:
+        """Take in conversations from a file."""
+
+        def imported(chats: Sequence[Chat] | None) -> None:
+            if chats:
+                self.query_one("#filter", Input).value = ""
+                self._fill(go_to=chats[0].id)
+
+        self.app.push_screen(ImportDialog(), imported)
+
+    def _tagged(self, chats: Sequence[Chat], wanted: TagChange) -> list[Chat]:
+        store = self.desk.chats
+        # As they are now, not as they were listed: another instance may have changed them.
+        fresh = [store.get(chat.id) for chat in chats]
+        return [
+            store.configure(chat.id, tags=with_changes(chat.tags, wanted.add, wanted.remove))
+            for chat in fresh
+        ]
+
+    def _change(self, do: Callable[[], Sequence[Chat]]) -> None:
+        def changed(chats: Sequence[Chat]) -> None:
+            for chat in chats:
+                self.desk.conversation.renamed(chat.id)
             self._fill()
 
-    def action_pin(self) -> None:
-        """Keep it at the top, or not."""
-        chat = self._chosen()
-        if chat is not None:
-            self.desk.guarded(lambda: bool(self.desk.chats.pin(chat.id, not chat.pinned)))
-            self._fill()
+        self.work(do, changed)
 
-    def _renamed(self, chat: Chat, title: str) -> None:
-        self.desk.chats.rename(chat.id, title)
-        self.desk.conversation.renamed(chat.id)
-        self._fill()
+    def _open(self, chat: Chat) -> None:
+        self.dismiss(None)
+        self.desk.guarded(lambda: self.desk.conversation.open(chat.id))
 
-    def _chosen(self) -> Chat | None:
-        at = self.query_one("#list", OptionList).highlighted
-        return self._chats[at] if at is not None and at < len(self._chats) else None
+    def _search(self) -> None:
+        self.rows.cursor = 0
+        self._fill(keep=False)
 
-    def _open(self, chat: Chat | None) -> None:
-        if chat is not None:
-            self.dismiss(None)
-            self.desk.guarded(lambda: self.desk.conversation.open(chat.id))
+    def _fill(self, *, go_to: int | None = None, keep: bool = True) -> None:
+        """Read the list anew; with `keep` as many rows as there are, so that the view stays."""
+        self._asked += 1
+        asked, text = self._asked, self.query_one("#filter", Input).value
+        limit = max(PAGE_ROWS, len(self.rows.found)) if keep else PAGE_ROWS
 
-    def _fill(self) -> None:
-        search = self.query_one("#filter", Input).value
-        options = self.query_one("#list", OptionList)
-        at = options.highlighted or 0
+        def read() -> Page:
+            return find(
+                self.desk.chats.database, text, limit=limit, unwanted=lambda: asked != self._asked
+            )
 
-        def read() -> None:
-            self._chats = list(self.desk.chats.list(search=search))
+        def fill(page: Page) -> None:
+            if asked != self._asked:
+                return
+            self._paging = False
+            empty = "Nothing found." if text.strip() else "No conversations yet."
+            if not keep:
+                self.rows.found = []
+            self.rows.show(page.found, page.total, terms=parsed(text).terms, empty=empty)
+            if go_to is not None:
+                self.rows.go_to(go_to)
+            self._say_title()
 
-        self.desk.guarded(read)
-        options.clear_options()
-        if not self._chats:
-            text = "Nothing found." if search else "No conversations yet."
-            options.add_option(Option(text, disabled=True))
+        self.work(read, fill)
+
+    def _more(self) -> None:
+        rows = self.rows
+        if self._paging or len(rows.found) >= rows.total:
             return
-        options.add_options([Option(self._line(chat)) for chat in self._chats])
-        options.highlighted = min(at, len(self._chats) - 1)
+        self._paging = True
+        asked, text = self._asked, self.query_one("#filter", Input).value
+        offset = len(rows.found)
 
-    def _line(self, chat: Chat) -> Content:
-        palette = palette_from(self.app.theme_variables)
-        width = max(20, min(84, self.app.size.width - 8))
-        right = " · ".join(
-            part
-            for part in (figures.model_name(chat.model), chat.scheme, ago(chat.updated_s))
-            if part
-        )
-        right = right[-(width // 2) :]
-        room = width - len(right) - 3
-        mark = "★ " if chat.pinned else ""
-        title = Content(mark + (chat.title or "untitled")).truncate(room, ellipsis=True)
-        gap = " " * max(1, width - title.cell_length - len(right))
-        return Content.assemble(title, gap, Content.styled(right, palette.muted))
+        def read() -> Page:
+            return find(
+                self.desk.chats.database,
+                text,
+                limit=PAGE_ROWS,
+                offset=offset,
+                unwanted=lambda: asked != self._asked,
+            )
+
+        def extend(page: Page) -> None:
+            if asked == self._asked:
+                self._paging = False
+                rows.extend(page.found)
+                rows.total = page.total if page.found else len(rows.found)
+
+        self.work(read, extend)
+
+    def _say_title(self) -> None:
+        rows = self.rows
+        said = "found" if self.query_one("#filter", Input).value.strip() else ""
+        parts = ["Conversations", f"{rows.total:,} {said}".strip()]
+        if rows.marked:
+            parts.append(f"{len(rows.marked):,} marked")
+        self.query_one("#title", Static).update(" · ".join(parts))
 
 
-def ago(then_s: float) -> str:
-    """How long ago, in one word."""
-    seconds = max(0.0, time.time() - then_s)
-    for limit, unit, name in ((3600, 60, "min"), (86_400, 3600, "h"), (7 * 86_400, 86_400, "d")):
-        if seconds < limit:
-            return f"{int(seconds // unit)} {name}" if seconds >= unit else "now"
-    return time.strftime("%Y-%m-%d", time.localtime(then_s))
+def _counted(chats: Sequence[Chat]) -> str:
+    if len(chats) > 1:
+        return f"{len(chats):,} conversations"
+    title = printable(chats[0].title)
+    return f"“{title}”" if title else "the conversation"
