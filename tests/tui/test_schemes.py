@@ -177,6 +177,7 @@ async def test_the_settings_lead_to_the_chooser(tmp_path: Path) -> None:
         await wait_until(pilot, lambda: bool(app.screen.query("#set-scheme")))
         button = app.screen.query_one("#set-scheme", Button)
         assert str(button.label).startswith("fp16")
+        await pilot.press("s", "c", "h", "e", "m", "e", "enter")
         await wait_until(pilot, lambda: button.has_focus)
         await pilot.press("enter")
         await wait_until(pilot, lambda: isinstance(app.screen, SchemesScreen))

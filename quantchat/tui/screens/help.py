@@ -1,4 +1,8 @@
-"""Every key, and what the meters mean."""
+"""Every key as it is now, and what the meters mean.
+
+The keys are drawn from the bindings of all screens: what is not bound is not listed, and a key that
+the user changed stands as the user's.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +14,22 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from quantchat.tui.keymap import (
+    Bound,
+    Keyed,
+    bounds_of,
+    keyed_classes,
+    keys_of,
+    long_key,
+    scope_of,
+)
 from quantchat.tui.markup.answer import text_lines
 from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.screens.base import AppDialog
 
-HELP_TEXT = """\
-# Keys
-
-| Key | |
-|---|---|
-| Enter | send; fetch a model that is not on disk |
-| Shift+Enter, Ctrl+J | new line (the settings swap them with Enter) |
-| Up, Down | earlier messages, at the edges of the prompt |
-| Escape | stop the answer, cancel a load or a download |
-| Ctrl+R | answer again; the old answer is kept |
-| Alt+Left, Alt+Right | flip between versions of the last answer |
-| Ctrl+G | continue a stopped answer |
-| F3, F4 | copy the last answer, its last code block |
-| Ctrl+N | new conversation |
-| Ctrl+L | conversations: open, search, rename, delete |
-| Ctrl+O | models: load, fetch, delete |
-| F5 | schemes: what each costs in memory, speed and quality here |
-| Ctrl+S, F2 | settings |
-| Ctrl+T | two schemes side by side |
-| Ctrl+B | show or hide the meters |
-| F6 | latency, speed and context of the whole conversation, plotted by answer |
-| F7 | choose a meter; Enter or ? explains it, as a click does |
-| PageUp, PageDown | scroll; Ctrl+Home and Ctrl+End go to the ends |
-| Ctrl+P | command palette: every action by name |
-| Ctrl+Q | quit |
-
+WIDE_CELLS = 96
+"""From here on the names of the bindings stand beside them."""
+METERS_TEXT = """\
 # Meters
 
 - **TTFT** is the time from sending to the first token: queue, template, prefill, first sample.
@@ -56,11 +46,25 @@ HELP_TEXT = """\
 F7 and Enter, or a click, tell of each meter how it is measured and what it leaves out. A click on
 the line of figures below an answer shows all meters of that answer.
 """
+OWN_KEYS_TEXT = """\
+# Your own keys
+
+Each line above has a name, such as `chat.regenerate` (shown where the window is wide enough). The
+settings file gives it another key:
+
+    [keys]
+    "chat.regenerate" = "ctrl+y"
+    "app.models" = ["f9", "alt+m"]
+
+A name that nothing has, and a key that is taken, are said at the start and left out. *Read the keys
+again* in the command palette takes a changed file.
+"""
 
 
 class HelpScreen(AppDialog[None]):
-    """Scrolls; any of F1, Escape, q closes it."""
+    """Scrolls; what works on the screen below stands first."""
 
+    KEYS_TITLE = "This help"
     CSS_PATH = "help.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,f1", "leave", "Close"),
@@ -82,8 +86,54 @@ class HelpScreen(AppDialog[None]):
         self.dismiss(None)
 
     def _draw(self) -> None:
-        width = max(30, min(84, self.size.width - 12))
+        width = max(30, min(110, self.size.width - 10))
         palette = palette_from(self.app.theme_variables)
-        self.query_one("#text", Static).update(
-            Content("\n").join(text_lines(HELP_TEXT, width, palette))
-        )
+        text = self.keys_text(names=width >= WIDE_CELLS)
+        lines = text_lines(f"{text}\n{METERS_TEXT}\n{OWN_KEYS_TEXT}", width, palette)
+        self.query_one("#text", Static).update(Content("\n").join(lines))
+
+    def keys_text(self, *, names: bool) -> str:
+        """Tables of keys as Markdown: of the screen below, of the app, then of all others."""
+        stack = self.app.screen_stack
+        below = type(stack[stack.index(self) - 1]) if self in stack[1:] else type(stack[0])
+        classes = keyed_classes(type(self.app))
+        first = [each for each in classes if each is below]
+        ordered = [*first, *(each for each in classes if each is not below)]
+        return "\n".join(self._table(cls, names=names) for cls in ordered)
+
+    def _table(self, cls: type, *, names: bool) -> str:
+        rows = [] if scope_of(cls) != "chat" else self._prompt_rows()
+        rows += [
+            (", ".join(map(long_key, keys_of(self.app, b))), _said(b), b.id) for b in bounds_of(cls)
+        ]
+        lines = [f"# {title_of(cls)}", ""]
+        lines += ["| Key | | name |", "|---|---|---|"] if names else ["| Key | |", "|---|---|"]
+        for keys, said, name in rows:
+            cells = [keys, said, f"`{name}`" if name else ""] if names else [keys, said]
+            lines.append("| " + " | ".join(_cell(each) for each in cells) + " |")
+        return "\n".join([*lines, ""])
+
+    def _prompt_rows(self) -> list[tuple[str, str, str]]:
+        """Keys of the prompt that are not bindings: they belong to the text that is written."""
+        enter, newline = "Enter", "Shift+Enter, Ctrl+J"
+        if not self.desk.preferences.settings.enter_sends:
+            enter, newline = newline, enter
+        return [
+            (enter, "send; fetch a model that is not on disk", ""),
+            (newline, "new line (the settings swap them)", ""),
+            ("Up, Down", "earlier messages, at the edges of the prompt", ""),
+        ]
+
+
+def title_of(cls: type) -> str:
+    """The heading of a class's keys."""
+    title = cls.KEYS_TITLE if issubclass(cls, Keyed) else ""
+    return title or scope_of(cls).replace("_", " ").capitalize()
+
+
+def _said(bound: Bound) -> str:
+    return bound.description[:1].lower() + bound.description[1:]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -6,33 +6,39 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Button, Input, Select, Static, Switch, TextArea
 
 from quantchat.errors import SettingsError
 from quantchat.quant.registry import SCHEMES
-from quantchat.settings.schema import SETTINGS, SettingSpec
-from quantchat.tui import figures
+from quantchat.settings.schema import SETTINGS, SPECS, SettingSpec, spec_of
 from quantchat.tui.screens.base import AppDialog
+from quantchat.tui.screens.dialog import Dialog, Way
 from quantchat.tui.widgets.bars import Activity, Key, KeyBar
+from quantchat.tui.widgets.setting_row import SettingRow, shown_value
 
 KEYS = (
-    Key(key="tab", text="next"),
     Key(key="enter", text="change"),
-    Key(key="^f", text="filter", action="screen.filter"),
-    Key(key="esc", text="close", action="screen.leave"),
+    Key(text="close", action="screen.leave"),
+    Key(text="search", action="screen.filter"),
+    Key(text="reset", action="screen.reset_focused"),
+    Key(text="reset all", action="screen.reset_all"),
+    Key(key="tab", text="next"),
 )
-OWN_THEMES = ("ink", "paper", "phosphor")
+NAMED_AT_MOST = 12
 
 
 class SettingsScreen(AppDialog[None]):
-    """Every change takes effect at once and is saved."""
+    """Typing searches, Enter goes to what was found; every change takes effect and is saved."""
 
+    KEYS_TITLE = "Settings"
     CSS_PATH = ["lists.tcss", "settings.tcss"]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Close"),
-        Binding("ctrl+f", "filter", "Filter", priority=True),
+        Binding("ctrl+f", "filter", "Search", priority=True),
+        Binding("f8", "reset_focused", "Reset the setting that is chosen", priority=True),
+        Binding("f9", "reset_all", "Reset all settings", priority=True),
     ]
 
     def __init__(self) -> None:
@@ -40,26 +46,26 @@ class SettingsScreen(AppDialog[None]):
         self._seen = self.desk.preferences.settings
 
     def compose(self) -> ComposeResult:
+        settings = self.desk.preferences.settings
         with Vertical(id="box"):
             yield Static("Settings", id="title")
-            yield Input(placeholder="Filter", id="filter")
+            yield Input(placeholder="Search names, explanations, values; or: changed", id="filter")
             with VerticalScroll(id="rows", can_focus=False):
                 section = ""
                 for spec in SETTINGS:
                     if spec.section != section:
                         section = spec.section
                         yield Static(section, classes="section")
-                    with Horizontal(id=f"row-{spec.key}", classes="row"):
-                        with Vertical(classes="words"):
-                            yield Static(spec.title, classes="name")
-                            yield Static(self._help(spec), classes="help", markup=False)
-                        yield self._control(spec)
+                    value = settings.value(spec.key)
+                    yield SettingRow(spec, value, self._choices(spec), self._help(spec))
+                yield Static("Nothing is called so.", id="nothing")
             yield Activity(id="activity")
             yield KeyBar(KEYS, id="keys")
 
     def on_mount(self) -> None:
         self.query_one("#activity").display = False
-        self.query_one("#set-scheme").focus()
+        self.query_one("#nothing").display = False
+        self.query_one("#filter").focus()
         self.set_interval(0.15, self._tick)
 
     def on_select_changed(self, event: Select.Changed) -> None:
@@ -79,7 +85,7 @@ class SettingsScreen(AppDialog[None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         if event.input.id == "filter":
-            self.focus_next()
+            self._to_found()
         else:
             self._parse(event.input)
 
@@ -98,7 +104,7 @@ class SettingsScreen(AppDialog[None]):
         self.app.call_later(self.desk.action_schemes if scheme else self.desk.action_models)
 
     def action_filter(self) -> None:
-        """Go to the filter."""
+        """Go to the search."""
         self.query_one("#filter").focus()
 
     def action_leave(self) -> None:
@@ -109,55 +115,82 @@ class SettingsScreen(AppDialog[None]):
             self._parse(focused)
         self.dismiss(None)
 
+    def action_reset(self, key: str) -> None:
+        """A setting's default."""
+        default = spec_of(key).default
+        control = self.query_one(f"#set-{key}")
+        if isinstance(control, Input):
+            control.value = str(default)
+        elif isinstance(control, TextArea):
+            control.load_text(str(default))
+        self._set(key, default)
+        self._show()
+
+    def action_reset_focused(self) -> None:
+        """The default of the setting whose control has the focus."""
+        focused = self.focused
+        key = "" if focused is None else (focused.id or "").removeprefix("set-")
+        if key in SPECS:
+            self.action_reset(key)
+        else:
+            self.notify("Choose a setting first: tab goes through them.")
+
+    def action_reset_all(self) -> None:
+        """All defaults, after asking."""
+        self._keep_areas()
+        settings = self.desk.preferences.settings
+        changed = [spec for spec in SETTINGS if settings.value(spec.key) != spec.default]
+        if not changed:
+            self.notify("Nothing differs from the defaults.")
+            return
+        names = [f"{each.title} → {shown_value(each.default)}" for each in changed]
+        more = len(names) - NAMED_AT_MOST
+        listed = names[:NAMED_AT_MOST] + ([f"and {more} more"] if more > 0 else [])
+        ways = (
+            Way(key="r", label="Reset", result="reset", danger=True),
+            Way(key="c", label="Keep"),
+        )
+
+        def answer(result: str | None) -> None:
+            if result == "reset":
+                for spec in changed:
+                    self.action_reset(spec.key)
+
+        question = f"Reset {len(changed)} settings?" if len(changed) > 1 else "Reset one setting?"
+        self.app.push_screen(Dialog(question, "\n".join(listed), "", ways), answer)
+
     def _help(self, spec: SettingSpec) -> str:
-        if spec.choices_from != "schemes" or spec.key != "scheme":
+        if spec.key != "scheme":
             return spec.help
         scheme = SCHEMES.get(self.desk.preferences.settings.scheme)
         return scheme.summary if scheme is not None else spec.help
-
-    def _control(self, spec: SettingSpec) -> Widget:
-        value = self.desk.preferences.settings.value(spec.key)
-        name = f"set-{spec.key}"
-        if spec.kind == "bool":
-            return Switch(bool(value), animate=False, id=name)
-        if spec.choices_from == "models" or spec.key == "scheme":
-            return Button(_label(str(value)), id=name, compact=True)
-        if spec.kind == "choice":
-            words = self._choices(spec)
-            if value not in words:
-                words.append(str(value))
-            options = [(word, word) for word in words]
-            return Select(options, value=str(value), allow_blank=False, compact=True, id=name)
-        if spec.kind == "multiline":
-            return TextArea(str(value), id=name, compact=True, soft_wrap=True)
-        return Input(str(value), id=name, compact=True)
 
     def _choices(self, spec: SettingSpec) -> list[str]:
         if spec.choices_from == "schemes":
             return ["auto", *SCHEMES]
         if spec.choices_from == "themes":
-            others = sorted(set(self.app.available_themes) - set(OWN_THEMES))
-            return [*OWN_THEMES, *others]
+            return self.desk.looks.names()
         return list(spec.choices)
 
     def _change(self, control: Widget, value: object) -> None:
         key = (control.id or "").removeprefix("set-")
         # Select and Switch report their first value on mount; only a change counts.
-        if value == self.desk.preferences.settings.value(key):
-            return
+        if value != self.desk.preferences.settings.value(key):
+            self._set(key, value)
+
+    def _set(self, key: str, value: object) -> None:
         try:
             self.desk.set_value(key, value)
         except SettingsError as error:
             self.notify(str(error), severity="error")
 
     def _parse(self, control: Input) -> None:
-        key = (control.id or "").removeprefix("set-")
-        spec = next(spec for spec in SETTINGS if spec.key == key)
+        spec = spec_of((control.id or "").removeprefix("set-"))
         try:
             value = spec.parse(control.value)
         except SettingsError as error:
             self.notify(str(error), severity="error")
-            control.value = str(self.desk.preferences.settings.value(key))
+            control.value = str(self.desk.preferences.settings.value(spec.key))
             return
         self._change(control, value)
 
@@ -167,30 +200,29 @@ class SettingsScreen(AppDialog[None]):
 
     def _filter(self, text: str) -> None:
         words = text.lower().split()
-        for spec in SETTINGS:
-            said = f"{spec.key} {spec.title} {spec.help} {spec.section}".lower()
-            row = self.query_one(f"#row-{spec.key}")
-            row.display = all(word in said for word in words)
+        found = 0
+        for row in self.query(SettingRow):
+            row.display = row.matches(words, lambda key: spec_of(key).default)
+            found += row.display
         for heading in self.query(".section"):
             heading.display = not words
+        self.query_one("#nothing").display = not found
+        self.query_one("#rows").scroll_home(animate=False)
+
+    def _to_found(self) -> None:
+        """To the control of the first setting that was found."""
+        first = next((row for row in self.query(SettingRow) if row.display), None)
+        if first is not None:
+            first.control.focus()
 
     def _tick(self) -> None:
         text, share = self.desk.status.activity()
         self.query_one("#activity", Activity).show(text, share)
-        settings = self.desk.preferences.settings
-        if settings is self._seen:
-            return
-        # A load that failed takes its setting back; the row must say so.
-        self._seen = settings
-        self.query_one("#set-scheme", Button).label = _label(settings.scheme)
-        spec = next(spec for spec in SETTINGS if spec.key == "scheme")
-        self.query_one("#row-scheme .help", Static).update(self._help(spec))
-        for select in self.query(Select):
-            wanted = settings.value((select.id or "").removeprefix("set-"))
-            if select.value != wanted:
-                select.value = wanted
+        if self.desk.preferences.settings is not self._seen:
+            self._show()
 
-
-def _label(value: str) -> str:
-    """A value that a screen of its own chooses."""
-    return f"{figures.model_name(value)[:22]} …"
+    def _show(self) -> None:
+        """The rows as the settings are: a load that failed takes its setting back."""
+        settings = self._seen = self.desk.preferences.settings
+        for row in self.query(SettingRow):
+            row.show(settings.value(row.spec.key), self._help(row.spec))
