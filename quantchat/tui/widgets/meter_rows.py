@@ -55,7 +55,9 @@ def _latency(reading: Reading, width: int, palette: Palette) -> list[Meter]:
         _value("ITL max", time("itl_max_s", known=gaps), palette),
     ]
     if reading.recent_s:
-        itl.append(Content.styled(figures.sparkline(reading.recent_s[-width:], width), palette.accent))
+        itl.append(
+            Content.styled(figures.sparkline(reading.recent_s[-width:], width), palette.accent)
+        )
     return [
         _heading("Latency", palette),
         Meter("ttft", tuple(ttft)),
@@ -64,7 +66,7 @@ def _latency(reading: Reading, width: int, palette: Palette) -> list[Meter]:
         _heading("Speed", palette),
         Meter("prefill", (_value("prefill", _speed(reading, "prefill_tok_per_s"), palette),)),
         Meter("decode", (_value("decode", _speed(reading, "decode_tok_per_s"), palette),)),
-        Meter("bandwidth", (_bandwidth(reading, palette),)),
+        Meter("bandwidth", _bandwidth(reading, palette)),
         Meter("energy", (_value("energy", _energy(reading), palette),)),
         GAP,
     ]
@@ -144,12 +146,15 @@ def _speed(reading: Reading, key: str) -> str:
     return f"{figures.speed(tok_per_s)} tok/s" if tok_per_s else UNKNOWN
 
 
-def _bandwidth(reading: Reading, palette: Palette) -> Content:
+def _bandwidth(reading: Reading, palette: Palette) -> tuple[Content, ...]:
     achieved, best = reading.achieved_bytes_per_s, reading.device_bytes_per_s
     if achieved is None:
-        return _value("reads", UNKNOWN, palette)
-    rest = f", {100 * achieved / best:.0f} % of {figures.gigabytes(best)}" if best else ""
-    return _value("reads", figures.gigabytes(achieved), palette, rest)
+        return (_value("reads", UNKNOWN, palette),)
+    reads = _value("reads", figures.gigabytes(achieved), palette)
+    if not best:
+        return (reads,)
+    share = f"{100 * achieved / best:.0f} % of {figures.gigabytes(best)}"
+    return reads, _value("", "", palette, share)
 
 
 def _energy(reading: Reading) -> str:
