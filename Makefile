@@ -8,15 +8,19 @@ KEY := $(shell { pwd; cat pyproject.toml; } | cksum | tr ' ' '-')
 MADE := $(VENV)/.made
 RUN_READY := $(VENV)/.ready-run-$(KEY)
 TEST_READY := $(VENV)/.ready-test-$(KEY)
+SOAK_MINUTES ?= 30
+SOAK_OPTIONS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help chat setup setup-test test check format lint types imports clean
+.PHONY: help chat setup setup-test test check format lint types imports soak snapshots clean
 
 help:
 	@echo 'make chat     set up, fetch the starter model, open the app'
 	@echo 'make test     set up with test extras, check and run the whole suite'
 	@echo 'make check    format, lint, types and import rules, without the tests'
+	@echo 'make soak     use the app for half an hour and see that nothing grows (SOAK_MINUTES=30)'
+	@echo 'make snapshots   take the pictures of all screens anew, for a look at the difference'
 	@echo 'make format   write the format and the fixes that the linter is sure of'
 	@echo 'make clean    remove the environment and everything that was built'
 
@@ -43,6 +47,13 @@ types: $(TEST_READY)
 
 imports: $(TEST_READY)
 	@$(BIN)/lint-imports --no-logo > $(VENV)/imports.log 2>&1 || { cat $(VENV)/imports.log; exit 1; }
+
+# SOAK_OPTIONS=--real lets the starter model answer.
+soak: $(TEST_READY)
+	@$(BIN)/python tests/soak/soak.py --minutes $(SOAK_MINUTES) $(SOAK_OPTIONS)
+
+snapshots: $(TEST_READY)
+	@QUANTCHAT_TAKE_SNAPSHOTS=1 $(BIN)/pytest -q tests/tui/test_snapshots.py
 
 format: $(TEST_READY)
 	@$(BIN)/ruff check --fix --quiet . || true

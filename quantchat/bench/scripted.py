@@ -48,7 +48,7 @@ class _Answer:
 
 
 class ScriptedEngine:
-    """Implements `quantchat.engine.api.Engine`; the texts are said in turn, the last one again."""
+    """Implements `quantchat.engine.api.Engine`; the texts are said in turn, then again."""
 
     def __init__(self, texts: str | Sequence[str], tok_per_s: float, *, device: str = "cpu"):
         self._scripts = [pieces_of(text) for text in ([texts] if isinstance(texts, str) else texts)]
@@ -79,7 +79,7 @@ class ScriptedEngine:
         """See Engine.chat."""
         request_id, now_s = next(self._ids), time.perf_counter()
         self._answers[request_id] = _Answer(request_id, request.slot, now_s)
-        self._pieces[request_id] = self._scripts[min(self._asked, len(self._scripts) - 1)]
+        self._pieces[request_id] = self._scripts[self._asked % len(self._scripts)]
         self._asked += 1
         self._events.append(started(request_id, request.slot, now_s))
         return request_id

@@ -237,7 +237,7 @@ def _fill(chats: Chats, past: Sequence[str]) -> None:
 async def _work(
     app: QuantchatApp, recorder: Recorder, work: Callable[[Opened], Awaitable[None]]
 ) -> None:
-    opened = Opened(app=app, recorder=recorder, drawn_bytes=_draw_nowhere(app))
+    opened = Opened(app=app, recorder=recorder, drawn_bytes=draw_nowhere(app))
     problem: list[Exception] = []
 
     async def drive(_: object) -> None:
@@ -278,7 +278,7 @@ async def _open_panes(opened: Opened, past: Sequence[str]) -> None:
 async def _streamed(opened: Opened, streams: int) -> Screen:
     app, recorder = opened.app, opened.recorder
     lags: list[float] = []
-    beat = asyncio.create_task(_heartbeat(lags))
+    beat = asyncio.create_task(heartbeat(lags))
     bytes_before, flushes_before = opened.drawn_bytes(), app.bridge.flushes
     recorder.forget()
     started_s, cpu_s = time.perf_counter(), time.process_time()
@@ -308,7 +308,7 @@ def _answering(app: QuantchatApp) -> bool:
     return beside or app.conversation.answering is not None
 
 
-def _draw_nowhere(app: QuantchatApp) -> Callable[[], int]:
+def draw_nowhere(app: QuantchatApp) -> Callable[[], int]:
     """Give the app a driver that renders everything and only counts the bytes."""
     from textual.drivers.headless_driver import HeadlessDriver
 
@@ -328,7 +328,7 @@ def _draw_nowhere(app: QuantchatApp) -> Callable[[], int]:
     return lambda: count
 
 
-async def _heartbeat(lags: list[float]) -> None:
+async def heartbeat(lags: list[float]) -> None:
     while True:
         asked_s = time.perf_counter()
         await asyncio.sleep(HEARTBEAT_S)
