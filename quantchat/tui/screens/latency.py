@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Grid
 from textual.content import Content
+from textual.geometry import Size
 from textual.widgets import Static
 
 from quantchat.tui.control.charts import (
@@ -54,6 +55,8 @@ class LatencyScreen(AppScreen):
         self._chosen: int | None = None
         """None follows the last answer."""
         self._words = Content("")
+        self._state: tuple[object, ...] = ()
+        self._drawn_size = Size(0, 0)
 
     def compose(self) -> ComposeResult:
         yield TopBar(id="top")
@@ -105,6 +108,11 @@ class LatencyScreen(AppScreen):
     def _draw(self) -> None:
         """Take what there is now; charts that did not change are left as they are."""
         desk = self.desk
+        path = desk.conversation.path
+        state = (len(path), path[-1:], desk.conversation.stats, desk.loads.info, self._chosen)
+        if state == self._state and self.size == self._drawn_size:
+            return
+        self._state, self._drawn_size = state, self.size
         self._answers = answers_of(desk.conversation, desk.loads)
         answers, at = self._answers, self._at
         self.query_one("#top", TopBar).show(
