@@ -18,6 +18,7 @@ COMMANDS = {
     "chat": ("quantchat.cli.chat", "Open the app (what `quantchat` alone does)."),
     "ask": ("quantchat.cli.ask", "Answer one prompt on stdout."),
     "compare": ("quantchat.cli.compare", "Two schemes or models, one prompt: what differs."),
+    "chats": ("quantchat.cli.chats", "List, search, export and import conversations."),
     "models": ("quantchat.cli.models", "List models on disk and in the catalog."),
     "pull": ("quantchat.cli.pull", "Download a model."),
     "rm": ("quantchat.cli.rm", "Delete a model from disk."),

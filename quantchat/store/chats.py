@@ -181,8 +181,12 @@ class Chats:
                 ),
             )
             title = chat.title or (title_from(content) if role == "user" else "")
+            # The list shows what answered last, not what was asked for.
+            now = (model, scheme, kv) if model else (chat.model, chat.scheme, chat.kv)
             connection.execute(
-                "UPDATE chats SET updated_s = ?, title = ? WHERE id = ?", (now_s, title, chat_id)
+                "UPDATE chats SET updated_s = ?, title = ?, model = ?, scheme = ?, kv = ?"
+                " WHERE id = ?",
+                (now_s, title, *now, chat_id),
             )
             return _turn(connection, cursor.lastrowid)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 
 FOLD = "quantchat_fold"
 """SQL function registered by the store: text without regard to case, in every script."""
@@ -14,6 +15,7 @@ FOLD = "quantchat_fold"
 TERMS_MAX = 16
 BEFORE, AFTER = 28, 120
 """Characters of a turn around the first word found."""
+MATCHES_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,16 @@ def matches(text: str, terms: tuple[str, ...]) -> list[tuple[int, int]]:
 
 
 def snippet(content: str, terms: tuple[str, ...]) -> str:
-    """A line out of a text around the first of the terms in it; "" where there is none."""
-    found = next(iter(matches(content, terms)), None)
-    if found is None:
+    """A line out of a text around where most of the terms stand together; "" for none of them."""
+    spans = matches(content, terms)[:MATCHES_MAX]
+    if not spans:
         return ""
+
+    def together(at: int) -> int:
+        near = takewhile(lambda span: span[1] <= spans[at][1] + AFTER, spans[at:])
+        return len({content[start:end].casefold() for start, end in near})
+
+    found = spans[max(range(len(spans)), key=together)]
     start = max(0, found[0] - BEFORE)
     if start:
         # From the next word on, where one begins before what was found.

@@ -34,6 +34,7 @@ from quantchat.tui.widgets.bars import Key, KeyBar
 
 APPS, OWN = "\n", "\n\n"
 """Choices beside the presets: no preset has such a name."""
+APPS_CHOICE = (("the app's settings", APPS),)
 KEYS = (
     Key(key="tab", text="next"),
     Key(key="f7", text="export", action="screen.export"),
@@ -80,7 +81,7 @@ class OptionsScreen(WorkingDialog[None]):
                     yield Button("Forget", id="drop-prompt", compact=True)
                 yield Static("Sampling", classes="section")
                 with Horizontal(classes="beside"):
-                    yield Select[str]([], allow_blank=True, id="presets", compact=True)
+                    yield Select(APPS_CHOICE, allow_blank=False, id="presets", compact=True)
                     yield Button("Save as …", id="save-preset", compact=True)
                     yield Button("Forget", id="drop-preset", compact=True)
                 settings = self.desk.preferences.settings
@@ -241,7 +242,7 @@ class OptionsScreen(WorkingDialog[None]):
             self.notify(warning, severity="warning")
         self._filling = True
         choices = [
-            ("the app's settings", APPS),
+            *APPS_CHOICE,
             *((name, name) for name in self._presets.sampling),
             ("values of its own", OWN),
         ]
