@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from quantchat.errors import SettingsError
+from quantchat.settings.keys import TABLE as KEYS_TABLE
 from quantchat.settings.model import Settings
 from quantchat.settings.schema import SETTINGS, SPECS
 from quantchat.settings.toml_file import move_aside, read_table, replace_table
@@ -22,6 +23,8 @@ def load_settings(path: Path) -> tuple[Settings, list[str]]:
         return Settings(), [f"{error.message}; the defaults are used ({error.hint})"]
     settings, warnings = Settings(), []
     for key, value in table.items():
+        if key == KEYS_TABLE:
+            continue
         if key not in SPECS:
             warnings.append(f"{path.name}: unknown setting {key!r} (kept, not used)")
             continue

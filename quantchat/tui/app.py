@@ -52,6 +52,8 @@ from quantchat.tui.trouble import Trouble
 log = logging.getLogger(__name__)
 
 POLL_S = 0.15
+BIN_S = 30 * 86_400.0
+"""How long deleted conversations can be brought back."""
 
 
 class QuantchatApp(Opening):
@@ -64,12 +66,12 @@ class QuantchatApp(Opening):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "Quit", priority=True),
-        Binding("ctrl+l", "conversations", "Conversations"),
+        Binding("ctrl+l", "conversations", "Conversations: open, search, rename, delete"),
         Binding("f8", "options", "This conversation: system prompt, sampling, tags, export"),
-        Binding("ctrl+o", "models", "Models"),
+        Binding("ctrl+o", "models", "Models: load, fetch, delete"),
         Binding("ctrl+s,f2", "settings", "Settings"),
-        Binding("f5", "schemes", "Scheme"),
-        Binding("ctrl+t", "compare", "Side by side"),
+        Binding("f5", "schemes", "Schemes: what each costs in memory, speed and quality"),
+        Binding("ctrl+t", "compare", "Two models or schemes side by side"),
         Binding("f1", "help", "Every key"),
         Binding("ctrl+p", "command_palette", "Every action by name", priority=True),
     ]
@@ -166,6 +168,7 @@ class QuantchatApp(Opening):
         self.bridge.start()
         self.set_interval(POLL_S, self._poll)
         self.loads.want(self.preferences.load_request())
+        self._in_thread(lambda: self.chats.purge(older_than_s=BIN_S))
 
     def on_unmount(self) -> None:
         self.bridge.stop()
@@ -314,9 +317,9 @@ class QuantchatApp(Opening):
     def _restore(self) -> None:
         try:
             recovered = self.chats.recover()
-            recent = self.chats.list(limit=1)
-            if recent:
-                self.conversation.open(recent[0].id)
+            recent = self.chats.latest()
+            if recent is not None:
+                self.conversation.open(recent.id)
             if recovered:
                 self.notify(
                     f"The last answer was cut off; {self.own_keys.name('screen.go_on')} continues it.",

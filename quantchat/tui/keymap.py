@@ -68,11 +68,8 @@ class Bound:
     action: str
     description: str
     keys: tuple[str, ...]
-
-    @property
-    def takes_letters(self) -> bool:
-        """Whether plain characters reach it: nothing is typed where it works."""
-        return any(is_character(key) for key in self.keys)
+    priority: bool
+    """Its keys reach it before the text that is written."""
 
 
 def scope_of(cls: type) -> str:
@@ -108,13 +105,20 @@ def bounds_of(cls: type) -> tuple[Bound, ...]:
             if isinstance(each, Binding) and each.id is not None:
                 keys = tuple(_normal(key) for key in each.key.split(","))
                 found[each.id] = Bound(
-                    id=each.id, action=each.action, description=each.description, keys=keys
+                    id=each.id,
+                    action=each.action,
+                    description=each.description,
+                    keys=keys,
+                    priority=each.priority,
                 )
     return tuple(found.values())
 
 
 def keyed_classes(app: type) -> list[type[DOMNode]]:
-    """The app, every screen and every widget that binds keys, in the order of their modules."""
+    """The app, every screen and every widget that binds keys, in the order of their modules.
+
+    What another one inherits from is left out: its keys are among the heir's.
+    """
     found: dict[str, type[DOMNode]] = {app.__name__: app}
     for package in PACKAGES:
         parent = importlib.import_module(package)
@@ -124,7 +128,8 @@ def keyed_classes(app: type) -> list[type[DOMNode]]:
                 ours = isinstance(value, type) and issubclass(value, Keyed)
                 if ours and value.__module__ == module.__name__ and "BINDINGS" in vars(value):
                     found.setdefault(value.__name__, value)
-    return list(found.values())
+    every = list(found.values())
+    return [cls for cls in every if not any(cls in other.__mro__[1:] for other in every)]
 
 
 def keys_of(app: App[Any], bound: Bound) -> tuple[str, ...]:
@@ -150,20 +155,51 @@ def checked(
     every = list(classes) or keyed_classes(app)
     of_class = {cls: bounds_of(cls) for cls in every}
     known = {bound.id: bound for bounds in of_class.values() for bound in bounds}
+    without_text = {
+        bound.id
+        for bounds in of_class.values()
+        if any(is_character(key) for bound in bounds for key in bound.keys)
+        for bound in bounds
+    }
     taken: dict[str, str] = {}
     problems: list[str] = []
     for name, text in keys.items():
         bound = known.get(name)
         if bound is None:
             problems.append(f"keys: nothing is called {name[:60]!r}; f1 shows the names")
-        elif not bound.takes_letters and any(is_character(key) for key in text.split(",")):
-            problems.append(f"keys: {name}: {text} would be typed; take a key with ctrl or alt")
+            continue
+        problem = "" if name in without_text else _typing_problem(bound, text.split(","))
+        if problem:
+            problems.append(f"keys: {name}: {problem}")
         else:
             taken[name] = text
     for cls in every:
         around = of_class[cls] if cls is app else [*of_class[cls], *_outer(cls, app, of_class)]
         problems += _part_clashes(around, taken)
     return taken, list(dict.fromkeys(problems))
+
+
+def _typing_problem(bound: Bound, keys: Sequence[str]) -> str:
+    """Why a key does not reach a binding of a screen on which something is written."""
+    for key in keys:
+        if is_character(key):
+            return f"{key} would be typed; take a key with ctrl or alt"
+        if not bound.priority and key not in bound.keys and key in text_keys():
+            return f"{short_key(key)} edits what is written; take another key"
+    return ""
+
+
+@cache
+def text_keys() -> frozenset[str]:
+    """Keys that a text field takes for itself."""
+    from textual.widgets import Input, TextArea
+
+    found: set[str] = {"enter", "tab"}
+    for cls in (TextArea, Input):
+        for each in cls.BINDINGS:
+            assert isinstance(each, Binding)
+            found.update(key.strip() for key in each.key.split(","))
+    return frozenset(found)
 
 
 def _outer(cls: type, app: type, of_class: Mapping[type, tuple[Bound, ...]]) -> tuple[Bound, ...]:

@@ -63,9 +63,9 @@ class ChatScreen(WritingScreen):
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE_COLUMNS, "-wide")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop", show=False),
-        Binding("ctrl+r", "regenerate", "Answer again"),
-        Binding("ctrl+g", "go_on", "Continue the answer"),
+        Binding("escape", "stop", "Stop the answer, cancel a load or a download", show=False),
+        Binding("ctrl+r", "regenerate", "Answer again; the old answer is kept"),
+        Binding("ctrl+g", "go_on", "Continue a stopped answer"),
         Binding("ctrl+n", "new", "New chat"),
         Binding("alt+up", "dial(-1)", "Dial: the scheme before", id="dial_back"),
         Binding("alt+down", "dial(1)", "Dial: the next scheme", id="dial_forward"),

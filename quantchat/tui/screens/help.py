@@ -27,6 +27,7 @@ from quantchat.tui.markup.answer import text_lines
 from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.screens.base import AppDialog
 
+WIDEST_CELLS = 112
 WIDE_CELLS = 96
 """From here on the names of the bindings stand beside them."""
 METERS_TEXT = """\
@@ -53,10 +54,10 @@ Each line above has a name, such as `chat.regenerate` (shown where the window is
 settings file gives it another key:
 
     [keys]
-    "chat.regenerate" = "ctrl+y"
+    "chat.regenerate" = "alt+r"
     "app.models" = ["f9", "alt+m"]
 
-A name that nothing has, and a key that is taken, are said at the start and left out. *Read the keys
+A name that nothing has, a key that is taken, and one that edits what is written are said at the start and left out. *Read the keys
 again* in the command palette takes a changed file.
 """
 
@@ -86,7 +87,7 @@ class HelpScreen(AppDialog[None]):
         self.dismiss(None)
 
     def _draw(self) -> None:
-        width = max(30, min(110, self.size.width - 10))
+        width = max(30, min(WIDEST_CELLS, self.size.width * 96 // 100 - 8))
         palette = palette_from(self.app.theme_variables)
         text = self.keys_text(names=width >= WIDE_CELLS)
         lines = text_lines(f"{text}\n{METERS_TEXT}\n{OWN_KEYS_TEXT}", width, palette)
@@ -127,7 +128,7 @@ class HelpScreen(AppDialog[None]):
 
 def title_of(cls: type) -> str:
     """The heading of a class's keys."""
-    title = cls.KEYS_TITLE if issubclass(cls, Keyed) else ""
+    title = str(cls.__dict__.get("KEYS_TITLE", "")) if issubclass(cls, Keyed) else ""
     return title or scope_of(cls).replace("_", " ").capitalize()
 
 

@@ -20,19 +20,20 @@ from quantchat.tui.widgets.bars import Activity, Key, KeyBar
 
 KEYS = (
     Key(key="enter", text="load or fetch"),
-    Key(key="f8", text="delete", action="screen.delete"),
-    Key(key="esc", text="cancel, close", action="screen.leave"),
+    Key(text="delete", action="screen.delete"),
+    Key(text="cancel, close", action="screen.leave"),
 )
 
 
 class ModelsScreen(AppDialog[None]):
     """Typing filters, or names a path or repository that is not in the table."""
 
+    KEYS_TITLE = "Models"
     CSS_PATH = "lists.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Close"),
-        Binding("up", "move(-1)", show=False, priority=True),
-        Binding("down", "move(1)", show=False, priority=True),
+        Binding("escape", "leave", "Cancel a download, else close"),
+        Binding("up", "move(-1)", "The model above", id="up", show=False, priority=True),
+        Binding("down", "move(1)", "The model below", id="down", show=False, priority=True),
         Binding("f8", "delete", "Delete from disk", priority=True),
     ]
 
