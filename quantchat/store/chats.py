@@ -293,6 +293,15 @@ class Chats:
                 for row in gone
             )
 
+    def latest(self) -> Chat | None:
+        """The conversation that changed last, pinned or not; None where there is none."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT * FROM chats WHERE deleted_s IS NULL ORDER BY updated_s DESC, id DESC"
+                " LIMIT 1"
+            ).fetchone()
+            return None if row is None else chat_of(row)
+
     def list(self, limit: int = 200, search: str = "") -> tuple[Chat, ...]:
         """Conversations, pinned first, then the latest; `search` wants every word of it found."""
         condition, parameters = search_clause(search)

@@ -168,7 +168,7 @@ class QuantchatApp(Opening):
         self.bridge.start()
         self.set_interval(POLL_S, self._poll)
         self.loads.want(self.preferences.load_request())
-        self._in_thread(lambda: self.chats.purge(older_than_s=BIN_S))
+        self._in_thread(self._empty_bin)
 
     def on_unmount(self) -> None:
         self.bridge.stop()
@@ -335,6 +335,12 @@ class QuantchatApp(Opening):
         except StoreError as error:
             log.exception("conversations could not be read")
             self.push_screen(Dialog("Conversations could not be read", error.message, error.hint))
+
+    def _empty_bin(self) -> None:
+        try:
+            self.chats.purge(older_than_s=BIN_S)
+        except StoreError as error:
+            log.warning("deleted conversations are not erased: %s", error)
 
     def _poll(self) -> None:
         self.loads.poll()

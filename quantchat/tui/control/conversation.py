@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from quantchat.engine.api import Engine
 from quantchat.errors import QuantchatError
@@ -33,6 +32,7 @@ from quantchat.tui.control.chat_options import Options, options_of, store_option
 from quantchat.tui.control.left import LeftAnswers
 from quantchat.tui.control.said import messages_of
 from quantchat.tui.control.shown import STATES, shown
+from quantchat.tui.control.view import View
 from quantchat.tui.control.writer import TurnWriter
 from quantchat.tui.figures import ENDINGS, answer_line, kept
 from quantchat.tui.messages import Item, TokenRun
@@ -44,25 +44,6 @@ PENDING = 0
 """Key of the turn that waits for the model."""
 EDITED = "edited"
 """Note of an answer that the user wrote anew."""
-
-
-class View(Protocol):
-    """What a conversation needs of the screen."""
-
-    def show(self, turns: list[Turn], stay: int | None = None) -> None:
-        """Replace all turns; go to the end, or stay at the turn with that key."""
-
-    def add(self, turn: Turn, before: int | None = None) -> None:
-        """A turn at the end, or before the one with that key."""
-
-    def append(self, key: int, text: str) -> None:
-        """Streamed text."""
-
-    def update(self, turn: Turn) -> None:
-        """A turn changed."""
-
-    def remove_from(self, key: int) -> None:
-        """Take a turn and all after it away."""
 
 
 class Conversation:
@@ -227,9 +208,9 @@ class Conversation:
         if self.busy or not self.path:
             return False
         if self.path[-1].role == "assistant":
-            self._writer.flush()
-            self._view.remove_from(self.path.pop().id)
-        self._ask_or_wait()
+            self._again(self._ask_or_wait)
+        else:
+            self._ask_or_wait()
         return True
 
     def go_on(self) -> bool:
@@ -241,9 +222,7 @@ class Conversation:
             return self.regenerate()
         if self._model() is None:
             return False
-        self._writer.flush()
-        self._view.remove_from(self.path.pop().id)
-        self._ask(prefix=last.content)
+        self._again(lambda: self._ask(prefix=last.content))
         return True
 
     def flip(self, turn_id: int, step: int) -> bool:
@@ -331,6 +310,18 @@ class Conversation:
         if self.stop() and answering is not None:
             self._left.add(answering)
             self.answering = None
+
+    def _again(self, ask: Callable[[], None]) -> None:
+        """Ask with the last answer off the path; it is back where the store refuses."""
+        self._writer.flush()
+        last = self.path.pop()
+        self._view.remove_from(last.id)
+        try:
+            ask()
+        except QuantchatError:
+            self.path.append(last)
+            self._view.add(shown(last))
+            raise
 
     def _ask_or_wait(self) -> None:
         if self._model() is None:
