@@ -132,7 +132,12 @@ class QuantchatApp(Opening):
         self.offered = Offered(self)
         self.switching = Switching(self)
         self.comparison: Comparison | None = None
-        self.status = Status(self.loads, self.conversation, lambda: self.preferences.settings)
+        self.status = Status(
+            self.loads,
+            self.conversation,
+            lambda: self.preferences.settings,
+            key=self.own_keys.long_name,
+        )
         self.bridge = Bridge(self, engine, self.receive, self.conversation.keep)
         self._begun = False
         self._gathering = False
@@ -269,6 +274,10 @@ class QuantchatApp(Opening):
         self.preferences.change(model=name)
         loads.want(self.preferences.load_request(), fetch=True)
         self.state_changed()
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """What Textual copies, a selection, goes our ways, too."""
+        self.copy_text(text, "selection")
 
     def copy_text(self, text: str, what: str) -> None:
         """To the clipboard, by every way there is; says which."""

@@ -1,7 +1,8 @@
 """Text to the user's clipboard by every way that may reach it.
 
-OSC 52 through the terminal (wrapped for tmux), and the local tool of the platform. The terminal
-gives no answer, so what is said afterwards names the ways tried, not a success nobody saw.
+OSC 52 through the terminal (wrapped for tmux), tmux itself, and the local tool of the platform.
+tmux passes neither sequence on as it is usually set up, but takes a text from its own command. The
+terminal gives no answer, so what is said afterwards names the ways tried, not a success nobody saw.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 OSC52_LIMIT_BYTES = 74_994
 """What xterm and tmux take; longer texts only go to local tools."""
 TOOL_TIMEOUT_S = 2.0
+TMUX = ("tmux", "load-buffer", "-w", "-")
+"""Into tmux's buffer, and from there to the terminal that tmux runs in."""
 
 
 def sequence(text: str, *, tmux: bool) -> str | None:
@@ -47,8 +50,15 @@ def local_tool() -> tuple[str, ...] | None:
     return next((tool for tool in tools if shutil.which(tool[0])), None)
 
 
+def tools() -> list[tuple[str, ...]]:
+    """Every command that takes the text: tmux's where this runs in it, and the local tool."""
+    found = [TMUX] if os.environ.get("TMUX") and shutil.which("tmux") else []
+    tool = local_tool()
+    return [*found, tool] if tool is not None else found
+
+
 def copy(text: str, write: Callable[[str], None]) -> str:
-    """Copy, and say how; `write` sends a sequence to the terminal. Blocks up to two seconds."""
+    """Copy, and say how; `write` sends a sequence to the terminal. Blocks up to two seconds a way."""
     ways = []
     tmux = bool(os.environ.get("TMUX"))
     osc = sequence(text, tmux=tmux)
@@ -57,8 +67,7 @@ def copy(text: str, write: Callable[[str], None]) -> str:
         if tmux:
             write(osc[len("\x1bPtmux;\x1b") : -len("\x1b\\")])
         ways.append("the terminal (OSC 52)")
-    tool = local_tool()
-    if tool is not None:
+    for tool in tools():
         try:
             subprocess.run(
                 tool, input=text.encode(), check=True, timeout=TOOL_TIMEOUT_S, capture_output=True

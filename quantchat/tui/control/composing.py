@@ -112,18 +112,24 @@ class Composing:
     def open_editor(self) -> None:
         """Write in the user's own editor."""
         screen = self._screen
+        before, problem = screen.prompt.text, None
+        text = before
         try:
             command = editor_command()
             with screen.app.suspend():
-                text = edit_text(screen.prompt.text, command)
+                # Textual would not take the terminal back after an exception.
+                try:
+                    text = edit_text(before, command)
+                except QuantchatError as error:
+                    problem = error
         except QuantchatError as error:
-            screen.app.notify(f"{error.message}. {error.hint}".strip(), severity="warning")
-            return
+            problem = error
         except SuspendNotSupported:
             screen.app.notify("This terminal cannot be handed to an editor.", severity="warning")
-            return
-        screen.app.refresh()
-        if text != screen.prompt.text:
+        screen.app.refresh(layout=True)
+        if problem is not None:
+            screen.app.notify(f"{problem.message}. {problem.hint}".strip(), severity="warning")
+        if text != before:
             screen.prompt.history.checkpoint()
             screen.prompt.replace(text, (0, 0), screen.prompt.document.end)
         screen.prompt.focus()

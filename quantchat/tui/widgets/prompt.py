@@ -178,6 +178,10 @@ class Prompt(Keyed, TextArea):
             event.stop()
             event.prevent_default()
             return
+        if event.key.startswith("alt+"):
+            # Textual would type the letter of a binding.
+            event.prevent_default()
+            return
         chip = self._chip_at(self.cursor_location) if event.is_printable else None
         if chip is not None and self.cursor_location not in chip[:2]:
             self.move_cursor(chip[1])
