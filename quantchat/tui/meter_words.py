@@ -67,7 +67,8 @@ EXPLANATIONS: Mapping[str, Explanation] = MappingProxyType(
             "this, which is why fewer bits are faster.",
             "Stored bytes of linears and head plus KV of the context at the middle of the answer, "
             "times decode speed. The best of a processor was measured here; of a card, measured "
-            "here or 93 % of the maker's figure.",
+            "here or 93 % of the maker's figure. A measurement that decoding has beaten, because "
+            "others were busy then, is taken again.",
             "Norms, one row of the embedding, activations and what a step writes: small beside "
             "the rest. Bytes are counted from what is stored, not by the hardware.",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,11 @@ def test_bandwidth_counts_the_context_at_the_middle_of_the_answer() -> None:
     assert one.achieved_bytes_per_s == pytest.approx(50 * (1_000_000 - 50 * 1000))
     text = text_of(replace(one, kept={**one.kept, "read_bytes_per_s": 95e6}))
     assert "50 % of 0.1 GB/s" in text
+
+
+def test_decoding_faster_than_was_measured_is_no_share() -> None:
+    text = text_of(reading(40, read_bytes_per_s=1e9))
+    assert "above the 1.0 GB/s known" in text and "%" not in text
 
 
 def test_energy_is_shown_where_it_means_something() -> None:
@@ -316,6 +322,22 @@ async def test_the_processors_memory_is_measured_once_when_nothing_runs(
         app.loads.info = replace(app.loads.info, read_bytes_per_s=None)
         await wait_until(pilot, lambda: app.loads.info and app.loads.info.read_bytes_per_s == 12e9)
         app.loads.info = replace(app.loads.info, read_bytes_per_s=None)
-        await pilot.pause(0.6)
+        await asyncio.sleep(0.6)
     assert len(measured) == 1
     assert "12000000000" in (tmp_path / "bandwidth.json").read_text()
+
+
+async def test_a_measurement_that_decoding_has_beaten_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_speed, "QUIET_S", 0.2)
+    monkeypatch.setattr("quantchat.engine.bandwidth.cpu_read_bytes_per_s", lambda threads: 33e9)
+    monkeypatch.setattr(bandwidth, "_file", lambda: tmp_path / "bandwidth.json")
+    app = make_app(tmp_path)
+    async with app.run_test(size=(160, 60)) as pilot:
+        await ready(pilot, app)
+        assert app.loads.info is not None
+        app.loads.info = replace(app.loads.info, read_bytes_per_s=2e9)
+        await ask(pilot, app, "hello")
+        await answered(pilot, app, 2)
+        await wait_until(pilot, lambda: app.loads.info and app.loads.info.read_bytes_per_s == 33e9)

@@ -20,6 +20,7 @@ from quantchat.tui.control.charts import (
 )
 from quantchat.tui.control.readings import Answered, answers_of, current
 from quantchat.tui.markup.palette import palette_from
+from quantchat.tui.reading import Reading
 from quantchat.tui.screens.base import AppScreen
 from quantchat.tui.screens.meters import MetersScreen
 from quantchat.tui.widgets.bars import Key, KeyBar, TopBar
@@ -137,11 +138,17 @@ class LatencyScreen(AppScreen):
 def meters_of(screen: AppScreen, turn_id: int) -> MetersScreen:
     """The window of an answer's meters, for any answer of the path."""
     desk = screen.desk
-    answers = answers_of(desk.conversation, desk.loads)
-    found = next(each for each in answers if each.turn_id == turn_id)
-    title = " · ".join(
-        part for part in (f"Answer {found.number}", found.model, found.label) if part
-    )
-    if found is answers[-1]:
-        return MetersScreen(title, lambda: current(desk.conversation, desk.loads))
-    return MetersScreen(title, lambda: found.reading)
+
+    def found() -> Answered | None:
+        answers = answers_of(desk.conversation, desk.loads)
+        return next((each for each in answers if each.turn_id == turn_id), None)
+
+    def read() -> Reading:
+        answer, now = found(), current(desk.conversation, desk.loads)
+        reading = Reading() if answer is None else answer.reading
+        # The machine beside it is told of the latest answer alone.
+        return now if reading.answered and now.kept == reading.kept else reading
+
+    answer = found()
+    parts = () if answer is None else (f"Answer {answer.number}", answer.model, answer.label)
+    return MetersScreen(" · ".join(part for part in parts if part), read)

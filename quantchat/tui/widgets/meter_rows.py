@@ -154,6 +154,8 @@ def _bandwidth(reading: Reading, palette: Palette) -> tuple[Content, ...]:
     if not best:
         return (reads,)
     share = f"{100 * achieved / best:.0f} % of {figures.gigabytes(best)}"
+    if achieved > best:
+        share = f"above the {figures.gigabytes(best)} known"
     return reads, _value("", "", palette, share)
 
 
