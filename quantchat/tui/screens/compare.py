@@ -15,14 +15,12 @@ from textual.containers import Container
 from textual.content import Content
 
 from quantchat.comparing.record import Mode
-from quantchat.errors import QuantchatError
-from quantchat.store.votes import Tally, Votes
+from quantchat.tui.control.comparing.ballot import Ballot
 from quantchat.tui.control.comparing.chat_room import ChatRoom
 from quantchat.tui.control.comparing.rounds import LiveRound
 from quantchat.tui.control.comparing.side import NAMES, Choice, SideName, labels
 from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.markup.chunks import code_blocks
-from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.screens.base import AppScreen
 from quantchat.tui.screens.compare_export import CompareExport, Export, write_wish
 from quantchat.tui.screens.compare_side import CompareSide
@@ -43,7 +41,8 @@ from quantchat.tui.widgets.compare_pane import ComparePane
 from quantchat.tui.widgets.prompt import Prompt
 from quantchat.tui.widgets.token_view import TokenView
 
-TICK_S = 0.12
+TICK_S = 0.2
+"""Figures follow the engine at this pace, and what the user does at once."""
 
 
 def keys(*, busy: bool, voting: bool, cursor: bool) -> list[Key]:
@@ -109,13 +108,11 @@ class CompareScreen(AppScreen):
         super().__init__()
         self._stale = True
         """Something changed since the figures were drawn."""
-        self._tally: Tally | None = None
-        self._tallied: tuple[object, object] | None = None
         self._voting = False
         self._folder: Path | None = None
         self.left = ComparePane(0, self._names)
         self.right = ComparePane(1, self._names)
-        self.votes = Votes(self.desk.chats.database)
+        self._ballot = Ballot(self.desk, self._mark_changed)
         self._room = ChatRoom(self.desk)
         settings = self.desk.preferences.settings
         self.comparison = Comparison(
@@ -172,27 +169,26 @@ class CompareScreen(AppScreen):
         voting = shown is not None and shown.voting
         self._follow_vote(voting)
         if found.mode == "blind":
-            self._count_votes()
+            self._ballot.count(*(side.contender for side in found.sides))
         self.query_one(DifferenceLine).show(self._lines(hidden=hidden, voting=voting))
         self._show_token()
-        busy = found.answering or found.waiting or found.scoring or found.pair.busy
         self.query_one("#keys", KeyBar).show(
-            keys(busy=busy, voting=voting, cursor=found.cursor is not None)
+            keys(busy=not found.at_rest, voting=voting, cursor=found.cursor.at is not None)
         )
 
     def _lines(self, *, hidden: bool, voting: bool) -> list[Content]:
         found, names = self.comparison, self._names(None)
-        palette = palette_from(self.app.theme_variables)
+        palette = self.query_one(ModeLine).palette
         if voting:
-            return vote_lines(self._tally, names, palette)
+            return vote_lines(self._ballot.tally, names, palette)
         if hidden:
             return [
                 writing_line(found.tokens_written, palette),
-                tally_line(self._tally, names, palette),
+                tally_line(self._ballot.tally, names, palette),
             ]
         lines = difference_lines(found.difference(), names, palette)
         if found.mode == "blind":
-            lines.append(tally_line(self._tally, names, palette))
+            lines.append(tally_line(self._ballot.tally, names, palette))
         return lines
 
     def _names(self, shown: LiveRound | None) -> tuple[str, str]:
@@ -201,7 +197,7 @@ class CompareScreen(AppScreen):
 
     def _show_token(self) -> None:
         found, table = self.comparison, self.query_one(TokenTable)
-        shown, index = found.shown, found.cursor
+        shown, index = found.shown, found.cursor.at
         if shown is None or index is None:
             if table.display:
                 table.show([])
@@ -210,11 +206,11 @@ class CompareScreen(AppScreen):
             token_lines(
                 shown.score_at(index),
                 index=index,
-                pieces=found.pieces_at(index),
+                pieces=found.cursor.pieces(),
                 names=self._names(shown),
-                palette=palette_from(self.app.theme_variables),
+                palette=table.palette,
                 width=self.size.width,
-                why=found.why_not_scored(index),
+                why=found.cursor.why_unknown(),
             )
         )
 
@@ -228,33 +224,16 @@ class CompareScreen(AppScreen):
         elif not voting and self.focused is None:
             self.prompt.focus()
 
-    def _count_votes(self) -> None:
-        left, right = (side.contender for side in self.comparison.sides)
-        if (left, right) == self._tallied:
-            return
-        self._tallied = (left, right)
-
-        def work() -> None:
-            try:
-                tally = self.votes.tally(left, right)
-            except QuantchatError as error:
-                self.app.notify(str(error), severity="warning")
-                return
-            self.app.call_from_thread(self._set_tally, (left, right), tally)
-
-        self.run_worker(work, thread=True, exit_on_error=False)
-
-    def _set_tally(self, pair: tuple[object, object], tally: Tally) -> None:
-        if pair == self._tallied:
-            self._tally = tally
-            self._mark_changed()
-
     def _mark_changed(self) -> None:
         self._stale = True
 
     def _tick(self) -> None:
         self.comparison.tick()
-        if self._stale and self.is_mounted:
+        if self._stale:
+            self._draw()
+
+    def _draw(self) -> None:
+        if self.is_mounted:
             self._stale = False
             self.refresh_state()
 
@@ -268,7 +247,8 @@ class CompareScreen(AppScreen):
     def on_token_view_token_clicked(self, event: TokenView.TokenClicked) -> None:
         event.stop()
         at = 0 if event.view is self.left.tokens else 1
-        self.comparison.point(event.index, self.comparison.side_at(at).name)
+        self.comparison.cursor.point(event.index, self.comparison.side_at(at).name)
+        self._draw()
 
     def action_send(self) -> None:
         """Ask both; waits for the loads. With nothing written, loads what is not there."""
@@ -343,23 +323,25 @@ class CompareScreen(AppScreen):
 
     def action_token(self, step: int) -> None:
         """Move the cursor."""
-        self.comparison.move_cursor(step)
+        self.comparison.cursor.move(step)
+        self._draw()
 
     def action_parting(self, step: int) -> None:
         """To the next token that differs, or the one before."""
-        if not self.comparison.next_parting(step):
+        if not self.comparison.cursor.to_parting(step):
             self.notify("No token differs further on." if step > 0 else "None differs before.")
+        self._draw()
 
     def action_go_on(self) -> None:
         """Ask which token both go on behind, then let both write on."""
         found = self.comparison
-        if found.cursor is None:
+        if found.cursor.at is None:
             self.notify("Choose a token first: alt+right, alt+down, or a click.")
             return
-        if not found.ready or found.answering or found.hidden:
+        if not found.ready or not found.at_rest or found.hidden:
             self.notify("Both must be loaded and at rest.", severity="warning")
             return
-        offers = found.ways_on(self._names(found.shown))
+        offers = found.cursor.ways_on(self._names(found.shown))
         ways = [
             Way(key=str(at + 1), label=words, result=str(at))
             for at, (words, _) in enumerate(offers)
@@ -371,7 +353,7 @@ class CompareScreen(AppScreen):
 
         self.app.push_screen(
             Dialog(
-                f"Both go on at token {found.cursor + 1}",
+                f"Both go on at token {found.cursor.at + 1}",
                 "Both write on behind the same tokens, as a new round.",
                 "Which token comes next?",
                 ways,
@@ -385,19 +367,7 @@ class CompareScreen(AppScreen):
         if voted is None or voted.choice is None:
             return
         left, right = (side.contender for side in self.comparison.sides)
-        choice, prompt = voted.choice, voted.prompt
-
-        def work() -> None:
-            try:
-                self.votes.add(prompt, left, right, choice)
-                tally = self.votes.tally(left, right)
-            except QuantchatError as error:
-                self.app.notify(f"The vote is not kept: {error}", severity="error")
-                return
-            self.app.call_from_thread(self._set_tally, (left, right), tally)
-
-        self._tallied = (left, right)
-        self.run_worker(work, thread=True, exit_on_error=False)
+        self._ballot.cast(voted.prompt, left, right, voted.choice)
 
     def action_export(self) -> None:
         """Ask where, and write what was compared."""
@@ -405,12 +375,12 @@ class CompareScreen(AppScreen):
         if found.hidden or found.answering:
             self.notify("Escape ends this round first.", severity="warning")
             return
-        record = found.comparison(())
+        record = found.record(())
 
         def asked(wish: Export | None) -> None:
             if wish is not None:
                 self._folder = wish.folder
-                work = lambda: write_wish(self.desk, self.votes, found.comparison, wish)  # noqa: E731
+                work = lambda: write_wish(self.desk, self._ballot.votes, found.record, wish)  # noqa: E731
                 self.run_worker(work, thread=True, exit_on_error=False)
 
         self.app.push_screen(

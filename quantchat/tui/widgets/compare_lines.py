@@ -204,7 +204,7 @@ def token_lines(
         return [head + Content.styled(f"   {why}", palette.muted)]
     half = max(20, (width - 2) // 2)
     if score.base_p is not None and score.kl is not None:
-        change = f"   p {_share(score.base_p)} → {_share(score.p)}   KL "
+        change = f"   p of {_word(score.text)}: {_share(score.base_p)} → {_share(score.p)}   KL "
         head += Content.styled(change, palette.muted)
         head += Content.styled(figures.divergence(score.kl), palette.strong)
     lines = [head, _two(f" {names[0]}", f" {names[1]}", half, palette)]

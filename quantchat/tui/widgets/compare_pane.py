@@ -190,6 +190,12 @@ class ComparePane(Vertical):
             if self.rendered:
                 self.transcript.update(self._turn(self._entries.index(entry)))
 
+    def to_start(self) -> None:
+        """See Pane.to_start."""
+        self.tokens.action_scroll_home()
+        if self.rendered:
+            self.transcript.action_scroll_home()
+
     def repaint(self, first: int = 0, end: int | None = None) -> None:
         """See Pane.repaint."""
         self.tokens.repaint(first, end)

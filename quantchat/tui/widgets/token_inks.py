@@ -13,7 +13,7 @@ from textual.style import Style
 
 from quantchat.tui.markup.palette import Palette
 
-KL_STEPS = (0.01, 0.05, 0.2, 1.0)
+KL_STEPS = (0.02, 0.1, 0.4, 1.0)
 """Nats at which a token takes the next ink."""
 CHANGE_STEPS = (0.05, 0.2, 0.5)
 """Changes of a probability, either way."""

@@ -186,6 +186,11 @@ class TokenView(ScrollView, can_focus=True):
         self._inks = inks_from(self._palette, coarse=coarse)
         self._redraw()
 
+    def action_scroll_home(self) -> None:
+        """Go to the beginning."""
+        self.follow = False
+        self.scroll_to(y=0, animate=False)
+
     def action_scroll_end(self) -> None:
         """Go to the end and follow it."""
         self.follow = True

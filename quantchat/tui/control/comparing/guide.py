@@ -72,7 +72,8 @@ class Guide:
 
     def probe(self, shown: LiveRound, index: int, ids: tuple[int, ...]) -> None:
         """Both models' view of one token; the latest wish wins."""
-        if self.request_id and self.kind != "probe":
+        same = self.round is shown and self._probe_at == index
+        if self.request_id and (self.kind != "probe" or same):
             return
         self.stop()
         self.round, self._probe_at = shown, index

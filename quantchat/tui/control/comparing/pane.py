@@ -30,6 +30,9 @@ class Pane(Protocol):
     def end(self) -> None:
         """The last answer is complete: its text and figures are drawn anew."""
 
+    def to_start(self) -> None:
+        """Show the beginning."""
+
     def repaint(self, first: int = 0, end: int | None = None) -> None:
         """Tokens of the last answer changed their ink."""
 

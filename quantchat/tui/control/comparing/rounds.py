@@ -10,7 +10,7 @@ from quantchat.comparing.record import Answer, Choice, Mode, Round
 from quantchat.events import Done, FinishReason, Metrics, ModelInfo, TokenScore
 from quantchat.requests import Message, Sampling
 from quantchat.store.votes import Contender
-from quantchat.tui.control.comparing.side import SideName, told_apart
+from quantchat.tui.control.comparing.side import NAMES, SideName, told_apart
 
 State: TypeAlias = Literal["waiting", "streaming", "done", "stopped", "failed"]
 
@@ -59,10 +59,8 @@ class Written:
 class LiveRound:
     """One prompt and what came of it."""
 
-    number: int
     mode: Mode
     prompt: str
-    """Empty where an earlier answer is gone on with."""
     sampling: Sampling
     left: Written
     right: Written
@@ -89,6 +87,21 @@ class LiveRound:
     def written(self, name: SideName) -> Written:
         """A side's answer."""
         return self.left if name == "left" else self.right
+
+    def name_at(self, place: int) -> SideName:
+        """Whose answer stands in a pane."""
+        return NAMES[1 - place if self.swapped else place]
+
+    def place_of(self, name: SideName) -> int:
+        """The pane of a side's answer."""
+        return 0 if self.name_at(0) == name else 1
+
+    def same_pair(self, other: LiveRound) -> bool:
+        """Whether the same two answered."""
+        return all(
+            (mine.path, mine.scheme, mine.kv) == (theirs.path, theirs.scheme, theirs.kv)
+            for mine, theirs in ((self.infos[name], other.infos[name]) for name in NAMES)
+        )
 
     def names(self) -> tuple[str, str] | None:
         """What tells those apart who answered; None until both are known."""
