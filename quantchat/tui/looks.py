@@ -84,7 +84,7 @@ class Looks:
         app = self._app
         if name not in app.available_themes:
             return
-        if app.theme == name and app.current_theme != self._shown:
+        if app.theme == name and self._shown is not None and app.current_theme != self._shown:
             app.mutate_reactive(type(app).theme)
         app.theme = name
         self._shown = app.current_theme

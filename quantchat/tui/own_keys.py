@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quantchat.settings.keys import load_keys
-from quantchat.tui.keymap import checked, key_of, short_key
+from quantchat.tui.keymap import checked, key_of, long_key, short_key
 
 if TYPE_CHECKING:
     from quantchat.tui.app import QuantchatApp
@@ -28,6 +28,11 @@ class OwnKeys:
         app.set_keymap(keys)
         for warning in warnings:
             app.notify(warning, severity="warning", timeout=12)
+
+    def long_name(self, action: str) -> str:
+        """As `name`, in full: Ctrl+R."""
+        key = key_of(self._app, type(self._app.chat_screen), action)
+        return long_key(key) if key else ""
 
     def name(self, action: str) -> str:
         """The key of an action of the chat or of the app, as it is now; "" for none."""

@@ -194,7 +194,7 @@ class Loads:
         if problem is None and row is None:
             problem = Problem(
                 message=f"no model is called {request.model!r}",
-                hint="choose one from the list (ctrl+o), or give a folder, file or repository id",
+                hint="choose one from the list of models, or give a folder, file or repository id",
             )
         if problem is not None:
             self.problem = problem
@@ -220,7 +220,7 @@ class Loads:
         request = self.wanted
         assert request is not None
         if event.cancelled:
-            hint = "f5 chooses a scheme, ctrl+o a model"
+            hint = "choose another scheme or model, or try again"
             self.problem = Problem(message="loading was cancelled", hint=hint, cancelled=True)
         else:
             self.problem = Problem(

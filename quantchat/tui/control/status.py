@@ -26,16 +26,33 @@ PHASES: Mapping[LoadPhase, str] = {
     "tune": "tuning kernels for this card, once",
 }
 
+WELCOME = (
+    ("app.schemes", "chooses a scheme"),
+    ("screen.dial(1)", "turns through the schemes"),
+    ("app.settings", "changes sampling, KV, theme"),
+    ("app.compare", "puts two schemes side by side"),
+    ("app.models", "loads or fetches another model"),
+    ("app.help", "shows every key"),
+)
+"""What an empty conversation tells: actions, and what they do."""
+
 
 class Status:
     """Words about a conversation and the main slot."""
 
     def __init__(
-        self, loads: Loads, conversation: Conversation, settings: Callable[[], Settings]
+        self,
+        loads: Loads,
+        conversation: Conversation,
+        settings: Callable[[], Settings],
+        *,
+        key: Callable[[str], str],
     ) -> None:
+        """`key`: the key of an action, as it is now."""
         self._loads = loads
         self._conversation = conversation
         self._settings = settings
+        self._key = key
 
     def model_state(self) -> str:
         """What is said in place of the model, or beside it while another one comes."""
@@ -84,17 +101,13 @@ class Status:
                 Content.styled(f"is not on disk yet{size}{licence}", palette.muted),
                 Content(""),
                 _keyed("Enter", "fetches it", palette),
-                _keyed("Ctrl+O", "chooses another model", palette),
+                _keyed(self._key("app.models"), "chooses another model", palette),
             ]
         elif loads.ready or loads.busy:
             lines += [
                 Content.styled("Ask anything. It stays on this machine.", palette.muted),
                 Content(""),
-                _keyed("F5", "chooses a scheme", palette),
-                _keyed("Ctrl+S", "changes sampling, KV, theme", palette),
-                _keyed("Ctrl+T", "puts two schemes side by side", palette),
-                _keyed("Ctrl+O", "loads or fetches another model", palette),
-                _keyed("F1", "shows every key", palette),
+                *(_keyed(self._key(action), text, palette) for action, text in WELCOME),
             ]
         if loads.problem is not None and not loads.ready:
             lines += [Content(""), *_words(loads.problem.message, palette.error, width)]
@@ -104,7 +117,7 @@ class Status:
     def _fetching(self) -> tuple[str, float | None]:
         job = self._loads.job
         if job is None or job.progress is None:
-            return "asking for the model · esc cancels", None
+            return f"asking for the model · {self._key('screen.stop')} cancels", None
         if job.cancelling:
             return "cancelling", None
         progress = job.progress
@@ -121,7 +134,7 @@ class Status:
         if progress.remaining_s is not None:
             parts.append(f"{figures.duration(max(1.0, progress.remaining_s))} left")
         share = progress.done_bytes / progress.total_bytes if progress.total_bytes else None
-        return " · ".join([*parts, "esc cancels"]), share
+        return " · ".join([*parts, f"{self._key('screen.stop')} cancels"]), share
 
 
 def load_text(progress: LoadProgress | None) -> tuple[str, float | None]:
@@ -139,7 +152,7 @@ def load_text(progress: LoadProgress | None) -> tuple[str, float | None]:
 
 def _keyed(key: str, text: str, palette: Palette) -> Content:
     return Content.assemble(
-        Content.styled(key.rjust(6), palette.primary),
+        Content.styled(key.rjust(8), palette.primary),
         Content.styled(f"  {text.ljust(31)}", palette.muted),
     )
 

@@ -77,8 +77,10 @@ class ThemesScreen(AppDialog[None]):
 
     def action_read(self) -> None:
         """Read the theme files again, and put the one that is on anew."""
+        chosen = self._chosen()
         self.desk.looks.read()
-        self._fill(self._chosen())
+        self._fill(chosen)
+        self.desk.looks.preview(chosen)
 
     def _chosen(self) -> str:
         at = self.query_one("#list", OptionList).highlighted

@@ -188,12 +188,14 @@ class Dial(Painted, can_focus=True):
         self._problem = problem
         self._rows = [row for row in rows if row.allowed]
         if not self._rows and problem is None:
-            self._problem = ("no scheme can run here", "f5 says why")
+            self._problem = ("no scheme can run here", "the table of schemes says why")
         names = [row.name for row in self._rows]
         self._at = names.index(scheme) if scheme in names else 0
-        if self._now is None:
-            now = self._scheme_now()
-            self._now = next((row for row in self._rows if row.name == now), None)
+        name, before = self._scheme_now(), self._now
+        now = next((row for row in self._rows if row.name == name), None)
+        # Of another KV precision only what is chosen is told, not what answers now.
+        if before is None or (now is not None and now.kv == before.kv):
+            self._now = now
         if self._rows:
             self._at = (self._at + self._steps) % len(self._rows)
             self._steps = 0
