@@ -70,6 +70,13 @@ def test_figures_are_read_by_people() -> None:
     assert figures.parameters(8_030_261_248) == "8.03B"
     assert figures.model_name("/a/b/c.gguf") == "c"
     assert figures.model_name("owner/name") == "owner/name"
+    assert figures.gigabytes(9.04e9) == "9.0 GB/s"
+    assert figures.gigabytes(3.1094e12) == "3,109 GB/s"
+    assert [figures.energy(value) for value in (0.0421, 1.234, 56.78)] == [
+        "42 mJ",
+        "1.23 J",
+        "56.8 J",
+    ]
     assert figures.bar(0.5, 4) == ("██", "  ")
     assert figures.bar(7.0, 4) == ("████", "")
     assert figures.sparkline([], 10) == ""
@@ -77,7 +84,7 @@ def test_figures_are_read_by_people() -> None:
     assert len(figures.sparkline([1.0] * 100, 30)) <= 30
     info = model_info(LoadRequest(model="starter"))
     assert (
-        figures.ttft_parts(metrics_of(3, info))
+        figures.ttft_parts(figures.kept(metrics_of(3, info)))
         == "prefill\N{NO-BREAK SPACE}150\N{NO-BREAK SPACE}ms · sample\N{NO-BREAK SPACE}4.0\N{NO-BREAK SPACE}ms"
     )
 
