@@ -11,9 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import torch
 
@@ -32,6 +30,8 @@ from quantchat.engine.read_ahead import cache_used as cache_used
 from quantchat.engine.read_ahead import calibration_key, calibration_of
 from quantchat.engine.read_ahead import plan_request as plan_request
 from quantchat.engine.room import Room, plan_in
+from quantchat.engine.sharing import SharedDecoders as SharedDecoders
+from quantchat.engine.sharing import decoder_key
 from quantchat.errors import Cancelled, CheckpointError, QuantchatError, TokenizerError
 from quantchat.events import LoadPhase, ModelInfo
 from quantchat.hardware.bandwidth import read_bytes_per_s as device_rate
@@ -57,6 +57,8 @@ from quantchat.tokenizer import Tokenizer, from_folder, from_gguf
 logger = logging.getLogger(__name__)
 
 WARM_TOKENS = 16
+THREAD_BYTES = 1 << 29
+"""Weights for which a thread more is worth its waiting in the warm-up."""
 CARD_WARM_TOKENS = (96, 400)
 """A prompt whose linears read weights as stored, and one that starts the matmul library."""
 
@@ -65,18 +67,6 @@ SAMPLER_BYTES = 1 << 29
 
 Report = Callable[[LoadPhase, int, int, str], None]
 """phase, done, total, detail."""
-
-
-@dataclass(frozen=True, slots=True)
-class SharedDecoders:
-    """Decoders in use by key, so that two slots with the same weights hold them once."""
-
-    by_key: WeakValueDictionary[tuple[object, ...], Decoder]
-
-    @staticmethod
-    def empty() -> SharedDecoders:
-        """No decoder yet."""
-        return SharedDecoders(WeakValueDictionary())
 
 
 def load_model(
@@ -134,7 +124,7 @@ def _placed(
         give_back(workspaces=False)
     # The tokenizer is read while bytes are on their way to the card.
     with ThreadPoolExecutor(1, "tokenizer") as beside:
-        reading = beside.submit(read_tokenizer, source, local.path)
+        reading = beside.submit(shared.tokenizer, source, local.path, read_tokenizer)
         rate = beside.submit(lambda: device_rate(probe(), plan))
         decoder, notes, from_cache = _decoder(
             source, plan, calibration_of(request), report, cancelled, shared
@@ -178,21 +168,10 @@ def _decoder(
     cancelled: Callable[[], bool],
     shared: SharedDecoders,
 ) -> tuple[Decoder, tuple[str, ...], bool]:
-    identity = source.checkpoint.identity()
-    key = (
-        identity,
-        plan.scheme.name,
-        plan.group_size,
-        calibration_key(plan.scheme, calibration),
-        plan.compute_dtype,
-        plan.device,
-        plan.gpu_index,
-        plan.copy_dtype,
-        plan.context_tokens,
-    )
+    key = decoder_key(source, plan, calibration)
     known = shared.by_key.get(key)
     if known is not None:
-        return known, ("weights shared with the other slot",), False
+        return known, ("weights shared with a loaded model",), False
     ops = make_ops(source.spec, plan)
     loaded = build_decoder(
         source,
@@ -385,6 +364,10 @@ def _warm(model: LoadedModel, cancelled: Callable[[], bool]) -> None:
         raise Cancelled("loading was stopped")
     model.use_device()
     pool, device = model.pool, model.decoder.ops.device
+    # Threads that wait for each other beside an engine that answers are slower than one.
+    torch.set_num_threads(
+        max(1, min(model.plan.threads, model.decoder.weight_bytes // THREAD_BYTES))
+    )
     for count in CARD_WARM_TOKENS if model.plan.graph else (WARM_TOKENS, 1):
         rows = torch.arange(min(count, pool.pages * pool.page_tokens), device=device)
         tokens = rows.shape[0]

@@ -81,13 +81,15 @@ def held_bytes(model: LoadedModel) -> int:
     return model.decoder.weight_bytes + model.decoder.copy_bytes + model.pool.nbytes
 
 
-def give_back(*, workspaces: bool) -> None:
+def give_back(*, workspaces: bool, collect: bool = True) -> None:
     """Return what nothing refers to any more to the system.
 
     `workspaces`: those of the matmul library too, tens of MiB. Captured graphs know them by
-    address, so this is for when no graph is left.
+    address, so this is for when no graph is left. `collect`: look for cycles of references, a
+    tenth of a second in a large process.
     """
-    gc.collect()
+    if collect:
+        gc.collect()
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return
     # A lost card refuses; its memory is gone with the process.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
+import weakref
 from collections.abc import Callable
 
 from quantchat.engine.device_errors import Trouble
@@ -189,12 +190,14 @@ class Runtime:
         self._runner = renewed_runner(self.model)
 
     def _make_scheduler(self) -> Scheduler:
+        # No cycle of references: a model that is given up frees its memory at once.
+        me = weakref.proxy(self)
         return Scheduler(
             self.model.pages,
             max_running=self.model.max_rows,
             chunk_tokens=self.model.plan.prefill_chunk_tokens,
-            leave=lambda sequence: self._runner.leave(sequence),
-            spare=lambda: self.spare(),
+            leave=lambda sequence: me._runner.leave(sequence),
+            spare=lambda: me.spare(),
         )
 
     def publish_pages(self) -> None:

@@ -12,7 +12,9 @@ import queue
 import sys
 import threading
 import time
+import weakref
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quantchat.engine.commands import (
@@ -41,6 +43,11 @@ logger = logging.getLogger(__name__)
 SWITCH_INTERVAL_S = 1e-4
 """Longest that another thread keeps the interpreter while the engine wants it. A decode step on the
 CPU is hundreds of ops of tens of microseconds; Python's 5 ms would hold it up at each redraw."""
+COMPUTED_ANEW = (
+    "context: computed anew with the next answer; the cache of the earlier weights or KV precision is "
+    "not converted"
+)
+"""What a switch says of the conversation so far."""
 SCORER_GONE = "the model was unloaded while it scored"
 SCORER_GONE_HINT = "score the answer again when one is loaded"
 
@@ -257,7 +264,9 @@ class Session:
                 problem = load_problem(error, job.request)
                 leave_capture()
             else:
-                self._empty(slot)
+                if self._empty(slot) or job.emptied:
+                    reasons = (*model.info.reasons, COMPUTED_ANEW)
+                    model.info = replace(model.info, reasons=reasons)
                 self._seat(slot, runtime)
                 self._emit(
                     Loaded(
@@ -295,8 +304,9 @@ class Session:
             reason = f"{type(error).__name__}: {first_line(str(error))}"
             runtime.abandon(EngineError(f"the model stopped: {reason}"))
             forget_frames(error)
+        held = weakref.ref(runtime.model)
         del runtime
-        self._give_back()
+        self._give_back(collect=held() is not None)
         return True
 
     def _give_up(self, slot: Slot, problem: QuantchatError) -> None:
@@ -317,7 +327,7 @@ class Session:
         for slot in on_card:
             self._give_up(slot, problem)
 
-    def _give_back(self) -> None:
+    def _give_back(self, *, collect: bool = True) -> None:
         from quantchat.engine.memory import give_back
 
-        give_back(workspaces=not self._runtimes)
+        give_back(workspaces=not self._runtimes, collect=collect)

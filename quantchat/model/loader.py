@@ -23,6 +23,7 @@ from quantchat.model.packed_cache import PackedCache, PackedWriter
 from quantchat.model.packed_file import PackedFile
 from quantchat.model.packed_parts import STORED, PartEntry, stored_form, stored_weight
 from quantchat.model.rope import rope_table
+from quantchat.model.side_by_side import side_by_side
 from quantchat.model.upload import Uploader
 from quantchat.model.weights import (
     Matrix,
@@ -153,13 +154,13 @@ def _restored(
         weight, bias = stored_weight(form)
         return ops.head(weight) if head else ops.linear(weight, bias, gated=gated)
 
-    linears = {}
-    for name in [*(fused for fused, _, _ in matrix_names(spec)), "head"]:
+    def linear(name: str) -> LinearOp:
         entries = file.index.linears[name]
         gated = _is_gated(name, len(entries))
-        linears[name] = _stacked(
-            [part(entry, head=name == "head", gated=gated) for entry in entries]
-        )
+        return _stacked([part(entry, head=name == "head", gated=gated) for entry in entries])
+
+    names = [*(fused for fused, _, _ in matrix_names(spec)), "head"]
+    linears = dict(zip(names, side_by_side(linear, names, ops.device), strict=True))
     table = file.index.embedding
     if table is None:
         raise ValueError("the embedding is missing")

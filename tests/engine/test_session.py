@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import factory
 import pytest
 from engine_log import LONG, Log, chat
 
+from quantchat.engine import memory
 from quantchat.engine.session import Session
 from quantchat.events import (
     Done,
@@ -178,6 +181,30 @@ def test_a_new_scheme_takes_over_and_two_slots_answer(session: Session, tiny: Pa
     request_id = session.chat(replace(chat("hi"), slot="left"))
     failed = log.until(lambda e: isinstance(e, Failed) and e.request_id == request_id)
     assert isinstance(failed, Failed) and "no model" in failed.message
+
+
+def test_a_switch_frees_the_old_model_without_a_search(
+    session: Session, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), scheme="fp16", context_tokens=128)
+    log.ask("hello", sampling=LONG)
+    old = weakref.ref(session._runtimes["main"].model)
+    assert not any("computed anew" in reason for reason in old().info.reasons)
+    searches: list[int] = []
+    monkeypatch.setattr(memory.gc, "collect", lambda: searches.append(1))
+    gc.disable()
+    try:
+        log.load(model=str(tiny), scheme="int8", context_tokens=128)
+        assert old() is None and not searches
+        # The next switch shares what it can with the model that is loaded.
+        tokenizer = session._runtimes["main"].model.tokenizer
+        shared = log.load(model=str(tiny), scheme="int8", kv="int8", context_tokens=128)
+        assert session._runtimes["main"].model.tokenizer is tokenizer
+        assert any("shared with a loaded model" in reason for reason in shared.info.reasons)
+        assert any("computed anew" in reason for reason in shared.info.reasons)
+    finally:
+        gc.enable()
 
 
 def test_packed_weights_are_kept_and_give_the_same_text(session: Session, tiny: Path) -> None:
