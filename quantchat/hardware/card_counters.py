@@ -14,8 +14,8 @@ from typing import Any
 
 from quantchat.hardware.nvml import card_handle
 
-PROCESS_EVERY_S = 1.0
-"""The table of processes is slower to read than a counter."""
+PROCESS_EVERY_S = 10.0
+"""The table of processes may take longer to read than a decode step does, and seldom changes."""
 
 
 class CardCounters:
@@ -36,7 +36,7 @@ class CardCounters:
             return None
 
     def process_bytes(self) -> int | None:
-        """The card's memory that this process holds, CUDA's context included; a second old at most."""
+        """The card's memory that this process holds, CUDA's context included; seconds old."""
         now_s = time.monotonic()
         if now_s >= self._process_due_s:
             self._process_due_s = now_s + PROCESS_EVERY_S

@@ -196,7 +196,7 @@ def test_this_process_alone_is_counted(
     counters = CardCounters(nvml, 0, PID)
     assert counters.process_bytes() == told
     nvml.used = ((PID, 1),)
-    assert counters.process_bytes() == told, "not asked again within the second"
+    assert counters.process_bytes() == told, "not asked again so soon"
 
 
 def test_counters_follow_the_visible_cards(monkeypatch: pytest.MonkeyPatch) -> None:
