@@ -15,7 +15,7 @@ from textual.style import Style
 from quantchat.tui.markup.palette import Palette
 from quantchat.tui.widgets.axes import round_top
 
-FILLS = "█▓▒░"
+FILLS = "█▓▒░▌▚"
 """Patterns of a column's parts, by kind."""
 LOWER = " ▁▂▃▄▅▆▇█"
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
@@ -82,7 +82,7 @@ class Drawn:
 
 def kind_style(kind: int, palette: Palette) -> Style:
     """The colour of a kind."""
-    return (palette.primary, palette.accent, palette.success, palette.warning)[kind % len(FILLS)]
+    return (palette.primary, palette.accent, palette.success, palette.warning)[kind % 4]
 
 
 def draw(chart: Columns | Curve, width: int, height: int, palette: Palette) -> Drawn:
@@ -130,11 +130,16 @@ def _columns(chart: Columns, head: list[Content], width: int, rows: int, palette
     gap = " " * (pitch - wide)
     lines = []
     for row in range(rows):
-        pieces = [_axis(labels[row], palette)]
+        runs: list[tuple[str, int]] = []
         for stack in cells:
             glyph, kind = stack[row]
-            pieces += [Content.styled(glyph * wide, kind_style(kind, palette)), Content(gap)]
-        lines.append(Content.assemble(*pieces))
+            text = glyph * wide + gap
+            if runs and (glyph == " " or runs[-1][1] == kind):
+                runs[-1] = (runs[-1][0] + text, runs[-1][1])
+            else:
+                runs.append((text, kind))
+        pieces = [Content.styled(text, kind_style(kind, palette)) for text, kind in runs]
+        lines.append(Content.assemble(_axis(labels[row], palette), *pieces))
     foot = _foot(left, pitch * count, palette)
     marks = _marks(shown, chart.chosen - first, pitch, wide, palette)
     lines += [foot, Content.assemble(" " * left, marks)]
@@ -211,12 +216,18 @@ def _curve(chart: Curve, width: int, rows: int, palette: Palette) -> list[Conten
     lines = []
     for row in range(rows):
         pieces = [_axis(labels[row], palette)]
+        runs: list[tuple[str, bool]] = []
         for mean_dots, peak_dots in zip(means[row], peaks[row], strict=True):
-            if mean_dots or peak_dots:
-                style = palette.primary if mean_dots else palette.warning
-                pieces.append(Content.styled(chr(0x2800 + (mean_dots | peak_dots)), style))
+            dots = mean_dots | peak_dots
+            text, peak_alone = chr(0x2800 + dots) if dots else " ", bool(dots and not mean_dots)
+            if runs and runs[-1][1] == peak_alone:
+                runs[-1] = (runs[-1][0] + text, peak_alone)
             else:
-                pieces.append(Content(" "))
+                runs.append((text, peak_alone))
+        pieces += [
+            Content.styled(text, palette.warning if peak_alone else palette.primary)
+            for text, peak_alone in runs
+        ]
         lines.append(Content.assemble(*pieces))
     foot = _foot(left, room, palette)
     between = max(1, room - len(chart.first) - len(chart.last))
