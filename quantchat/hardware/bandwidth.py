@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,18 @@ def keep(key: str, bytes_per_s: float) -> None:
 
     Trouble is logged, never raised.
     """
+    path = _file()
+    # A name of its own: another instance may be writing at the same moment.
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        path = _file()
         table = _read(path)
         table[key] = max(bytes_per_s, table.pop(key, 0.0))
-        fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps(dict(list(table.items())[-KEEP:]), indent=0))
         os.replace(fresh, path)
     except OSError as error:
         logger.warning("measured bandwidth is not kept: %s", error)
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
 
 
 def device_key(plan: ExecutionPlan) -> str:
