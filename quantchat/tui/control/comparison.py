@@ -20,6 +20,7 @@ from quantchat.tui.control.comparing.difference import Difference, difference_of
 from quantchat.tui.control.comparing.guide import Guide
 from quantchat.tui.control.comparing.pair import ChatModel, Pair
 from quantchat.tui.control.comparing.pane import Pane
+from quantchat.tui.control.comparing.problem import Problem
 from quantchat.tui.control.comparing.rounds import LiveRound
 from quantchat.tui.control.comparing.side import NAMES, Choice, Side
 from quantchat.tui.messages import Item
@@ -38,7 +39,7 @@ class Comparison:
         mode: record.Mode,
         system_prompt: str,
         changed: Callable[[], None],
-        failed: Callable[[str, str], None],
+        failed: Callable[[Problem], None],
         closed: Callable[[], None],
     ) -> None:
         self._panes = panes
@@ -53,7 +54,7 @@ class Comparison:
             settings=settings,
             changed=changed,
             settled=self._settled,
-            failed=lambda side, message, hint: failed(f"{side.name}: {message}", hint),
+            failed=failed,
         )
         self._guide = Guide(engine)
         system = (Message("system", system_prompt),) if system_prompt else ()
@@ -181,7 +182,19 @@ class Comparison:
             return False
         given = self.cursor.given(token)
         self.cursor.leave()
-        self._asking.go_on(given)
+        self._asking.again("free", given)
+        self._changed()
+        return True
+
+    def again(self) -> bool:
+        """Both answer the last prompt once more; False where they cannot."""
+        shown = self.shown
+        if shown is None or not self.at_rest or not self.pair.ready or self.hidden:
+            return False
+        if self.mode == "blind":
+            return self.send(shown.prompt)
+        self.cursor.leave()
+        self._asking.again(self.mode)
         self._changed()
         return True
 

@@ -6,7 +6,6 @@ Owns the layout, the keys and what is asked of the user. What happens belongs to
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, cast
 
 from textual.app import ComposeResult
@@ -17,14 +16,9 @@ from textual.content import Content
 from quantchat.comparing.record import Mode
 from quantchat.tui.control.comparing.ballot import Ballot
 from quantchat.tui.control.comparing.chat_room import ChatRoom
-from quantchat.tui.control.comparing.rounds import LiveRound
-from quantchat.tui.control.comparing.side import NAMES, Choice, SideName, labels
 from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.markup.chunks import code_blocks
-from quantchat.tui.screens.base import AppScreen
-from quantchat.tui.screens.compare_export import CompareExport, Export, write_wish
-from quantchat.tui.screens.compare_side import CompareSide
-from quantchat.tui.screens.dialog import Dialog, Way
+from quantchat.tui.screens.compare_asks import CompareAsks
 from quantchat.tui.widgets.bars import Key, KeyBar
 from quantchat.tui.widgets.compare_lines import (
     MODES,
@@ -70,6 +64,7 @@ def keys(*, busy: bool, voting: bool, cursor: bool) -> list[Key]:
         Key(text="token", action="screen.token(1)"),
         Key(text="view", action="screen.view"),
         Key(text="export", action="screen.export"),
+        Key(text="again", action="screen.again"),
         Key(text="anew", action="screen.clear"),
         *(() if busy else (Key(text="leave", action="screen.leave"),)),
         Key(text="help", action="app.help"),
@@ -77,7 +72,7 @@ def keys(*, busy: bool, voting: bool, cursor: bool) -> list[Key]:
     ]
 
 
-class CompareScreen(AppScreen):
+class CompareScreen(CompareAsks):
     """Two panes above one prompt."""
 
     KEYS_TITLE = "Side by side"
@@ -96,6 +91,7 @@ class CompareScreen(AppScreen):
         Binding("alt+right", "token(1)", "Token behind the cursor", priority=True),
         Binding("alt+down", "parting(1)", "Next token that differs", priority=True),
         Binding("alt+up", "parting(-1)", "Token before that differs", priority=True),
+        Binding("ctrl+r", "again", "Both answer again", priority=True),
         Binding("ctrl+g", "go_on", "Both go on from the cursor", priority=True),
         Binding("1", "vote(1)", "Blind: the first is better"),
         Binding("2", "vote(2)", "Blind: the second is better"),
@@ -109,10 +105,9 @@ class CompareScreen(AppScreen):
         self._stale = True
         """Something changed since the figures were drawn."""
         self._voting = False
-        self._folder: Path | None = None
-        self.left = ComparePane(0, self._names)
-        self.right = ComparePane(1, self._names)
-        self._ballot = Ballot(self.desk, self._mark_changed)
+        self.left = ComparePane(0, self.names)
+        self.right = ComparePane(1, self.names)
+        self.ballot = Ballot(self.desk, self._mark_changed)
         self._room = ChatRoom(self.desk)
         settings = self.desk.preferences.settings
         self.comparison = Comparison(
@@ -123,7 +118,7 @@ class CompareScreen(AppScreen):
             mode=cast("Mode", settings.compare_mode),
             system_prompt=settings.system_prompt,
             changed=self._mark_changed,
-            failed=self._failed,
+            failed=self.show_problem,
             closed=self._slots_empty,
         )
 
@@ -162,6 +157,7 @@ class CompareScreen(AppScreen):
         hidden, in_turns, shown = found.hidden, found.pair.taking_turns, found.shown
         guided = (found.mode if shown is None else shown.mode) == "guided"
         self.set_class(guided, "-guided")
+        self.set_class(found.cursor.at is not None, "-token")
         self.query_one(ModeLine).show(found.mode, in_turns=in_turns)
         for at, pane in enumerate((self.left, self.right)):
             legend = guided and at == 1
@@ -169,7 +165,7 @@ class CompareScreen(AppScreen):
         voting = shown is not None and shown.voting
         self._follow_vote(voting)
         if found.mode == "blind":
-            self._ballot.count(*(side.contender for side in found.sides))
+            self.ballot.count(*(side.contender for side in found.sides))
         self.query_one(DifferenceLine).show(self._lines(hidden=hidden, voting=voting))
         self._show_token()
         self.query_one("#keys", KeyBar).show(
@@ -177,23 +173,19 @@ class CompareScreen(AppScreen):
         )
 
     def _lines(self, *, hidden: bool, voting: bool) -> list[Content]:
-        found, names = self.comparison, self._names(None)
+        found, names = self.comparison, self.names(None)
         palette = self.query_one(ModeLine).palette
         if voting:
-            return vote_lines(self._ballot.tally, names, palette)
+            return vote_lines(self.ballot.tally, names, palette)
         if hidden:
             return [
                 writing_line(found.tokens_written, palette),
-                tally_line(self._ballot.tally, names, palette),
+                tally_line(self.ballot.tally, names, palette),
             ]
         lines = difference_lines(found.difference(), names, palette)
         if found.mode == "blind":
-            lines.append(tally_line(self._ballot.tally, names, palette))
+            lines.append(tally_line(self.ballot.tally, names, palette))
         return lines
-
-    def _names(self, shown: LiveRound | None) -> tuple[str, str]:
-        known = None if shown is None else shown.names()
-        return labels(*self.comparison.sides) if known is None else known
 
     def _show_token(self) -> None:
         found, table = self.comparison, self.query_one(TokenTable)
@@ -207,7 +199,7 @@ class CompareScreen(AppScreen):
                 shown.score_at(index),
                 index=index,
                 pieces=found.cursor.pieces(),
-                names=self._names(shown),
+                names=self.names(shown),
                 palette=table.palette,
                 width=self.size.width,
                 why=found.cursor.why_unknown(),
@@ -276,26 +268,7 @@ class CompareScreen(AppScreen):
         """Begin anew with both models loaded."""
         self.comparison.clear()
         self.prompt.focus()
-
-    def action_choose(self, name: SideName) -> None:
-        """Choose model, scheme and KV precision of a side."""
-        if self.comparison.hidden:
-            self.notify("Vote first, or escape: the sides are hidden.", severity="warning")
-            return
-        if self.comparison.answering or self.comparison.waiting:
-            self.notify("Escape stops the answers first.", severity="warning")
-            return
-        side = self.comparison.sides[NAMES.index(name)]
-
-        def chosen(choice: Choice | None) -> None:
-            if choice is None:
-                return
-            problem = self.desk.preferences.change(**choice.kept(name))
-            if problem:
-                self.notify(problem, severity="warning")
-            self.comparison.choose(side, choice)
-
-        self.app.push_screen(CompareSide(side), chosen)
+        self._draw()
 
     def action_mode(self, mode: Mode) -> None:
         """Another mode."""
@@ -303,6 +276,7 @@ class CompareScreen(AppScreen):
             self.notify("Escape ends this round first.", severity="warning")
             return
         self.comparison.set_mode(mode)
+        self._draw()
         problem = self.desk.preferences.change(compare_mode=mode)
         if problem:
             self.notify(problem, severity="warning")
@@ -332,60 +306,14 @@ class CompareScreen(AppScreen):
             self.notify("No token differs further on." if step > 0 else "None differs before.")
         self._draw()
 
-    def action_go_on(self) -> None:
-        """Ask which token both go on behind, then let both write on."""
-        found = self.comparison
-        if found.cursor.at is None:
-            self.notify("Choose a token first: alt+right, alt+down, or a click.")
-            return
-        if not found.ready or not found.at_rest or found.hidden:
-            self.notify("Both must be loaded and at rest.", severity="warning")
-            return
-        offers = found.cursor.ways_on(self._names(found.shown))
-        ways = [
-            Way(key=str(at + 1), label=words, result=str(at))
-            for at, (words, _) in enumerate(offers)
-        ]
-
-        def taken(result: str | None) -> None:
-            if result and not found.go_on(offers[int(result)][1]):
-                self.notify("It cannot be gone on with now.", severity="warning")
-
-        self.app.push_screen(
-            Dialog(
-                f"Both go on at token {found.cursor.at + 1}",
-                "Both write on behind the same tokens, as a new round.",
-                "Which token comes next?",
-                ways,
-            ),
-            taken,
-        )
-
     def action_vote(self, pane: int) -> None:
         """The first or the second is better, or 0: neither."""
         voted = self.comparison.vote(None if pane == 0 else pane - 1)
         if voted is None or voted.choice is None:
             return
         left, right = (side.contender for side in self.comparison.sides)
-        self._ballot.cast(voted.prompt, left, right, voted.choice)
-
-    def action_export(self) -> None:
-        """Ask where, and write what was compared."""
-        found = self.comparison
-        if found.hidden or found.answering:
-            self.notify("Escape ends this round first.", severity="warning")
-            return
-        record = found.record(())
-
-        def asked(wish: Export | None) -> None:
-            if wish is not None:
-                self._folder = wish.folder
-                work = lambda: write_wish(self.desk, self._ballot.votes, found.record, wish)  # noqa: E731
-                self.run_worker(work, thread=True, exit_on_error=False)
-
-        self.app.push_screen(
-            CompareExport(self._folder, rounds=len(record.rounds) if record else 0), asked
-        )
+        self.ballot.cast(voted.prompt, left, right, voted.choice)
+        self._draw()
 
     def action_copy_turn(self, key: int) -> None:
         """An answer to the clipboard, as Markdown."""
@@ -404,9 +332,6 @@ class CompareScreen(AppScreen):
 
     def _text_of(self, key: int) -> str:
         return self.left.text_of(key) or self.right.text_of(key)
-
-    def _failed(self, message: str, hint: str) -> None:
-        self.app.push_screen(Dialog("Side by side", message, hint))
 
     def _slots_empty(self) -> None:
         """Both models are gone: the chat's comes back where it had to make room."""

@@ -57,7 +57,7 @@ class PaneHead(Painted):
 
     def show(self, side: Side, *, hidden: bool, in_turns: bool) -> None:
         """What is known now."""
-        state = f"{side.info} {side.problem} {side.loaded} {side.choice} {side.progress is None}"
+        state = f"{side.info} {side.problem} {side.loaded} {side.choice} {side.load_id}"
         line = (side, hidden, in_turns, state)
         if line != self._line:
             self._line = line
@@ -80,7 +80,9 @@ class PaneHead(Painted):
             words = Content.styled(_wish(side), palette.muted)
         else:
             words = _loaded(side.info, palette)
-            if not side.loaded and in_turns:
+            if side.load_id and side.choice != side.worked:
+                words = Content.styled(f"→ {_wish(side)}   ", palette.warning) + words
+            elif not side.loaded and in_turns:
                 words += Content.styled(" · waits for its turn", palette.warning)
         return (name + words).truncate(self.size.width, ellipsis=True)
 

@@ -203,6 +203,8 @@ class TokenView(ScrollView, can_focus=True):
     def on_resize(self, event: Resize) -> None:
         if self._text_width() != self._width:
             self._redraw()
+        if self._cursor is not None:
+            self._show_token(self._cursor)
         elif self.follow:
             self._to_end()
 

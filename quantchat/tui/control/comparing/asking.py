@@ -22,12 +22,10 @@ from quantchat.settings.model import Settings
 from quantchat.tui.control.comparing.guide import Guide
 from quantchat.tui.control.comparing.pair import Pair
 from quantchat.tui.control.comparing.pane import Pane
+from quantchat.tui.control.comparing.problem import Problem
 from quantchat.tui.control.comparing.rounds import LiveRound, new_written
 from quantchat.tui.control.comparing.side import NAMES, Side, SideName
 from quantchat.tui.messages import Item, TokenRun
-
-HIDDEN = "one of the two"
-"""What a side is called before the vote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Asking:
         settings: Callable[[], Settings],
         *,
         system: tuple[Message, ...],
-        failed: Callable[[str, str], None],
+        failed: Callable[[Problem], None],
     ) -> None:
         self._engine = engine
         self._panes = panes
@@ -133,15 +131,15 @@ class Asking:
                 pane.begin(shown, NAMES[place])
         self.pump()
 
-    def go_on(self, given: Sequence[tuple[int, str]]) -> None:
-        """Both write on behind those tokens of the latest answer, in a new round."""
+    def again(self, mode: Mode, given: Sequence[tuple[int, str]] = ()) -> None:
+        """Both answer what was asked last in a new round, behind those tokens."""
         shown = self.shown
         assert shown is not None
         self._guide.stop()
         for name in NAMES:
             written = shown.left if shown.mode == "guided" else shown.written(name)
             self._said[name] = [each for each in written.messages if each.role != "system"]
-        self.begin(shown.prompt, "free", given)
+        self.begin(shown.prompt, mode, given)
 
     def stop(self) -> bool:
         """Stop what is written or scored; False when nothing is."""
@@ -198,7 +196,9 @@ class Asking:
                 self._take_answer(shown, side, item)
             elif isinstance(item, Failed) and self._guide.failed(item):
                 self._acts.clear()
-                self._failed(f"The answer cannot be scored: {item.message}", item.hint)
+                self._failed(
+                    Problem(kind="score", side="right", message=item.message, hint=item.hint)
+                )
                 self._round_over()
 
     def _do(self, act: _Act) -> None:
@@ -228,7 +228,9 @@ class Asking:
             self._answering[self._engine.chat(request)] = side
         except QuantchatError as error:
             written.state, written.problem = "failed", error.message
-            self._failed(error.message, error.hint)
+            self._failed(
+                Problem(kind="answer", side=side.name, message=error.message, hint=error.hint)
+            )
 
     def _take_answer(
         self, shown: LiveRound, side: Side, item: TokenRun | Stats | Notice | Done | Failed
@@ -250,8 +252,15 @@ class Asking:
                 written.state, written.problem = "failed", item.message
                 if shown.mode == "guided":
                     self._acts.clear()
-                who = side.name if shown.revealed else HIDDEN
-                self._failed(f"{who}: {item.message}", item.hint)
+                self._failed(
+                    Problem(
+                        kind="answer",
+                        side=side.name if shown.revealed else None,
+                        message=item.message,
+                        hint=item.hint,
+                        ways=item.ways,
+                    )
+                )
             if shown.revealed:
                 for pane in self._panes_of(shown, side):
                     pane.end()

@@ -14,6 +14,7 @@ from quantchat.engine.api import Engine
 from quantchat.errors import QuantchatError
 from quantchat.events import Loaded, LoadFailed, LoadProgress, Unloaded
 from quantchat.settings.model import Settings
+from quantchat.tui.control.comparing.problem import Problem
 from quantchat.tui.control.comparing.side import Choice, Side
 
 CANCELLED = "loading was cancelled"
@@ -42,7 +43,7 @@ class Pair:
         settings: Callable[[], Settings],
         changed: Callable[[], None],
         settled: Callable[[], None],
-        failed: Callable[[Side, str, str], None],
+        failed: Callable[[Problem], None],
     ) -> None:
         self._engine = engine
         self.sides = sides
@@ -91,7 +92,7 @@ class Pair:
 
     def choose(self, side: Side, choice: Choice) -> None:
         """Another model for a side; both are tried together again."""
-        side.choice = choice
+        side.choice = side.wish = choice
         side.problem = ""
         self.taking_turns, self.why = False, ""
         if self._loading is side:
@@ -211,7 +212,15 @@ class Pair:
             side.problem = ""
             side.back_to_what_worked()
         if not event.cancelled:
-            self._failed(side, event.message, event.hint)
+            self._failed(
+                Problem(
+                    kind="load",
+                    side=side.name,
+                    message=event.message,
+                    hint=event.hint,
+                    ways=event.ways,
+                )
+            )
 
     def _pump(self) -> None:
         if self._loading is None and self._queue and self._after_chat is None:
@@ -226,5 +235,7 @@ class Pair:
                 self._loading = side
             except QuantchatError as error:
                 side.problem = error.message
-                self._failed(side, error.message, error.hint)
+                self._failed(
+                    Problem(kind="load", side=side.name, message=error.message, hint=error.hint)
+                )
         self._changed()

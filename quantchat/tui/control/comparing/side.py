@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from quantchat.events import LoadProgress, MemoryUse, ModelInfo
@@ -79,6 +79,11 @@ class Side:
     """Of the load under way; 0 when there is none."""
     worked: Choice | None = None
     """The choice behind `info`."""
+    wish: Choice = field(init=False)
+    """The latest choice, whether it was loaded or not."""
+
+    def __post_init__(self) -> None:
+        self.wish = self.choice
 
     @property
     def slot(self) -> Slot:
