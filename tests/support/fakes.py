@@ -103,6 +103,8 @@ class FakeEngine:
     hold_answers: bool = False
     load_failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Scheme or model -> message and hint of a LoadFailed."""
+    most_models: int = 0
+    """Models that fit at once; one more is refused for want of memory. 0: any number."""
     load_ways: tuple[WayOut, ...] = ()
     """Of every LoadFailed."""
     context_tokens: int = 2048
@@ -244,6 +246,19 @@ class FakeEngine:
                     message=message,
                     hint=hint,
                     ways=self.load_ways,
+                    time_s=now,
+                )
+            )
+            return
+        others = len([slot for slot in self.infos if slot != request.slot])
+        if self.most_models and others >= self.most_models:
+            self._events.append(
+                LoadFailed(
+                    slot=request.slot,
+                    load_id=load.load_id,
+                    message="0.5 GiB are needed and 0.1 GiB are free",
+                    hint="choose int4",
+                    lacks_memory=True,
                     time_s=now,
                 )
             )
