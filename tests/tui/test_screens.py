@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app_support import FakeLibrary, answered, ask, fake, make_app, ready, shown, wait_until
-from fakes import FakeEngine, Script
-from textual.widgets import DataTable, Input, OptionList, Select, Switch, TextArea
+from app_support import FakeLibrary, answered, ask, fake, make_app, ready, wait_until
+from textual.widgets import DataTable, Input, Select, Switch, TextArea
 
 from quantchat.settings.file import load_settings
-from quantchat.tui.screens.conversations import ConversationsScreen
 from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.screens.help import HelpScreen
 from quantchat.tui.screens.models import ModelsScreen
@@ -115,35 +113,6 @@ async def test_a_name_nobody_knows_is_said(tmp_path: Path) -> None:
         await pilot.press("x", "y", "z", "enter")
         await wait_until(pilot, lambda: any("'xyz'" in each.message for each in app._notifications))
         assert app.preferences.settings.model == "starter" and app.loads.ready
-
-
-async def test_conversations_are_searched_renamed_deleted_and_opened(tmp_path: Path) -> None:
-    app = make_app(tmp_path, FakeEngine([Script("about apples"), Script("about pears")]))
-    async with app.run_test(size=(120, 40)) as pilot:
-        await ready(pilot, app)
-        for text in ("first", "second"):
-            await pilot.press("ctrl+n")
-            await ask(pilot, app, text)
-            await answered(pilot, app, 2)
-        app.writer.flush()
-        await pilot.press("ctrl+l")
-        await wait_until(pilot, lambda: isinstance(app.screen, ConversationsScreen))
-        options = app.screen.query_one(OptionList)
-        assert options.option_count == 2
-        await pilot.press(*"apples")
-        await wait_until(pilot, lambda: options.option_count == 1)
-        await pilot.press("f2")
-        await wait_until(pilot, lambda: bool(app.screen.query("#answer")))
-        app.screen.query_one("#answer", Input).value = "fruit"
-        await pilot.press("enter")
-        await wait_until(pilot, lambda: app.chats.list(search="apples")[0].title == "fruit")
-        await pilot.press("f8")
-        await wait_until(pilot, lambda: len(app.chats.list()) == 1)
-        await pilot.press("f9")
-        await wait_until(pilot, lambda: len(app.chats.list()) == 2)
-        await pilot.press("enter")
-        await wait_until(pilot, lambda: "about apples" in shown(app))
-        assert app.conversation.title == "fruit"
 
 
 async def test_every_action_is_in_the_palette(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
+from quantchat.errors import QuantchatError
 from quantchat.store.finding import Page, all_tags, find
 from quantchat.store.records import Chat
 from quantchat.store.search import parsed
@@ -79,6 +80,10 @@ class ConversationsScreen(WorkingDialog[None]):
         """Number of the latest search; earlier ones are given up."""
         self._paging = False
         self._pause: Timer | None = None
+        self._filled = False
+        """Whether the list is that of what is typed."""
+        self._then: Callable[[], None] | None = None
+        """A key pressed before the list was filled."""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -106,12 +111,18 @@ class ConversationsScreen(WorkingDialog[None]):
         event.stop()
         if self._pause is not None:
             self._pause.stop()
+        self._filled = False
+        self._asked += 1
         self._pause = self.set_timer(PAUSE_S, self._search)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if self.rows.current is not None:
-            self._open(self.rows.current)
+
+        def open_current() -> None:
+            if self.rows.current is not None:
+                self._open(self.rows.current)
+
+        self._once_filled(open_current)
 
     def on_chat_list_chosen(self, event: ChatList.Chosen) -> None:
         event.stop()
@@ -146,15 +157,17 @@ class ConversationsScreen(WorkingDialog[None]):
 
     def action_mark(self) -> None:
         """Mark the row, and go on to the next."""
-        self.rows.toggle()
-        self.action_move(1)
+        self._once_filled(self._mark)
 
     def action_mark_all(self) -> None:
         """Mark all rows, or none."""
-        self.rows.mark_all()
+        self._once_filled(self.rows.mark_all)
 
     def action_rename(self) -> None:
         """Ask for another title."""
+        self._once_filled(self._rename)
+
+    def _rename(self) -> None:
         chat = self.rows.current
         if chat is None:
             return
@@ -167,6 +180,9 @@ class ConversationsScreen(WorkingDialog[None]):
 
     def action_pin(self) -> None:
         """Keep them at the top, or not."""
+        self._once_filled(self._pin)
+
+    def _pin(self) -> None:
         chats = self.rows.chosen
         pinned = not all(chat.pinned for chat in chats)
         store = self.desk.chats
@@ -175,6 +191,9 @@ class ConversationsScreen(WorkingDialog[None]):
 
     def action_tags(self) -> None:
         """Add tags and take tags away."""
+        self._once_filled(self._tags)
+
+    def _tags(self) -> None:
         chats = self.rows.chosen
         if not chats:
             return
@@ -190,6 +209,9 @@ class ConversationsScreen(WorkingDialog[None]):
 
     def action_delete(self) -> None:
         """Take them off the list; undo brings them back."""
+        self._once_filled(self._delete)
+
+    def _delete(self) -> None:
         chats = self.rows.chosen
         if not chats:
             return
@@ -222,6 +244,9 @@ class ConversationsScreen(WorkingDialog[None]):
 
     def action_export(self) -> None:
         """As Markdown or JSON, each into a file of its own."""
+        self._once_filled(self._export)
+
+    def _export(self) -> None:
         chats = self.rows.chosen
         if chats:
             self.app.push_screen(ExportDialog(chats), lambda _: self.rows.unmark())
@@ -235,6 +260,17 @@ class ConversationsScreen(WorkingDialog[None]):
                 self._fill(go_to=chats[0].id)
 
         self.app.push_screen(ImportDialog(), imported)
+
+    def _once_filled(self, do: Callable[[], None]) -> None:
+        """Do it with the list of what is typed: a quick hand is ahead of the search."""
+        if self._filled:
+            do()
+        else:
+            self._then = do
+
+    def _mark(self) -> None:
+        self.rows.toggle()
+        self.action_move(1)
 
     def _tagged(self, chats: Sequence[Chat], wanted: TagChange) -> list[Chat]:
         store = self.desk.chats
@@ -283,8 +319,16 @@ class ConversationsScreen(WorkingDialog[None]):
             if go_to is not None:
                 self.rows.go_to(go_to)
             self._say_title()
+            self._filled = True
+            then, self._then = self._then, None
+            if then is not None:
+                then()
 
-        self.work(read, fill)
+        def failed(error: QuantchatError) -> None:
+            self._filled = True
+            self.tell(error)
+
+        self.work(read, fill, failed)
 
     def _more(self) -> None:
         rows = self.rows

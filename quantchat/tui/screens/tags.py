@@ -108,9 +108,9 @@ class TagsDialog(AppDialog[TagChange | None]):
         return sum(folded in {tag.casefold() for tag in chat.tags} for chat in self._chats)
 
     def _fill(self) -> None:
-        self.query_one("#choices", OptionList).add_options(
-            [Option(self._line(name)) for name in self._names]
-        )
+        choices = self.query_one("#choices", OptionList)
+        choices.add_options([Option(self._line(name)) for name in self._names])
+        choices.highlighted = 0 if self._names else None
 
     def _line(self, name: str) -> Content:
         having = self._having(name)
