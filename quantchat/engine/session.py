@@ -135,8 +135,9 @@ class Session:
             message, hint = error.message, error.hint
         except BaseException as error:
             logger.exception("the engine thread ended")
-            message = f"the engine stopped: {type(error).__name__}: {error}"
-            hint = "see the log, and start the app again"
+            reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+            message = f"the engine stopped: {reason}"
+            hint = "see the log; a fresh engine can be started"
         self._runtimes.clear()
         self._emit(EngineStopped(message=message, hint=hint, time_s=time.perf_counter()))
 

@@ -387,8 +387,7 @@ class QuantchatApp(Opening):
 
     def restart_engine(self) -> None:
         """Close the engine and load the model with a fresh one."""
-        while not isinstance(self.screen, ChatScreen):
-            self.pop_screen()
+        self.to_chat()
         if self.replace_engine():
             self.loads.want(self.preferences.load_request())
 

@@ -93,6 +93,11 @@ class Opening(Keyed, App[None]):
         if not isinstance(self.screen, LogScreen):
             self.push_screen(LogScreen())
 
+    def to_chat(self) -> None:
+        """Close what stands above the conversation."""
+        while not isinstance(self.screen, ChatScreen):
+            self.pop_screen()
+
     def _open(self, kind: type[Screen[None]]) -> None:
         if isinstance(self.screen, ChatScreen):
             self.push_screen(kind())

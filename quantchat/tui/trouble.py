@@ -40,6 +40,8 @@ class Trouble:
     def load_failed(self, problem: Problem, request: LoadRequest) -> None:
         """A model was not loaded: the old one goes on, or the user chooses what to do."""
         app = self._app
+        if not problem.cancelled:
+            log.warning("%s %s was not loaded: %s", request.model, request.scheme, problem.message)
         answering = app.loads.answering
         if answering is not None and app.preferences.load_request() == request:
             self._take_back(answering)
@@ -68,6 +70,7 @@ class Trouble:
     def answer_failed(self, message: str, hint: str, ways: tuple[WayOut, ...] = ()) -> None:
         """An answer ended early; what was written is kept."""
         app = self._app
+        log.warning("an answer ended early: %s", message)
         if self.stopping:
             return
         offered = [*load_ways(ways), Way(key="r", label="Answer again", result="regenerate")]
@@ -153,8 +156,10 @@ class Trouble:
         elif result == "go_on":
             app.chat_screen.action_go_on()
         elif result == "models":
+            app.to_chat()
             app.action_models()
         elif result == "schemes":
+            app.to_chat()
             app.action_schemes()
         elif result == "restart" and app.new_engine is not None:
             app.restart_engine()
