@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from app_support import answered, ask, fake, make_app, ready, wait_until
-from fakes import FakeEngine, Script, metrics_of, model_info
+from fakes import FakeEngine, Script, memory_use, metrics_of, model_info
 from textual.geometry import Offset
 
 from quantchat.engine.metrics import GapRuns
+from quantchat.events import NO_GAPS, Stats
 from quantchat.requests import LoadRequest
 from quantchat.store.records import Figures
 from quantchat.tui import figures
@@ -20,6 +21,7 @@ from quantchat.tui.control.charts import (
     speed_chart,
     ttft_chart,
 )
+from quantchat.tui.control.measured import TRACES_KEPT, Measured
 from quantchat.tui.control.readings import Answered
 from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.reading import Reading
@@ -162,8 +164,21 @@ def test_speeds_are_told_apart_by_scheme() -> None:
 
 
 def test_gaps_that_were_not_kept_are_said_so() -> None:
-    assert "while the app is open" in gap_chart([answer(1)], 0).nothing
-    assert "No answer" in gap_chart([], 0).nothing
+    drawn = draw(gap_chart([answer(1)], 0), 60, 10, PALETTE)
+    assert "kept while the app is open" in " ".join(rows_of(drawn))
+    assert "No answer" in " ".join(rows_of(draw(gap_chart([], 0), 60, 10, PALETTE)))
+
+
+def test_gaps_of_a_bounded_number_of_answers_are_kept() -> None:
+    measured = Measured()
+    for turn_id in range(TRACES_KEPT + 1):
+        metrics = metrics_of(9 + turn_id % 3, INFO)
+        measured.take(
+            turn_id,
+            Stats(request_id=1, slot="main", metrics=metrics, memory=memory_use(INFO), time_s=0.0),
+        )
+    assert measured.trace(0) == NO_GAPS
+    assert len(measured.trace(1).mean_s) == 9 and measured.turn_id == TRACES_KEPT
 
 
 def plot(app: object, name: str) -> str:
@@ -197,7 +212,7 @@ async def test_the_screen_follows_the_conversation(tmp_path: Path, size: tuple[i
         assert "room for 2,048" in plot(app, "context")
         await pilot.press("left", "left")
         await wait_until(pilot, lambda: "▲1" in plot(app, "context"))
-        assert "while the app is open" in plot(app, "gaps").replace("\n", " ")
+        assert "(ITL), answer 1" in plot(app, "gaps") and "token 3" in plot(app, "gaps")
         await pilot.press("right")
         await wait_until(pilot, lambda: "answer 2 · starter" in str(words.render()))
         await pilot.press("home")

@@ -182,7 +182,7 @@ async def test_an_exchange_is_what_the_context_grew_by(tmp_path: Path) -> None:
         later = replace(first, metrics={**first.metrics, "context_tokens": 224})
         assert exchange_tokens([first, later]) == 200
         app.conversation.path += [app.conversation.path[0], later]
-        app.conversation.stats_turn = None
+        app.conversation.measured.turn_id = None
         app.chat_screen.refresh_state()
         assert "1,824 left, about 9 exchanges" in panel.text_on_screen()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
+from quantchat.events import NO_GAPS
 from quantchat.tui import figures
 from quantchat.tui.control.readings import Answered
 from quantchat.tui.reading import Reading
@@ -16,9 +17,8 @@ from quantchat.tui.widgets.axes import speed_label, time_label, tokens_label
 from quantchat.tui.widgets.plots import Column, Columns, Curve
 
 NOTHING = "No answer of this conversation has been measured yet."
-NO_GAPS = (
-    "Gaps are kept while the app is open, of the answer that runs or ran last; "
-    "p50, p95 and max of every answer are kept for good."
+GAPS_GONE = (
+    "The gaps of an answer are kept while the app is open; its p50, p95 and max are kept for good."
 )
 UNBROKEN_CELLS = 24
 """What is shorter stays in one line."""
@@ -81,37 +81,26 @@ def context_chart(answers: Sequence[Answered], chosen: int) -> Columns:
 
 
 def gap_chart(answers: Sequence[Answered], chosen: int) -> Curve:
-    """Gaps between tokens, over the tokens of the answer whose gaps are there."""
-    at = next((at for at in range(len(answers) - 1, -1, -1) if answers[at].reading.recent_s), None)
-    if at is None or (answers and chosen != at and not answers[chosen].reading.recent_s):
-        title = "Gap between tokens"
-        return Curve(
-            title=title,
-            legend=(),
-            mean=(),
-            peaks=(),
-            first="",
-            last="",
-            label=time_label,
-            nothing=NO_GAPS if answers else NOTHING,
-        )
-    trace = answers[at].reading.trace
-    tokens = int(answers[at].reading.kept.get("completion_tokens", 0))
-    legend = (
-        ((0, "mean (line)"), (3, f"longest of {trace.run_tokens} (dots)"))
-        if trace.run_tokens > 1
-        else ((0, "every gap"),)
-    )
+    """Gaps between the tokens of the chosen answer."""
+    answer = answers[chosen] if answers else None
+    trace = NO_GAPS if answer is None else answer.reading.trace
+    number = f", answer {answer.number}" if answer is not None else ""
     return Curve(
-        title=f"Gap between tokens (ITL), answer {answers[at].number}",
-        legend=legend,
+        title=f"Gap between tokens (ITL){number}",
+        legend=((0, "mean (line)"), (3, f"longest of {trace.run_tokens} (dots)"))
+        if trace.run_tokens > 1
+        else ((0, "every gap"),),
         mean=trace.mean_s,
         peaks=trace.max_s,
         first="token 2",
-        last=f"token {figures.count(tokens)}",
+        last=f"token {figures.count(_tokens(answer))}",
         label=time_label,
-        nothing=NO_GAPS,
+        nothing=NOTHING if answer is None else GAPS_GONE,
     )
+
+
+def _tokens(answer: Answered | None) -> int:
+    return 0 if answer is None else int(answer.reading.kept.get("completion_tokens", 0))
 
 
 def answer_words(answer: Answered) -> tuple[str, str]:

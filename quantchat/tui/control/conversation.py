@@ -30,6 +30,7 @@ from quantchat.store.records import Turn as StoredTurn
 from quantchat.tui.control.answering import Answering
 from quantchat.tui.control.chat_options import Options, options_of, store_options
 from quantchat.tui.control.left import LeftAnswers
+from quantchat.tui.control.measured import Measured
 from quantchat.tui.control.said import messages_of
 from quantchat.tui.control.shown import STATES, shown
 from quantchat.tui.control.view import View
@@ -75,10 +76,7 @@ class Conversation:
         self._left = LeftAnswers(writer)
         self._draft: Options | None = None
         """Options of a conversation that is not in the store yet."""
-        self.stats: Stats | Done | None = None
-        """The latest meters."""
-        self.stats_turn: int | None = None
-        """The turn that they are of."""
+        self.measured = Measured()
         self.waiting = False
         """The last question is sent as soon as the model is ready."""
 
@@ -278,13 +276,13 @@ class Conversation:
             answering.take(item.text, len(item.ids))
             self._view.append(answering.turn.id, item.text)
         elif isinstance(item, Stats):
-            self.stats, self.stats_turn = item, answering.turn.id
+            self.measured.take(answering.turn.id, item)
         elif isinstance(item, PrefillProgress):
             answering.prefill = item
         elif isinstance(item, Notice):
             self._notice(item.message)
         elif isinstance(item, Done):
-            self.stats, self.stats_turn = item, answering.turn.id
+            self.measured.take(answering.turn.id, item)
             self._finish_done(answering, item)
         elif isinstance(item, Failed):
             self._finish_failed(answering, item.message, item.hint, item.ways)

@@ -38,7 +38,7 @@ class Answered:
 
 def current(conversation: Conversation, loads: Loads) -> Reading:
     """The answer that runs or ran last in this conversation, and the machine beside it."""
-    stats, info = conversation.stats, loads.info
+    stats, info = conversation.measured.latest, loads.info
     memory = loads.memory
     if stats is not None and info is not None and stats.memory.weight_bytes == info.weight_bytes:
         memory = stats.memory
@@ -77,14 +77,14 @@ def answers_of(conversation: Conversation, loads: Loads) -> list[Answered]:
 
 
 def _reading(conversation: Conversation, turn: Turn, loads: Loads) -> Reading:
-    stats = conversation.stats
-    if stats is None or conversation.stats_turn != turn.id:
-        return Reading(kept=turn.metrics or {}, live=False)
+    stats, trace = conversation.measured.latest, conversation.measured.trace(turn.id)
+    if stats is None or conversation.measured.turn_id != turn.id:
+        return Reading(kept=turn.metrics or {}, trace=trace, live=False)
     running = conversation.answering is not None and conversation.answering.turn.id == turn.id
     kept = figures.kept(stats.metrics, loads.info) if running else turn.metrics or {}
     return Reading(
         kept=kept,
         recent_s=stats.metrics.itl_recent_s,
-        trace=stats.metrics.itl_trace,
+        trace=trace,
         info=loads.info,
     )

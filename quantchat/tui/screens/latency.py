@@ -110,7 +110,13 @@ class LatencyScreen(AppScreen):
         """Take what there is now; charts that did not change are left as they are."""
         desk = self.desk
         path = desk.conversation.path
-        state = (len(path), path[-1:], desk.conversation.stats, desk.loads.info, self._chosen)
+        state = (
+            len(path),
+            path[-1:],
+            desk.conversation.measured.latest,
+            desk.loads.info,
+            self._chosen,
+        )
         if state == self._state and self.size == self._drawn_size:
             return
         self._state, self._drawn_size = state, self.size
