@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 OSC52_LIMIT_BYTES = 74_994
 """What xterm and tmux take; longer texts only go to local tools."""
 TOOL_TIMEOUT_S = 2.0
-TMUX = ("tmux", "load-buffer", "-w", "-")
+TMUX: tuple[str, ...] = ("tmux", "load-buffer", "-w", "-")
 """Into tmux's buffer, and from there to the terminal that tmux runs in."""
 
 

@@ -118,19 +118,15 @@ def gather(text: str, folder: Path, kept: Mapping[str, Attachment]) -> Gathered:
 def read_text(path: Path, name: str) -> str:
     """The text of a file; raises AttachmentError saying what is wrong with it."""
     try:
-        handle = os.open(path, os.O_RDONLY | NO_WAIT)
-    except OSError as error:
-        raise AttachmentError(f"{name}: {error.strerror or error}") from error
-    with os.fdopen(handle, "rb") as file:
-        facts = os.fstat(file.fileno())
+        facts = path.stat()
         if stat.S_ISDIR(facts.st_mode):
             raise AttachmentError(f"{name} is a folder", hint="name a file in it")
         if not stat.S_ISREG(facts.st_mode):
             raise AttachmentError(f"{name} is not a plain file")
-        try:
+        with os.fdopen(os.open(path, os.O_RDONLY | NO_WAIT), "rb") as file:
             data = file.read(FILE_BYTES + 1)
-        except OSError as error:
-            raise AttachmentError(f"{name}: {error.strerror or error}") from error
+    except OSError as error:
+        raise AttachmentError(f"{name}: {error.strerror or error}") from error
     if len(data) > FILE_BYTES:
         raise AttachmentError(
             f"{name} has {figures.size(facts.st_size)}, more than {figures.size(FILE_BYTES)}",

@@ -55,7 +55,7 @@ class FileFinder:
         hidden = rest.startswith(".")
         names = self._names(base, hidden)
         if not rest:
-            ranked = sorted(names, key=lambda name: (name.count("/"), name.lower()))
+            ranked = sorted(names, key=lambda name: (name.rstrip("/").count("/"), name.lower()))
         else:
             wanted = rest.lower()
             scored = [(score, name) for name in names if (score := rank(wanted, name)) is not None]

@@ -114,12 +114,11 @@ class WritingScreen(AppScreen):
             self.prompt.focus()
             self.prompt.insert(event.character)
 
-    async def on_paste(self, event: Paste) -> None:
+    def on_paste(self, event: Paste) -> None:
         """Likewise what is pasted."""
         if self._typed_elsewhere():
             event.stop()
-            self.prompt.focus()
-            await self.prompt._on_paste(event)
+            self.prompt.paste(event.text)
 
     def action_send(self) -> None:
         """Send what is written; fetch a model that is missing."""

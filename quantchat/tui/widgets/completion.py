@@ -40,7 +40,7 @@ class Completion(Painted):
         self._offers: tuple[Offer, ...] = ()
         self._at = 0
         self._typed = ""
-        self._refused = ""
+        self._refused: str | None = None
         self.display = False
 
     @property
@@ -53,7 +53,7 @@ class Completion(Painted):
         if typed == self._refused:
             offers = ()
         else:
-            self._refused = ""
+            self._refused = None
         if tuple(offers) == self._offers and typed == self._typed:
             return
         self._offers, self._typed, self._at = tuple(offers), typed, 0

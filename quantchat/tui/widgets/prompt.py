@@ -146,15 +146,22 @@ class Prompt(Keyed, TextArea):
         if chip is not None and not self.selected_text:
             self._unfold(*chip)
 
-    async def _on_paste(self, event: Paste) -> None:
-        text = event.text.replace("\r\n", "\n").replace("\r", "\n")
-        if self.folds_pastes and is_large(text):
-            event.prevent_default()
-            event.stop()
-            self.insert(self._folded(text))
-            self.focus()
+    def paste(self, text: str) -> None:
+        """Put in what was pasted, folded where it is long."""
+        if self.read_only:
             return
-        await super()._on_paste(event)
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        if self.folds_pastes and is_large(text):
+            text = self._folded(text)
+        result = self._replace_via_keyboard(text, *self.selection)
+        if result is not None:
+            self.move_cursor(result.end_location)
+        self.focus()
+
+    async def _on_paste(self, event: Paste) -> None:
+        event.stop()
+        event.prevent_default()
+        self.paste(event.text)
 
     async def _on_key(self, event: Key) -> None:
         if self.helper is not None and self.helper.take_key(event.key):
@@ -185,7 +192,6 @@ class Prompt(Keyed, TextArea):
         chip = self._chip_at(self.cursor_location) if event.is_printable else None
         if chip is not None and self.cursor_location not in chip[:2]:
             self.move_cursor(chip[1])
-        await super()._on_key(event)
 
     def _folded(self, text: str) -> str:
         """The mark of a paste, which is kept."""
