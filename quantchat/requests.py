@@ -61,8 +61,8 @@ class WayOut:
     field: Literal["scheme", "kv", "context_tokens", "device"]
     """Of LoadRequest."""
     value: str | int
-    words: str
-    """What it would save."""
+    words: str = ""
+    """What it would save, where that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

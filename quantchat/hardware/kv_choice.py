@@ -7,6 +7,7 @@ from collections.abc import Callable
 from quantchat.errors import PlanError, UsageError
 from quantchat.hardware.facts import GpuFacts
 from quantchat.hardware.memory import KV_BITS, KV_FORMATS, KvFormat, MemoryFit
+from quantchat.hardware.ways import ways_of
 from quantchat.spec import DecoderSpec
 
 LOWEST_FP8_SM = 89
@@ -75,7 +76,7 @@ def _reasons(kv: KvFormat, spec: DecoderSpec, gpu: GpuFacts | None) -> tuple[str
     if refusal:
         packed = spec.head_dim % INT4_HEAD == 0
         others = "k8v4, int4 or int8" if packed else "int8 or fp8"
-        raise PlanError(refusal, hint=f"choose {others} KV")
+        raise PlanError(refusal, hint=f"choose {others} KV", ways=ways_of("kv", "int8"))
     asked = f"KV {kv}: asked for"
     if kv == "fp8" and gpu is not None and gpu.sm < LOWEST_FP8_SM:
         return asked, f"fp8 KV is decoded by bit operations: SM {gpu.sm} has no instruction for it"

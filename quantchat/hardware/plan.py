@@ -27,6 +27,7 @@ from quantchat.hardware.reasons import Reasons
 from quantchat.hardware.scheme_choice import CONTEXT_LOWEST, SchemeCase, choose_scheme
 from quantchat.hardware.stored_types import stored_growth
 from quantchat.hardware.target import DTYPE_BYTES, ComputeDtype, Target, choose_target, cpu_target
+from quantchat.hardware.ways import ways_of
 from quantchat.quant.registry import scheme_named
 from quantchat.quant.scheme import ActivationFormat, Scheme, WeightFormat
 from quantchat.spec import DecoderSpec
@@ -55,6 +56,7 @@ def plan(facts: Facts, spec: DecoderSpec, request: PlanRequest) -> ExecutionPlan
             f"a context of {request.context_tokens} tokens was asked for, "
             f"the model was made for {spec.context}",
             hint=f"ask for {spec.context} or less",
+            ways=ways_of("context_tokens", spec.context),
         )
     target = choose_target(facts, request.device)
     planner = _Planner(facts, spec, request, target)
@@ -181,6 +183,7 @@ class _Planner:
                 f"{self.spec.hidden}, {self.spec.intermediate} and "
                 f"{self.spec.heads * self.spec.head_dim}",
                 hint="choose int8",
+                ways=ways_of("scheme", "int8"),
             )
         wider = [size for size in scheme.group_sizes if size > group_size]
         if wider:
@@ -206,6 +209,10 @@ class _Planner:
         self.words.taken += reasons
         return kv
 
+    def _int4_is_less(self, scheme: Scheme) -> bool:
+        """Whether int4 would lie here in fewer bytes."""
+        return scheme.name not in ("int4", "stored") and (self.gpu is None or self.triton)
+
     def _context(self, scheme: Scheme, kv: KvFormat) -> int:
         estimate = self._fit(scheme, kv, self.wanted)
         longest = estimate.longest_context_tokens
@@ -227,11 +234,16 @@ class _Planner:
                 hint="choose a lower scheme (int4), a smaller model, or free memory"
                 if self.gpu is None or self.triton
                 else "choose a smaller model or the device cpu, or free memory",
+                ways=(
+                    *(ways_of("scheme", "int4") if self._int4_is_less(scheme) else ()),
+                    *(ways_of("device", "cpu") if self.gpu is not None else ()),
+                ),
             )
         if self.request.context_tokens:
             raise NoRoomError(
                 f"{where}: a context of {self.wanted} tokens needs {needed}, {free} are free",
                 hint=f"the longest that fits is {longest} tokens",
+                ways=ways_of("context_tokens", longest),
             )
         context = max(lowest, longest // self.page * self.page)
         self.words.take(f"context {context}: what fits of the model's {self.spec.context}")

@@ -15,6 +15,7 @@ from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, group_size_of, l
 from quantchat.hardware.reasons import Reasons
 from quantchat.hardware.stored_types import runs_as_stored, stored_type
 from quantchat.hardware.target import Target
+from quantchat.hardware.ways import ways_of
 from quantchat.quant.registry import SCHEMES, scheme_named
 from quantchat.quant.scheme import Calibration, Scheme, WeightFormat
 from quantchat.spec import DecoderSpec
@@ -68,6 +69,7 @@ def choose_scheme(case: SchemeCase, words: Reasons) -> Scheme:
         raise PlanError(
             f"{scheme.title} needs SM {scheme.lowest_sm}, {gpu.name} is SM {gpu.sm}",
             hint="choose int8 or fp16",
+            ways=ways_of("scheme", "int8", "fp16"),
         )
     if scheme.weights == "stored":
         _check_stored(case, words)
@@ -91,6 +93,7 @@ def _check_columns(spec: DecoderSpec, scheme: Scheme) -> None:
                 f"{scheme.title} packs {together} codes of a row together, and {linear.name} has "
                 f"rows of {linear.columns}",
                 hint="choose int8",
+                ways=ways_of("scheme", "int8"),
             )
 
 
@@ -115,16 +118,19 @@ def _check_stored(case: SchemeCase, words: Reasons) -> None:
         raise PlanError(
             "'as stored' runs the blocks of a GGUF file, this model is not one",
             hint="choose int4, int8 or fp16",
+            ways=ways_of("scheme", "int4", "int8", "fp16"),
         )
     if case.target.gpu is not None and not case.triton:
         raise PlanError(
             "'as stored' needs Triton kernels on a card",
             hint="choose fp16 (decoded at load), or the device cpu",
+            ways=(*ways_of("scheme", "fp16"), *ways_of("device", "cpu")),
         )
     if not runs_as_stored(case.request.stored_types):
         raise PlanError(
             f"'as stored': no packed op reads {_types(case.request.stored_types)}",
             hint="choose int8 or int4 (encoded anew at load), or fp16",
+            ways=ways_of("scheme", "int8", "int4", "fp16"),
         )
     _explain_stored(case, words)
 

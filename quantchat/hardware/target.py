@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from quantchat.errors import PlanError, UsageError
 from quantchat.hardware.facts import Facts, GpuFacts
+from quantchat.hardware.ways import ways_of
 
 ComputeDtype: TypeAlias = Literal["float16", "bfloat16", "float32"]
 
@@ -91,10 +92,14 @@ def choose_target(facts: Facts, device: str) -> Target:
         return _gpu_target(best, others=len(usable) - 1, refused=tuple(refused))
     if device == "cuda":
         if problems:
-            raise PlanError(problems[0][0], hint=problems[0][1])
+            raise PlanError(
+                problems[0][0], hint=problems[0][1], ways=ways_of("device", "auto", "cpu")
+            )
         why = f" ({facts.notes[0]})" if facts.notes else ""
         raise PlanError(
-            f"no CUDA card on this machine{why}", hint="leave the device on auto or take cpu"
+            f"no CUDA card on this machine{why}",
+            hint="leave the device on auto or take cpu",
+            ways=ways_of("device", "auto", "cpu"),
         )
     return cpu_target(
         facts,

@@ -106,6 +106,8 @@ def test_kv_goes_to_int8_when_the_wanted_context_needs_it() -> None:
     with pytest.raises(PlanError) as caught:
         plan(facts, spec, PlanRequest(scheme="int8", kv="16bit", context_tokens=20000))
     longest = int(caught.value.hint.removeprefix("the longest that fits is ").split()[0])
+    (way,) = caught.value.ways
+    assert (way.field, way.value) == ("context_tokens", longest)
     fits = plan(facts, spec, PlanRequest(scheme="int8", kv="16bit", context_tokens=longest))
     assert fits.context_tokens == longest
     with pytest.raises(PlanError):
