@@ -78,8 +78,13 @@ class CodebookWeight:
     def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
         """[N, K] in `dtype`, multiplied in float32."""
         n, k = self.shape
-        values = self.table[self.codes().long()].view(n, -1, self.block_size)
-        return (values * self.block_scales()[..., None]).view(n, k).to(dtype)
+        # A byte is two values of the table: they are looked up as one.
+        byte = torch.arange(256, device=self.table.device)
+        table = self.table.float()
+        pairs = torch.stack((table[byte & 15], table[byte >> 4]), dim=-1).view(torch.int64)[:, 0]
+        values = pairs.index_select(0, self.packed.flatten().int()).view(torch.float32)
+        scaled = values.view(n, -1, self.block_size).mul_(self.block_scales()[..., None])
+        return scaled.view(n, k).to(dtype)
 
     def take_rows(self, rows: torch.Tensor) -> CodebookWeight:
         """The rows [R] in that order; scales of scales cannot be parted, so they are resolved."""

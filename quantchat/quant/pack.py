@@ -14,7 +14,8 @@ def pack_nibbles(codes: torch.Tensor) -> torch.Tensor:
 def unpack_nibbles(packed: torch.Tensor) -> torch.Tensor:
     """uint8 [..., K/2] -> uint8 [..., K], the inverse of pack_nibbles."""
     assert packed.dtype == torch.uint8
-    return torch.stack((packed & 15, packed >> 4), dim=-1).flatten(-2)
+    words = packed.to(torch.int16)
+    return ((words & 15) | ((words >> 4) << 8)).contiguous().view(torch.uint8)
 
 
 def pack_triples(codes: torch.Tensor) -> torch.Tensor:
