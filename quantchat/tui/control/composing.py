@@ -5,7 +5,7 @@ Owns the state of writing. The prompt owns the text, `conversation` what is said
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -253,10 +253,15 @@ class Composing:
     def _deliver(self, text: str, attachments: Sequence[Attachment]) -> None:
         screen, turn = self._screen, self.editing
         desk = screen.desk
-        action: Callable[[], bool | None] = lambda: desk.send(text, attachments)  # noqa: E731
-        if turn is not None:
-            action = lambda: desk.conversation.revise(turn.id, text, attachments)  # noqa: E731
-        if not desk.guarded(action):
+        # The turn leaves the conversation when its new version comes.
+        self.editing = None
+        if turn is None:
+            done = desk.send(text, attachments)
+        else:
+            key = turn.id
+            done = bool(desk.guarded(lambda: desk.conversation.revise(key, text, attachments)))
+        if not done:
+            self.editing = turn
             return
         screen.prompt.take()
         if turn is not None:
