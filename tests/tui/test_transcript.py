@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
+import pytest
 from textual.app import App, ComposeResult
 from textual.geometry import Offset
 from textual.selection import Selection
+from textual.theme import BUILTIN_THEMES
 
+from quantchat.tui.markup.palette import palette_from
+from quantchat.tui.widgets.drawn_turn import DrawnTurn
 from quantchat.tui.widgets.transcript import Transcript
 from quantchat.tui.widgets.turn import Turn
 from quantchat.tui.widgets.turn_stack import WINDOW_TURNS
@@ -112,3 +117,58 @@ async def test_selected_text_is_what_was_marked() -> None:
         await settle()
         selected = transcript.get_selection(Selection(Offset(2, 0), Offset(5, 1)))
         assert selected is not None and selected[0] == "first\nsec"
+
+
+THINKING = "<think>\nFirst **this**.\n\n- then that\n- and more\n</think>\n\nSo *it* is.\n\n```\ncode\n```\nEnd."
+
+
+@pytest.mark.parametrize("unfolded", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_streamed_reasoning_is_drawn_as_when_it_is_whole(seed: int, unfolded: bool) -> None:
+    flipped = {(1, "thought")} if unfolded else set()
+    palette = palette_from(BUILTIN_THEMES["nord"].to_color_system().generate())
+    draw = random.Random(seed)
+    streamed = DrawnTurn(answer(1), flipped)
+    streamed.turn.state = "streaming"
+    streamed.draw(50, palette)
+    at = 0
+    while at < len(THINKING):
+        step = draw.randint(1, 7)
+        before = [line.plain for line in streamed.lines]
+        first = streamed.append(THINKING[at : at + step], palette)
+        at += step
+        after = [line.plain for line in streamed.lines]
+        assert before[:first] == after[:first]
+    whole = DrawnTurn(answer(1, THINKING), flipped)
+    whole.turn.state = "done"
+    whole.draw(50, palette)
+    ours = [line.plain.rstrip() for line in streamed.lines[1:]]
+    assert ours == [line.plain.rstrip() for line in whole.lines[1:]]
+    assert ("┊ First this." in "\n".join(ours)) == unfolded
+
+
+async def test_a_turn_is_chosen_marked_and_folded_where_it_stands() -> None:
+    app = Stage()
+    async with app.run_test(size=(60, 20)) as pilot:
+        transcript = app.query_one(Transcript)
+        for key in range(1, 40):
+            transcript.add(Turn(key=key, role="user", text=f"turn {key}\n" + "more\n" * 4))
+        await settle()
+        transcript.focus()
+        transcript.choose(transcript.stack.neighbour(-1))
+        for _ in range(20):
+            transcript.choose(transcript.stack.neighbour(-1))
+        await settle()
+        assert transcript.stack.chosen == 19
+        top = [transcript.render_line(y).text for y in range(20)]
+        marked = [row for row in top if "┃" in row]
+        assert "turn 19" in marked[0] and len(marked) == 6
+        before = transcript.scroll_y
+        await pilot.press("space")
+        await settle()
+        folded = [transcript.render_line(y).text for y in range(20)]
+        assert transcript.scroll_y == before and not transcript.follow
+        assert any("┃▸ turn 19" in row and "… 5 lines" in row for row in folded)
+        transcript.remove_from(10)
+        assert transcript.stack.chosen is None
+        await pilot.press("space", "e")
