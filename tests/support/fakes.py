@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fake_scores import FakeScores, Vocabulary
 
@@ -264,6 +264,8 @@ class FakeEngine:
             )
             return
         info = model_info(request, self.context_tokens)
+        if request.slot in self.infos:
+            info = replace(info, reasons=("context: computed anew with the next answer",))
         self.infos[request.slot] = info
         self._events.append(
             Loaded(

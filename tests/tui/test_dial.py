@@ -90,7 +90,7 @@ async def test_r_answers_again_with_the_scheme_and_keeps_the_old_answer(tmp_path
         await wait_until(pilot, lambda: "narrow words" in shown(app))
         await answered(pilot, app, 2)
         assert app.conversation.path[-1].scheme == "int4" and "2/2" in shown(app)
-        assert "the context is computed anew at the next answer" in notes(app)
+        assert "context computed anew with the next answer" in notes(app)
         await pilot.press("alt+left")
         await wait_until(pilot, lambda: "wide words" in shown(app))
         assert "int8" in shown(app) and "1/2" in shown(app)

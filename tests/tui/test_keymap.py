@@ -147,7 +147,9 @@ async def test_the_user_s_keys_work_and_are_shown_everywhere(tmp_path: Path) -> 
         assert isinstance(screen, HelpScreen)
         text = screen.keys_text(names=True)
         assert re.search(r"\| Alt\+Y \| answer again.*\| `chat\.regenerate` \|", text)
-        assert "| v | other KV precision | `schemes.kv` |" in text and "Ctrl+R" not in text
+        assert (
+            "| v | other KV precision | `schemes.kv` |" in text and "| Ctrl+R | answer" not in text
+        )
         assert text.startswith("# Chat")
         await pilot.press("escape")
         await pilot.press("f12")

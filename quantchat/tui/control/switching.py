@@ -15,6 +15,9 @@ from quantchat.tui import figures
 if TYPE_CHECKING:
     from quantchat.tui.app import QuantchatApp
 
+CONTEXT = "context: "
+"""How the engine's word on what became of the conversation's KV begins."""
+
 
 class Switching:
     """What happens around a load that was asked for while another model answers."""
@@ -63,8 +66,9 @@ class Switching:
             return
         app = self._app
         words = change_words(before, event.info)
-        if app.conversation.path and before != event.info:
-            words += "; the context is computed anew at the next answer"
+        said = next((each for each in event.info.reasons if each.startswith(CONTEXT)), "")
+        if app.conversation.path and said:
+            words += f"; context {said.removeprefix(CONTEXT).partition(';')[0]}"
         app.notify(f"{words}.", timeout=8)
 
 

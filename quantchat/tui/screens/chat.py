@@ -30,31 +30,32 @@ def keys(*, enter_sends: bool, answering: bool, stopped: bool) -> list[Key]:
     """The bottom line, by what can be done now."""
     enter, newline = ("enter", "^j") if enter_sends else ("^j", "enter")
     line = [
-        Key(key="esc", text="stop", action="screen.stop")
+        Key(text="stop", action="screen.stop")
         if answering
         else Key(key=enter, text="send", action="screen.send"),
-        Key(key="^r", text="again", action="screen.regenerate"),
+        Key(text="again", action="screen.regenerate"),
     ]
     if stopped:
-        line.append(Key(key="^g", text="continue", action="screen.go_on"))
+        line.append(Key(text="continue", action="screen.go_on"))
     return [
         *line,
-        Key(key="^n", text="new", action="screen.new"),
-        Key(key="^l", text="chats", action="app.conversations"),
-        Key(key="^o", text="models", action="app.models"),
-        Key(key="f5", text="scheme", action="app.schemes"),
-        Key(key="^s", text="settings", action="app.settings"),
-        Key(key="f8", text="options", action="app.options"),
-        Key(key="f1", text="help", action="app.help"),
+        Key(text="new", action="screen.new"),
+        Key(text="chats", action="app.conversations"),
+        Key(text="models", action="app.models"),
+        Key(text="scheme", action="app.schemes"),
+        Key(text="dial", action="screen.dial(1)"),
+        Key(text="settings", action="app.settings"),
+        Key(text="options", action="app.options"),
+        Key(text="help", action="app.help"),
         Key(key=newline, text="newline"),
-        Key(key="^↑", text="choose", action="screen.choose(-1)"),
-        Key(key="^t", text="compare", action="app.compare"),
-        Key(key="f3", text="copy", action="screen.copy_answer"),
-        Key(key="^b", text="meters", action="screen.toggle_meters"),
-        Key(key="f6", text="latency", action="screen.latency"),
-        Key(key="f7", text="explain", action="screen.meters"),
-        Key(key="^p", text="palette", action="app.command_palette"),
-        Key(key="^q", text="quit", action="app.quit"),
+        Key(text="choose", action="screen.choose(-1)"),
+        Key(text="compare", action="app.compare"),
+        Key(text="copy", action="screen.copy_answer"),
+        Key(text="meters", action="screen.toggle_meters"),
+        Key(text="latency", action="screen.latency"),
+        Key(text="explain", action="screen.meters"),
+        Key(text="palette", action="app.command_palette"),
+        Key(text="quit", action="app.quit"),
     ]
 
 
@@ -122,7 +123,7 @@ class ChatScreen(WritingScreen):
             else keys(
                 enter_sends=settings.enter_sends,
                 answering=answering or loads.busy,
-                stopped=not answering and last is not None and last.state == "stopped",
+                stopped=not answering and last is not None and last.state in ("stopped", "failed"),
             )
         )
         self._tick()

@@ -13,6 +13,7 @@ from quantchat.tui.keymap import key_of, short_key
 from quantchat.tui.widgets.painted import Painted
 from quantchat.tui.widgets.turn import click
 
+DIAL = "screen.dial(0)"
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -37,12 +38,13 @@ class TopBar(Painted):
         left = [Content.styled(" ◆ quantchat", palette.accent)]
         if self._info is not None:
             info = self._info
-            left.append(Content.styled(f"   {figures.model_name(info.model)}", palette.strong))
-            for part in (info.scheme, f"kv {info.kv}", info.device):
-                left += [
-                    Content.styled(" · ", palette.faint),
-                    Content.styled(part, palette.primary),
-                ]
+            left += [
+                Content("   "),
+                click(figures.model_name(info.model), "app.models", palette.strong),
+            ]
+            parts = ((info.scheme, DIAL), (f"kv {info.kv}", DIAL), (info.device, "app.settings"))
+            for part, action in parts:
+                left += [Content.styled(" · ", palette.faint), click(part, action, palette.primary)]
         if self._state:
             left += [Content("   "), Content.styled(self._state, palette.muted)]
         line = Content.assemble(*left).truncate(width)
