@@ -93,7 +93,7 @@ def test_a_broken_file_leaves_the_built_in_ones_and_is_moved_aside(path: Path, t
     keep_prompt(path, "new", "text")
     assert load_presets(path)[0].prompts == {"new": "text"}
     aside = list(path.parent.glob("presets.broken-*.toml"))
-    assert [each.read_text() for each in aside] == ([text] if "[" == text[-1] else [])
+    assert [each.read_text() for each in aside] == ([text] if text[-1] == "[" else [])
 
 
 def test_own_values_stand_over_the_settings_and_bad_ones_do_not() -> None:

@@ -100,6 +100,8 @@ class ChatOptions:
         """A system prompt out of the library; raises SettingsError for an unknown one."""
         prompts = self.presets().prompts
         if name not in prompts:
-            known = ", ".join(prompts) or "there are none yet; F8 saves one"
+            known = (
+                ", ".join(prompts) or "there are none yet; the options of a conversation save one"
+            )
             raise SettingsError(f"there is no system prompt {name!r}", hint=f"one of: {known}")
         self.change(system_prompt=prompts[name])

@@ -20,6 +20,7 @@ from quantchat.store.finding import Page, all_tags, find
 from quantchat.store.records import Chat
 from quantchat.store.search import parsed
 from quantchat.store.tags import with_changes
+from quantchat.tui.keymap import key_of, long_key
 from quantchat.tui.printable import printable
 from quantchat.tui.screens.dialog import Ask
 from quantchat.tui.screens.export import ExportDialog
@@ -29,7 +30,8 @@ from quantchat.tui.screens.working import WorkingDialog
 from quantchat.tui.widgets.bars import Key, KeyBar
 from quantchat.tui.widgets.chat_list import ChatList
 
-PAGE_ROWS = 300
+PAGE_ROWS = 120
+"""A page with what was found in each takes some 20 ms of a core."""
 PAUSE_S = 0.06
 """After a key, before what is typed is searched for."""
 KEYS = (
@@ -224,7 +226,8 @@ class ConversationsScreen(WorkingDialog[None]):
         def deleted(_: None) -> None:
             self.rows.marked.clear()
             self._fill()
-            self.notify(f"Deleted {said}. F9 brings back what was deleted last.")
+            key = long_key(key_of(self.app, type(self), "undo"))
+            self.notify(f"Deleted {said}. {key} brings back what was deleted last.")
 
         self.work(lambda: self.desk.chats.delete(*ids), deleted)
 

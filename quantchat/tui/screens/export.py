@@ -28,8 +28,8 @@ from quantchat.tui.screens.working import WorkingDialog
 
 NAMES: Mapping[Format, str] = {"md": "Markdown", "json": "JSON"}
 WORDS: Mapping[Format, str] = {
-    "md": "What is shown, to read; it can be imported again. F7 takes the other format.",
-    "json": "All versions and figures, to import again. F7 takes the other format.",
+    "md": "What is shown, to read; it can be imported again.",
+    "json": "All versions and figures, to import again.",
 }
 FOLDER = "quantchat-conversations"
 """Where several go, below the working folder."""

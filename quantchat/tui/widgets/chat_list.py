@@ -29,7 +29,7 @@ MARGIN = 3
 """Cells before a title: the cursor, the mark, a blank."""
 AHEAD = 60
 """Rows from the end at which more are asked for."""
-WIDE_COLUMNS = 70
+WIDE_COLUMNS = 84
 
 
 @dataclass(frozen=True, slots=True)
