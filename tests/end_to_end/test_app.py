@@ -145,17 +145,23 @@ async def test_both_panes_stream_and_the_difference_is_shown(
         comparison = app.comparison
         assert comparison is not None
         await say(pilot, app, "Name three colours.")
-        await until(
-            app,
-            lambda: all(len(s.messages) >= 2 and not s.request_id for s in comparison.sides),
-            "both answers",
-        )
+        await until(app, lambda: bool(comparison.rounds) and comparison.at_rest, "both answers")
         left, right = comparison.sides
         assert left.info is not None and right.info is not None
         assert (left.info.scheme, right.info.scheme) == ("fp16", "int4")
-        assert left.messages[-1].content and right.messages[-1].content
+        shown = comparison.rounds[0]
+        assert shown.left.text and shown.right.text
         difference = comparison.difference()
         assert difference.weight_ratio is not None and difference.weight_ratio > 2.5
         assert difference.saved_bytes == left.info.weight_bytes - right.info.weight_bytes
         assert difference.speed_ratio is not None and difference.speed_ratio > 0
         assert difference.same_tokens > 0
+        await pilot.press("ctrl+n", "f7")
+        await say(pilot, app, "Why is the sky blue?")
+        await until(app, lambda: bool(comparison.rounds) and comparison.at_rest, "scores")
+        guided = comparison.rounds[0]
+        assert guided.exact and not guided.problem
+        assert len(guided.known_scores) == len(guided.left.ids) > 0
+        agreement = comparison.difference().agreement
+        assert agreement is not None and 0 < agreement.kl_mean < 1
+        assert agreement.same_top_share > 0.5
