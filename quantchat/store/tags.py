@@ -35,5 +35,5 @@ def with_changes(
     tags: tuple[str, ...], add: Iterable[str], remove: Iterable[str]
 ) -> tuple[str, ...]:
     """The tags with some added at the end and some taken away."""
-    gone = {tag.casefold() for tag in remove}
+    gone = {tag.lstrip("#").casefold() for tag in remove}
     return clean([*(tag for tag in tags if tag.casefold() not in gone), *add])

@@ -193,4 +193,4 @@ def test_tags_are_words() -> None:
     assert clean(["two words", "x" * 99, "\x1b[2J"]) == ("twowords", "x" * TAG_LIMIT, "[2J")
     assert len(tags_from(" ".join(map(str, range(99))))) == TAGS_MAX
     assert shown(("a", "b")) == "#a #b"
-    assert with_changes(("a", "B"), ("c", "A"), ("b",)) == ("a", "c")
+    assert with_changes(("a", "B"), ("c", "A"), ("#b",)) == ("a", "c")

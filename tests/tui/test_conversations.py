@@ -345,6 +345,31 @@ async def test_the_list_shows_what_another_instance_did(tmp_path: Path) -> None:
         await opened(pilot, app, 0)
 
 
+async def test_a_conversation_that_goes_on_elsewhere_becomes_two_branches(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot, app)
+        await ask(pilot, app, "one")
+        await answered(pilot, app, 2)
+        app.writer.flush()
+        chat = app.conversation.chat
+        assert chat is not None
+        elsewhere = Chats(open_database(tmp_path / "conversations.db"))
+        last = elsewhere.path(chat.id)[-1]
+        theirs = elsewhere.add_turn(chat.id, last.id, "user", "said elsewhere")
+        elsewhere.rename(chat.id, "renamed elsewhere")
+        await ask(pilot, app, "said here")
+        await answered(pilot, app, 4)
+        app.writer.flush()
+        assert app.conversation.title == "renamed elsewhere"
+        here = elsewhere.path(chat.id)
+        assert [turn.content for turn in here][2] == "said here"
+        versions = elsewhere.siblings(theirs.id)
+        assert [turn.content for turn in versions] == ["said elsewhere", "said here"]
+        app.conversation.flip(here[2].id, -1)
+        assert app.conversation.path[-1].content == "said elsewhere"
+
+
 async def test_the_app_opens_what_was_used_last(tmp_path: Path) -> None:
     ids = fill(tmp_path, "pinned", "latest")
     Chats(open_database(tmp_path / "conversations.db")).pin(ids[0], True)
