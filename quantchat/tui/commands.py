@@ -46,6 +46,25 @@ def commands(app: QuantchatApp, screen: Screen[object]) -> Iterable[SystemComman
             "Continue the answer", "Go on where it stopped (ctrl+g)", screen.action_go_on
         )
         yield SystemCommand("Stop", "Stop the answer or the load (escape)", screen.action_stop)
+        yield SystemCommand(
+            "Choose a message",
+            "Edit, copy, flip or fold any message (ctrl+up)",
+            lambda: screen.action_choose(-1),
+        )
+        yield SystemCommand(
+            "Edit the last message", "Sent again, it begins a branch", screen.action_edit_last
+        )
+        yield SystemCommand(
+            "Write in your own editor", "$VISUAL or $EDITOR (alt+e)", screen.action_editor
+        )
+        yield SystemCommand(
+            "Unfold a paste",
+            "The one at the cursor, or the last (alt+p)",
+            screen.prompt.action_unfold_paste,
+        )
+        yield SystemCommand(
+            "Context", "What to do when it is nearly full (f9)", screen.action_context
+        )
         yield SystemCommand("Copy the last answer", "As Markdown (f3)", screen.action_copy_answer)
         yield SystemCommand(
             "Copy the last code block", "Only the code (f4)", screen.action_copy_block

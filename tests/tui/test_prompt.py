@@ -216,11 +216,25 @@ async def test_commands_do_what_their_keys_do(tmp_path: Path) -> None:
             ("/model wrong", "There is no model 'wrong'"),
             ("/theme wrong", "There is no theme 'wrong'"),
             ("/new wrong", "/new takes nothing after it"),
-            ("/rename", "/rename needs a title"),
+            ("/preset wrong", "there is no preset 'wrong'"),
+            ("/prompt wrong", "there is no system prompt 'wrong'"),
         ):
             await ask(pilot, app, text)
             await wait_until(pilot, lambda words=words: words in notes(app))
         assert len(app.conversation.path) == 2
+        await ask(pilot, app, "/tag work code")
+        await ask(pilot, app, "/tag -code more")
+        await ask(pilot, app, "/system Be brief.")
+        await ask(pilot, app, "/preset precise")
+        options = app.conversation
+        await wait_until(pilot, lambda: options.options.tags == ("work", "more"))
+        await wait_until(pilot, lambda: options.options.system_prompt == "Be brief.")
+        await wait_until(pilot, lambda: (options.options.sampling or {})["temperature"] == 0.2)
+        await ask(pilot, app, "/preset none")
+        await wait_until(pilot, lambda: options.options.sampling is None)
+        await ask(pilot, app, "/options")
+        await wait_until(pilot, lambda: app.screen is not app.chat_screen)
+        await pilot.press("escape")
         await ask(pilot, app, "//usr is a folder")
         await answered(pilot, app, 4)
         assert app.conversation.path[2].content == "/usr is a folder"

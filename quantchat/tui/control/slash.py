@@ -11,13 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from quantchat.errors import SettingsError
+from quantchat.errors import QuantchatError
 from quantchat.quant.registry import SCHEMES
 from quantchat.settings.schema import spec_of
+from quantchat.store.tags import shown, tags_from, with_changes
 
 if TYPE_CHECKING:
     from quantchat.tui.app import QuantchatApp
 
+APPS = "none"
+"""The preset that takes the app's settings."""
 WRITTEN = re.compile(r"/([a-z]+)(?:\s+(.*))?\Z", re.DOTALL)
 
 Take: TypeAlias = "Callable[[QuantchatApp, str], None]"
@@ -50,14 +53,19 @@ def literal(text: str) -> str:
     return text[1:] if text.startswith("//") else text
 
 
-def _set(key: str) -> Take:
-    def take(app: QuantchatApp, word: str) -> None:
-        try:
-            app.set_value(key, word)
-        except SettingsError as error:
-            app.notify(f"{error.message}. {error.hint}", severity="warning")
+def _try(app: QuantchatApp, work: Callable[[], object], said: str = "") -> None:
+    """Do something; a refusal is said in its own words."""
+    try:
+        work()
+    except QuantchatError as error:
+        app.notify(f"{error.message}. {error.hint}".strip(), severity="warning")
+    else:
+        if said:
+            app.notify(said)
 
-    return take
+
+def _set(key: str) -> Take:
+    return lambda app, word: _try(app, lambda: app.set_value(key, word))
 
 
 def _model(app: QuantchatApp, word: str) -> None:
@@ -82,12 +90,32 @@ def _theme(app: QuantchatApp, word: str) -> None:
 
 
 def _rename(app: QuantchatApp, title: str) -> None:
-    chat = app.conversation.chat
-    if chat is None:
-        app.notify("There is no conversation to rename yet.", severity="warning")
-        return
-    app.guarded(lambda: bool(app.chats.rename(chat.id, title)))
-    app.guarded(lambda: app.conversation.renamed(chat.id))
+    _try(app, lambda: app.options.change(title=title))
+
+
+def _tag(app: QuantchatApp, words: str) -> None:
+    """Add tags; a minus before one takes it away."""
+    parts = words.split()
+    gone = [part[1:] for part in parts if part.startswith("-")]
+    new = [part for part in parts if not part.startswith("-")]
+    tags = with_changes(app.conversation.options.tags, tags_from(" ".join(new)), gone)
+    said = f"Tags: {shown(tags)}" if tags else "No tags."
+    _try(app, lambda: app.options.change(tags=tags), said)
+
+
+def _system(app: QuantchatApp, text: str) -> None:
+    said = "The system prompt holds from the next answer on."
+    _try(app, lambda: app.options.change(system_prompt=text), said)
+
+
+def _preset(app: QuantchatApp, name: str) -> None:
+    said = f"{name} holds from the next answer on."
+    _try(app, lambda: app.options.use_preset("" if name == APPS else name), said)
+
+
+def _prompt(app: QuantchatApp, name: str) -> None:
+    said = "The system prompt holds from the next answer on."
+    _try(app, lambda: app.options.use_prompt(name), said)
 
 
 def _models(app: QuantchatApp) -> list[tuple[str, str]]:
@@ -109,6 +137,19 @@ def _kvs(app: QuantchatApp) -> list[tuple[str, str]]:
 
 def _themes(app: QuantchatApp) -> list[tuple[str, str]]:
     return [(name, "") for name in app.looks.names()]
+
+
+def _presets(app: QuantchatApp) -> list[tuple[str, str]]:
+    named = [
+        (name, ", ".join(f"{key} {value:g}" for key, value in values.items()))
+        for name, values in app.options.presets().sampling.items()
+    ]
+    return [*named, (APPS, "the app's settings")]
+
+
+def _prompts(app: QuantchatApp) -> list[tuple[str, str]]:
+    prompts = app.options.presets().prompts
+    return [(name, " ".join(text.split())[:80]) for name, text in prompts.items()]
 
 
 COMMANDS: tuple[Slash, ...] = (
@@ -138,30 +179,73 @@ COMMANDS: tuple[Slash, ...] = (
         take=_set("kv"),
         choices=_kvs,
     ),
+    Slash(name="dial", summary="Turn through the schemes that can run here", action="screen.dial"),
     Slash(name="retry", summary="Answer the last question again", action="screen.regenerate"),
     Slash(name="continue", summary="Go on with a stopped answer", action="screen.go_on"),
+    Slash(name="stop", summary="Stop the answer or the load", action="screen.stop"),
     Slash(name="edit", summary="Edit your last message, and branch", action="screen.edit_last"),
     Slash(name="editor", summary="Write in your own editor", action="screen.editor"),
     Slash(name="copy", summary="Copy the last answer", action="screen.copy_answer"),
     Slash(name="code", summary="Copy the last code block", action="screen.copy_block"),
     Slash(
+        name="options",
+        summary="Title, tags, system prompt, sampling of this conversation",
+        action="app.options",
+    ),
+    Slash(
+        name="system",
+        summary="System prompt of this conversation",
+        action="app.options",
+        argument="text",
+        take=_system,
+    ),
+    Slash(
+        name="prompt",
+        summary="System prompt out of the library",
+        action="app.options",
+        argument="name",
+        take=_prompt,
+        choices=_prompts,
+    ),
+    Slash(
+        name="preset",
+        summary="Sampling of this conversation",
+        action="app.options",
+        argument="name",
+        take=_preset,
+        choices=_presets,
+    ),
+    Slash(
         name="rename",
         summary="Give the conversation a title",
+        action="app.options",
         argument="title",
         take=_rename,
     ),
     Slash(
+        name="tag",
+        summary="Add tags; -word takes one away",
+        action="app.options",
+        argument="words",
+        take=_tag,
+    ),
+    Slash(name="export", summary="To a file, as Markdown or JSON", action="app.export"),
+    Slash(name="import", summary="A conversation out of a file", action="app.import_files"),
+    Slash(
         name="theme",
         summary="Colours of the app",
+        action="app.themes",
         argument="name",
         take=_theme,
         choices=_themes,
     ),
     Slash(name="compare", summary="Two schemes side by side", action="app.compare"),
+    Slash(name="latency", summary="The conversation, plotted", action="screen.latency"),
+    Slash(name="explain", summary="What a meter measures", action="screen.meters"),
     Slash(name="meters", summary="Show or hide the meters", action="screen.toggle_meters"),
     Slash(name="context", summary="What to do when it is nearly full", action="screen.context"),
     Slash(name="settings", summary="Sampling, KV, theme", action="app.settings"),
-    Slash(name="stop", summary="Stop the answer or the load", action="screen.stop"),
+    Slash(name="log", summary="The end of the log", action="app.log"),
     Slash(name="help", summary="Every key", action="app.help"),
     Slash(name="quit", summary="Leave quantchat", action="app.quit"),
 )

@@ -55,7 +55,7 @@ settings file gives it another key:
 
     [keys]
     "chat.regenerate" = "alt+r"
-    "app.models" = ["f9", "alt+m"]
+    "app.models" = ["f10", "alt+m"]
 
 A name that nothing has, a key that is taken, and one that edits what is written are said at the start and left out. *Read the keys
 again* in the command palette takes a changed file.
