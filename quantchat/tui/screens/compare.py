@@ -158,6 +158,8 @@ class CompareScreen(CompareAsks):
         guided = (found.mode if shown is None else shown.mode) == "guided"
         self.set_class(guided, "-guided")
         self.set_class(found.cursor.at is not None, "-token")
+        if guided and self.right.rendered:
+            self.right.render_text(False)
         self.query_one(ModeLine).show(found.mode, in_turns=in_turns)
         for at, pane in enumerate((self.left, self.right)):
             legend = guided and at == 1
@@ -292,8 +294,9 @@ class CompareScreen(CompareAsks):
         if (self.comparison.mode if shown is None else shown.mode) == "guided":
             self.right.colour(by_change=not self.right.by_change)
             return
+        rendered = not self.left.rendered
         for pane in (self.left, self.right):
-            pane.render_text(not pane.rendered)
+            pane.render_text(rendered)
 
     def action_token(self, step: int) -> None:
         """Move the cursor."""
