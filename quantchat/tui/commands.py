@@ -11,6 +11,7 @@ from textual.screen import Screen
 
 from quantchat.quant.registry import SCHEMES
 from quantchat.tui.keymap import key_of, short_key
+from quantchat.tui.screens.base import AppScreen
 from quantchat.tui.screens.chat import ChatScreen
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def commands(app: QuantchatApp, screen: Screen[object]) -> Iterable[SystemComman
                 scheme.summary,
                 lambda name=scheme.name: app.set_value("scheme", name),
             )
+    if isinstance(screen, AppScreen):
+        yield from screen.commands()
     for theme in sorted(app.available_themes):
         yield SystemCommand(
             f"Theme: {theme}", "Colours of the app", lambda name=theme: app.set_value("theme", name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from textual.app import SystemCommand
 from textual.screen import ModalScreen, Screen
 
 from quantchat.tui.keymap import Keyed
@@ -16,6 +18,10 @@ Result = TypeVar("Result")
 
 class AppScreen(Keyed, Screen[None]):
     """A screen that fills the terminal."""
+
+    def commands(self) -> Iterable[SystemCommand]:
+        """The screen's own entries of the command palette."""
+        return ()
 
     @property
     def desk(self) -> QuantchatApp:
