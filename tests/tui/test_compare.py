@@ -509,6 +509,8 @@ async def test_the_mouse_moves_the_cursor_and_chooses(tmp_path: Path) -> None:
         await pilot.click(ModeLine, offset=(at, 0))
         await wait_until(pilot, lambda: screen.comparison.mode == "guided")
         assert app.preferences.settings.compare_mode == "guided"
+        titles = {each.title for each in app.get_system_commands(screen)}
+        assert {"Mode: blind", "Choose the left side", "Export the comparison"} <= titles
         await pilot.click("#pane-left PaneHead", offset=(2, 0))
         await wait_until(pilot, lambda: isinstance(app.screen, CompareSide))
 

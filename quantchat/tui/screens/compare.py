@@ -6,9 +6,10 @@ Owns the layout, the keys and what is asked of the user. What happens belongs to
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, cast
 
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.content import Content
@@ -145,6 +146,34 @@ class CompareScreen(CompareAsks):
 
     def on_unmount(self) -> None:
         self.comparison.close()
+
+    def commands(self) -> Iterable[SystemCommand]:
+        """See AppScreen.commands."""
+        for mode, words in MODES:
+            yield SystemCommand(
+                f"Mode: {mode}", words.capitalize(), lambda mode=mode: self.action_mode(mode)
+            )
+        for name in NAMES:
+            yield SystemCommand(
+                f"Choose the {name} side",
+                "Model, scheme and KV precision",
+                lambda name=name: self.action_choose(name),
+            )
+        for title, words, action in (
+            ("Both answer again", "The last prompt once more", self.action_again),
+            ("Go on from the cursor", "Both write on behind a token", self.action_go_on),
+            ("Export the comparison", "Markdown, JSON, SVG, votes", self.action_export),
+            ("Other view", "Tokens or Markdown; KL or change of p", self.action_view),
+            ("Begin anew", "Both models stay", self.action_clear),
+            ("Back to the chat", "Gives both models' memory back", self.action_quit_screen),
+        ):
+            yield SystemCommand(title, words, action)
+        for step, word in ((1, "Next"), (-1, "Previous")):
+            yield SystemCommand(
+                f"{word} token that differs",
+                "Moves the cursor",
+                lambda step=step: self.action_parting(step),
+            )
 
     @property
     def prompt(self) -> Prompt:
