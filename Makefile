@@ -13,7 +13,7 @@ SOAK_OPTIONS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help chat setup setup-test test check format lint types imports soak snapshots clean
+.PHONY: help chat setup setup-test test check format lint types imports soak snapshots recording clean
 
 help:
 	@echo 'make chat     set up, fetch the starter model, open the app'
@@ -22,6 +22,7 @@ help:
 	@echo 'make soak     use the app for half an hour and see that nothing grows (SOAK_MINUTES=30)'
 	@echo 'make snapshots   take the pictures of all screens anew, for a look at the difference'
 	@echo 'make format   write the format and the fixes that the linter is sure of'
+	@echo 'make recording  film the README with the starter model: tests/recording/quantchat.svg'
 	@echo 'make clean    remove the environment and everything that was built'
 
 chat: $(RUN_READY)
@@ -58,6 +59,10 @@ snapshots: $(TEST_READY)
 format: $(TEST_READY)
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
+
+recording: $(RUN_READY)
+	@$(BIN)/quantchat pull starter
+	@$(BIN)/python tests/recording/record.py
 
 clean:
 	rm -rf $(VENV) build dist quantchat.egg-info .mypy_cache .ruff_cache .pytest_cache

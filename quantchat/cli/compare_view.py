@@ -30,7 +30,7 @@ HEAT = (
 )
 """Style of a token by the step of its KL."""
 DIVERGENT_ROWS = 8
-CANDIDATES = 5
+CANDIDATES = 3
 
 
 def show(comparison: Comparison, console: Console | None = None) -> None:
