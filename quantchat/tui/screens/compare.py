@@ -17,6 +17,7 @@ from textual.content import Content
 from quantchat.comparing.record import Mode
 from quantchat.tui.control.comparing.ballot import Ballot
 from quantchat.tui.control.comparing.chat_room import ChatRoom
+from quantchat.tui.control.comparing.side import NAMES
 from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.markup.chunks import code_blocks
 from quantchat.tui.screens.compare_asks import CompareAsks
