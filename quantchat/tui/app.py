@@ -7,6 +7,7 @@ modules under `control`; what a screen looks like belongs to the screen.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -89,7 +90,8 @@ class QuantchatApp(Opening):
         warnings: Sequence[str] = (),
     ) -> None:
         self._theme_now: Theme | None = None
-        super().__init__()
+        # Without colours: Textual's other way, greys of the theme, are black on 16 colours.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.engine = engine
         self.chats = chats
         self.library = library

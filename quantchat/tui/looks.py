@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 DEFAULT = "ink"
 SIXTEEN = "sixteen"
 """Uses the terminal's own 16 colours."""
+PLAIN = "plain"
+"""Uses none: what is chosen is reversed."""
 
 
 class Looks:
@@ -67,7 +69,9 @@ class Looks:
         return not app.is_headless and app.console.color_system in ("standard", "windows")
 
     def wanted(self) -> str:
-        """The theme of the settings; on 16 colours the one made for them, unless another was chosen."""
+        """The theme of the settings; one made for few colours, or none, where there are so few."""
+        if self._app.no_color:
+            return PLAIN
         chosen = self._app.preferences.settings.theme
         if self.few_colours and chosen == DEFAULT:
             return SIXTEEN

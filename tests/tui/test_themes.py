@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 from app_support import make_app, ready, wait_until
+from rich.color import Color as RichColor
+from rich.segment import Segment
+from rich.style import Style
 from textual.color import Color
 from textual.pilot import Pilot
-from textual.widgets import OptionList, Select
+from textual.widgets import DataTable, OptionList, Select
 
 from quantchat.tui.app import QuantchatApp
-from quantchat.tui.looks import SIXTEEN, Looks
+from quantchat.tui.looks import PLAIN, SIXTEEN, Looks
 from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.screens.themes import ThemesScreen
 from quantchat.tui.theming import own_themes, theme_from, user_themes
@@ -43,12 +46,13 @@ def words(listed: OptionList) -> str:
 
 def test_our_themes_are_whole() -> None:
     themes = {theme.name: theme for theme in own_themes()}
-    assert set(themes) == {"ink", "paper", "phosphor", "sixteen"}
+    assert set(themes) == {"ink", "paper", "phosphor", "sixteen", "plain"}
     for theme in themes.values():
         variables = theme.to_color_system().generate() | theme.variables
         palette = palette_from(variables)
         background, foreground = palette.base.background, palette.base.foreground
-        assert background is not None and foreground is not None and background != foreground
+        assert background is not None and foreground is not None
+        assert background != foreground or theme.name == PLAIN
         if theme.ansi:
             continue
         for style in (palette.strong, palette.primary, palette.accent, palette.error):
@@ -173,6 +177,41 @@ async def test_sixteen_colours_take_the_theme_made_for_them(
         assert app.theme == SIXTEEN and app.preferences.settings.theme == "ink"
         app.set_value("theme", "paper")
         assert app.theme == "paper", "another choice stays"
+
+
+async def test_no_colour_at_all_where_none_is_wanted(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = make_app(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        assert app.theme == PLAIN and app.preferences.settings.theme == "ink"
+        await pilot.press("f5")
+        await wait_until(pilot, lambda: app.screen.query("#table"))
+        table = app.screen.query_one("#table", DataTable)
+        await wait_until(pilot, lambda: table.row_count == 7)
+        styles = [
+            segment.style
+            for strip in app.screen._compositor.render_strips()
+            for segment in strip
+            if segment.style is not None
+        ]
+        shown = [style for each in styles if (style := _filtered(app, each))]
+        assert all(each is None or each.is_default for style in shown for each in _colours(style))
+        assert any(style.reverse for style in shown), "the chosen row"
+
+
+def _colours(style: Style) -> tuple[RichColor | None, RichColor | None]:
+    return (style.color, style.bgcolor)
+
+
+def _filtered(app: QuantchatApp, style: Style) -> Style | None:
+    """A style as it leaves for the terminal."""
+    segments = [Segment("x", style)]
+    for each in app.get_line_filters():
+        segments = each.apply(segments, Color(0, 0, 0))
+    return segments[0].style
 
 
 async def test_the_settings_list_the_themes(tmp_path: Path, folder: Path) -> None:
