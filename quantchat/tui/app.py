@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import Theme
@@ -49,6 +50,7 @@ from quantchat.tui.own_keys import OwnKeys
 from quantchat.tui.screens.chat import ChatScreen
 from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.trouble import Trouble
+from quantchat.tui.unseen import UNSEEN
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +156,10 @@ class QuantchatApp(Opening):
     def forget_theme(self) -> None:
         """The theme that is on may have been read anew."""
         self._theme_now = None
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Those of the terminal's colours, and nothing that would steer the terminal."""
+        return [*super().get_line_filters(), UNSEEN]
 
     def get_default_screen(self) -> Screen[None]:
         """The chat."""
