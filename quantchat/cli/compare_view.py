@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from quantchat.comparing import words
-from quantchat.comparing.difference import divergence, most_divergent
+from quantchat.comparing.difference import divergence, most_divergent, scored_pieces
 from quantchat.comparing.markdown import visible
 from quantchat.comparing.record import Answer, Comparison, Round
 from quantchat.comparing.svg import KL_STEPS
@@ -93,8 +93,8 @@ def _timings(answer: Answer | None) -> dict[str, str]:
 def _answers(round_: Round, sides: tuple[str, str], columns: int) -> RenderableType:
     if round_.right is None:
         scored = Text()
-        for score in round_.scores:
-            scored.append(visible(score.text), HEAT[_step(score.kl)])
+        for piece, score in scored_pieces(round_):
+            scored.append(visible(piece), HEAT[_step(None if score is None else score.kl)])
         title = f"{sides[0]} wrote, coloured by how far {sides[1]} is from it"
         return Panel(scored, title=Text(title), title_align="left")
     parting = divergence(round_.left, round_.right)

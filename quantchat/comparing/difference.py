@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from quantchat.comparing.record import Answer, Round
 from quantchat.events import TokenScore
@@ -101,6 +102,14 @@ def most_divergent(scores: Sequence[TokenScore], count: int) -> list[tuple[int, 
     """The tokens of largest KL with their index, largest first; earlier ones before equals."""
     known = [(at, score) for at, score in enumerate(scores) if score.kl is not None]
     return sorted(known, key=lambda each: (-(each[1].kl or 0.0), each[0]))[:count]
+
+
+def scored_pieces(round_: Round) -> list[tuple[str, TokenScore | None]]:
+    """What the left wrote, token by token, each with its score where it has one.
+
+    A score's own text is that of its token alone, which may be a part of a character.
+    """
+    return list(zip_longest(round_.left.pieces, round_.scores[: len(round_.left.pieces)]))
 
 
 def next_parting(scores: Sequence[TokenScore], after: int) -> int | None:

@@ -5,9 +5,11 @@ Owns the layout. All texts of models and users stand in code, so that nothing in
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from quantchat.comparing import words
 from quantchat.comparing.difference import divergence, most_divergent
@@ -46,7 +48,7 @@ def _card(comparison: Comparison) -> list[str]:
     rows = [
         ("model", words.model_name(left), words.model_name(right)),
         ("hash", code(left.identity), code(right.identity)),
-        ("path", code(left.path), code(right.path)),
+        ("path", code(_path(left)), code(_path(right))),
         ("scheme", _scheme(left), _scheme(right)),
         ("KV cache", left.kv, right.kv),
         ("bits per weight", f"{left.bits_per_weight:.2f}", f"{right.bits_per_weight:.2f}"),
@@ -229,6 +231,13 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def _scheme(info: ModelInfo) -> str:
     detail = _plain(info.scheme_detail)
     return f"{info.scheme}: {detail}" if detail and detail != info.scheme else info.scheme
+
+
+def _path(info: ModelInfo) -> str:
+    """Below the home folder without its name: exports are shown to others."""
+    home = str(Path.home())
+    below = info.path.startswith(home + os.sep) and len(home) > 1
+    return f"~{info.path[len(home) :]}" if below else info.path
 
 
 def _bytes(count: int) -> str:

@@ -53,9 +53,24 @@ class Wish:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Writing:
+class Writing:
+    """An answer as it comes."""
+
     pieces: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
+
+    def ended(self, done: Done) -> Answer:
+        """All of it; text that no token carried is added to the last one."""
+        written = "".join(self.pieces)
+        if self.pieces and done.text.startswith(written):
+            self.pieces[-1] += done.text[len(written) :]
+        return Answer(
+            text=done.text,
+            token_ids=tuple(self.ids),
+            pieces=tuple(self.pieces),
+            finish_reason=done.finish_reason,
+            metrics=done.metrics,
+        )
 
 
 class Runner:
@@ -155,7 +170,7 @@ class Runner:
         wish = self._wish
         label = f"{slot}, {self._infos[slot].scheme}"
         longest = wish.max_tokens or self._infos[slot].context_tokens
-        writing = _Writing()
+        writing = Writing()
         request_id = self._engine.chat(
             ChatRequest(
                 slot=slot,
@@ -177,13 +192,7 @@ class Runner:
                 elif isinstance(event, Failed) and event.request_id == request_id:
                     raise QuantchatError(f"{label}: {event.message}", hint=event.hint)
                 elif isinstance(event, Done) and event.request_id == request_id:
-                    return Answer(
-                        text=event.text,
-                        token_ids=tuple(writing.ids),
-                        pieces=tuple(writing.pieces),
-                        finish_reason=event.finish_reason,
-                        metrics=event.metrics,
-                    )
+                    return writing.ended(event)
 
     def _scored(
         self, slot: Slot, written: Answer, doing: str, *, base: Slot = "", kept: int = 0

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from html import escape
 
 from quantchat.comparing import words
-from quantchat.comparing.difference import divergence
+from quantchat.comparing.difference import divergence, scored_pieces
 from quantchat.comparing.record import Answer, Comparison, Round
 from quantchat.comparing.text_rows import TextRow, wrapped
 from quantchat.events import ModelInfo, TokenScore
@@ -134,7 +134,7 @@ def _draw_round(
 def _pane_rows(round_: Round) -> tuple[list[TextRow], list[TextRow]]:
     left = round_.left
     if round_.right is None:
-        scored = [(score.text, HEAT + _heat(score)) for score in round_.scores]
+        scored = [(piece, HEAT + _heat(score)) for piece, score in scored_pieces(round_)]
         return (
             wrapped(((piece, PLAIN) for piece in left.pieces), PANE_CELLS),
             wrapped(scored, PANE_CELLS),
@@ -154,8 +154,8 @@ def _parted(answer: Answer, at: int | None) -> Iterable[tuple[str, int]]:
             yield piece, PARTING if index == at else AFTER
 
 
-def _heat(score: TokenScore) -> int:
-    if score.kl is None:
+def _heat(score: TokenScore | None) -> int:
+    if score is None or score.kl is None:
         return 0
     return sum(score.kl >= step for step in KL_STEPS)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
-from comparisons import answer, score
+from comparisons import answer, guided_round, score
 
 from quantchat.comparing.difference import (
     agreement,
@@ -13,7 +14,9 @@ from quantchat.comparing.difference import (
     first_divergence,
     most_divergent,
     next_parting,
+    scored_pieces,
 )
+from quantchat.comparing.record import Answer
 
 
 @pytest.mark.parametrize(
@@ -73,6 +76,23 @@ def test_the_most_divergent_come_first() -> None:
     scores = [score(str(at), kl=kl) for at, kl in enumerate([0.1, 0.9, None, 0.9, 0.3])]
     assert [at for at, _ in most_divergent(scores, 3)] == [1, 3, 4]
     assert most_divergent(scores, 0) == []
+
+
+def test_a_character_of_several_tokens_stays_whole_among_its_scores() -> None:
+    written = Answer(
+        text="a🙂!",
+        token_ids=(1, 2, 3, 4),
+        pieces=("a", "", "🙂", "!"),
+        finish_reason="stop",
+        metrics=None,
+    )
+    scores = tuple(
+        score(text, kl=kl) for text, kl in (("a", 0.0), ("\ufffd", 0.5), ("\ufffd", 0.1))
+    )
+    round_ = dataclasses.replace(guided_round("a", (0.0,)), left=written, scores=scores)
+    found = scored_pieces(round_)
+    assert "".join(piece for piece, _ in found) == "a🙂!"
+    assert [None if each is None else each.kl for _, each in found] == [0.0, 0.5, 0.1, None]
 
 
 def test_the_cursor_goes_to_the_next_token_with_other_likeliest_ones() -> None:

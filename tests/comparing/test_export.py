@@ -137,6 +137,18 @@ def test_markdown_says_what_ran_and_where_answers_part(whole: Comparison) -> Non
     assert "they took turns" in to_markdown(dataclasses.replace(whole, took_turns=True))
 
 
+def test_a_path_below_home_is_shown_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    record = comparison(free_round("a", "b"))
+    left = dataclasses.replace(record.left, path=str(tmp_path / "models" / "a.gguf"))
+    text = to_markdown(dataclasses.replace(record, left=left))
+    assert f"| path | `~{os.sep}models{os.sep}a.gguf` | `/models/starter.gguf` |" in text
+    assert str(tmp_path) not in text
+
+
 def test_no_text_ends_its_block() -> None:
     text = to_markdown(comparison(free_round(HOSTILE, HOSTILE, prompt=HOSTILE)))
     inside = False

@@ -6,15 +6,17 @@ import dataclasses
 from typing import Any, Literal
 
 import pytest
-from fakes import FakeEngine, Script
+from fakes import FakeEngine, Script, memory_use, metrics_of, model_info
 
 from quantchat.comparing.json_export import from_json, to_json
 from quantchat.comparing.record import Comparison
-from quantchat.comparing.runner import Runner, Wish
+from quantchat.comparing.runner import Runner, Wish, Writing
 from quantchat.comparing.turns import TURNS_WORDS, beside, must_take_turns
 from quantchat.errors import EngineError, QuantchatError
-from quantchat.events import Event, LoadFailed
+from quantchat.events import Done, Event, LoadFailed
 from quantchat.requests import LoadRequest, Message, Sampling
+
+INFO = model_info(LoadRequest(model="starter", scheme="fp16"), 2048)
 
 
 @dataclasses.dataclass
@@ -108,6 +110,22 @@ def test_guided_the_right_scores_what_the_left_wrote() -> None:
 def test_an_empty_answer_has_no_scores() -> None:
     found, _, _ = run(FakeEngine([Script([])]), wish("guided"))
     assert found.rounds[0].scores == () and found.rounds[0].left.text == ""
+
+
+def test_text_that_no_token_carried_belongs_to_the_last_one() -> None:
+    writing = Writing(pieces=["a", " b"], ids=[1, 2])
+    done = Done(
+        request_id=1,
+        slot="left",
+        finish_reason="length",
+        text="a b\ufffd",
+        metrics=metrics_of(2, INFO),
+        memory=memory_use(INFO),
+        time_s=0.0,
+    )
+    assert writing.ended(done).pieces == ("a", " b\ufffd")
+    cut = writing.ended(dataclasses.replace(done, text="a"))
+    assert cut.text == "a" and len(cut.pieces) == len(cut.token_ids) == 2
 
 
 def test_where_one_fits_they_take_turns() -> None:
