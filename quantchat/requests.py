@@ -101,4 +101,5 @@ class ScoreRequest:
     """Instead of `base`: id of an earlier request without a base, whose log-probabilities are kept
     for the case that both models do not fit at once. One set is kept, the latest."""
     exact: bool = False
-    """From an empty cache in the plan's chunks, as `quantchat eval` does; else with what is cached."""
+    """From an empty cache in the plan's chunks, as `quantchat eval` does, when no answer is being
+    written; else with what is cached, in small pieces beside answers."""

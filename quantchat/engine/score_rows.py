@@ -69,14 +69,24 @@ def token_scores(
 
 
 def _top(log_probs: torch.Tensor, spell: Callable[[int], str]) -> list[tuple[Candidate, ...]]:
+    """The likeliest first is the very one that `compare` takes for the likeliest, ties or not."""
     values, ids = log_probs.topk(min(TOP, log_probs.shape[1]), dim=-1)
-    return [
-        tuple(
-            Candidate(token_id=token_id, text=spell(token_id), p=p)
-            for token_id, p in zip(row_ids, row_p, strict=True)
-        )
-        for row_ids, row_p in zip(ids.tolist(), values.double().exp().tolist(), strict=True)
-    ]
+    rows = zip(
+        log_probs.argmax(dim=-1).tolist(),
+        ids.tolist(),
+        values.double().exp().tolist(),
+        strict=True,
+    )
+    return [_ordered(best, row_ids, row_p, spell) for best, row_ids, row_p in rows]
+
+
+def _ordered(
+    best: int, ids: list[int], p: list[float], spell: Callable[[int], str]
+) -> tuple[Candidate, ...]:
+    """`best` is one of the likeliest, but where more than TOP are equally likely maybe not in `ids`."""
+    others = [pair for pair in zip(ids, p, strict=True) if pair[0] != best]
+    pairs = [(best, p[0]), *others][: len(ids)]
+    return tuple(Candidate(token_id=token_id, text=spell(token_id), p=q) for token_id, q in pairs)
 
 
 def _floats(values: torch.Tensor) -> list[float]:

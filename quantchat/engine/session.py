@@ -139,6 +139,7 @@ class Session:
             message = f"the engine stopped: {reason}"
             hint = "see the log; a fresh engine can be started"
         self._runtimes.clear()
+        self._scorings = None
         self._emit(EngineStopped(message=message, hint=hint, time_s=time.perf_counter()))
 
     def _serve(self) -> None:
