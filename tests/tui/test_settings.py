@@ -33,7 +33,7 @@ def found(screen: SettingsScreen) -> list[str]:
 
 
 def head(screen: SettingsScreen, key: str) -> str:
-    return screen.query_one(f"#row-{key}").query_one(SettingName).render().plain
+    return screen.query_one(f"#row-{key}").query_one(SettingName).render().plain.strip(" ▸")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 50)])
@@ -80,19 +80,21 @@ async def test_what_differs_from_its_default_is_marked_and_can_be_reset(tmp_path
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot, app)
         assert head(screen, "top_k") == "● Top-k  reset to 0"
-        assert head(screen, "enter_sends") == "● Enter sends  reset to on"
+        assert head(screen, "enter_sends") == "● Enter sends: off  reset to on"
         assert head(screen, "system_prompt") == "● System prompt  reset to empty"
-        assert head(screen, "top_p") == "  Top-p"
+        assert head(screen, "top_p") == "Top-p"
         screen.query_one("#set-top_k").focus()
         await wait_until(pilot, lambda: screen.query_one("#set-top_k").has_focus)
+        name = screen.query_one("#row-top_k").query_one(SettingName)
+        await wait_until(pilot, lambda: name.render().plain.startswith("▸"))
         await pilot.press("f8")
         await wait_until(pilot, lambda: app.preferences.settings.top_k == 0)
-        await wait_until(pilot, lambda: head(screen, "top_k") == "  Top-k")
+        await wait_until(pilot, lambda: head(screen, "top_k") == "Top-k")
         assert screen.query_one("#set-top_k", Input).value == "0"
         screen.query_one("#row-system_prompt").scroll_visible(animate=False)
         name = screen.query_one("#row-system_prompt").query_one(SettingName)
         await wait_until(pilot, lambda: screen.query_one("#rows").region.overlaps(name.region))
-        at = head(screen, "system_prompt").index("reset") + 1
+        at = name.render().plain.index("reset") + 1
         await pilot.click(name, offset=(at, 0))
         await wait_until(pilot, lambda: app.preferences.settings.system_prompt == "")
         assert screen.query_one("#set-system_prompt", TextArea).text == ""

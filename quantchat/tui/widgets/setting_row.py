@@ -31,6 +31,12 @@ class SettingName(Painted):
         super().__init__(classes="name")
         self._spec = spec
         self._value = value
+        self._chosen = False
+
+    def choose(self, chosen: bool) -> None:
+        """Whether its control has the focus."""
+        self._chosen = chosen
+        self.refresh()
 
     def show(self, value: Value) -> None:
         """Another value."""
@@ -41,11 +47,14 @@ class SettingName(Painted):
     def render(self) -> Content:
         """One line."""
         spec, palette = self._spec, self.palette
+        state = f": {shown_value(self._value)}" if isinstance(self._value, bool) else ""
+        mark = Content.styled("▸" if self._chosen else " ", palette.primary)
         if self._value == spec.default:
-            return Content.styled(f"  {spec.title}", palette.strong)
+            return mark + Content.styled(f"  {spec.title}{state}", palette.strong)
         default = shown_value(spec.default)
         line = Content.assemble(
-            Content.styled(f"{CHANGED} {spec.title}", palette.accent),
+            mark,
+            Content.styled(f"{CHANGED} {spec.title}{state}", palette.accent),
             "  ",
             click("reset", f"screen.reset('{spec.key}')", palette.marker),
             Content.styled(f" to {default}", palette.muted),
@@ -69,6 +78,14 @@ class SettingRow(Horizontal):
             yield self._head
             yield Static(self._help, classes="help", markup=False)
         yield control_of(self.spec, self._value, self._words)
+
+    def on_descendant_focus(self) -> None:
+        """Its control can be used now."""
+        self._head.choose(True)
+
+    def on_descendant_blur(self) -> None:
+        """Another setting is chosen."""
+        self._head.choose(False)
 
     @property
     def control(self) -> Widget:
