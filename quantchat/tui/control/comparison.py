@@ -45,7 +45,10 @@ class Comparison:
         self._panes = panes
         self._changed = changed
         self._closed = closed
-        left, right = (Side(name=name, choice=Choice.of(settings(), name)) for name in NAMES)
+        left, right = (
+            Side(name=name, choice=Choice.of(settings(), name), chat_model=settings().model)
+            for name in NAMES
+        )
         self.sides = (left, right)
         self.pair = Pair(
             engine,

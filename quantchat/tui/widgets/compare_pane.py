@@ -76,13 +76,14 @@ class PaneHead(Painted):
         if side.problem and not side.loaded:
             again = "  enter loads it again" if side.problem == CANCELLED else ""
             words = Content.styled(side.problem + again, palette.error)
-        elif side.info is None:
-            words = Content.styled(_wish(side), palette.muted)
         else:
-            words = _loaded(side.info, palette)
-            if side.load_id and side.choice != side.worked:
+            known = side.info is not None
+            words = Content.styled(_wish(side), palette.muted)
+            if side.info is not None:
+                words = _loaded(side.info, palette)
+            if known and side.load_id and side.choice != side.worked:
                 words = Content.styled(f"→ {_wish(side)}   ", palette.warning) + words
-            elif not side.loaded and in_turns:
+            elif not side.loaded and not side.load_id and in_turns:
                 words += Content.styled(" · waits for its turn", palette.warning)
         return (name + words).truncate(self.size.width, ellipsis=True)
 
@@ -349,9 +350,8 @@ def _loaded(info: ModelInfo, palette: Palette) -> Content:
 
 
 def _wish(side: Side) -> str:
-    choice = side.choice
-    model = figures.model_name(choice.model) if choice.model else "the chat's model"
-    return f"{model} · {choice.scheme} · kv {choice.kv}"
+    model = figures.model_name(side.choice.model or side.chat_model)
+    return f"{model} · {side.choice.scheme} · kv {side.choice.kv}"
 
 
 def _prompt_lines(text: str, width: int, palette: Palette) -> list[Content]:

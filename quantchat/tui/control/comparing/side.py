@@ -68,6 +68,8 @@ class Side:
 
     name: SideName
     choice: Choice
+    chat_model: str
+    """Whom a choice without a model means."""
     info: ModelInfo | None = None
     """Of the model that is, or was last, loaded there."""
     loaded: bool = False
@@ -99,7 +101,8 @@ class Side:
     def contender(self) -> Contender:
         """For votes: as it is loaded."""
         if self.info is None:
-            return Contender(model=self.choice.model, scheme=self.choice.scheme, kv=self.choice.kv)
+            model = self.choice.model or self.chat_model
+            return Contender(model=model, scheme=self.choice.scheme, kv=self.choice.kv)
         return Contender(model=self.info.model, scheme=self.info.scheme, kv=self.info.kv)
 
     def emptied(self) -> None:
@@ -123,7 +126,7 @@ def told_apart(left: Contender, right: Contender) -> tuple[str, str]:
     for one in (left, right):
         parts = [one.scheme]
         if left.model != right.model:
-            parts.insert(0, model_name(one.model) or "the chat's model")
+            parts.insert(0, model_name(one.model))
         if left.kv != right.kv:
             parts.append(f"kv {one.kv}")
         words.append(" ".join(parts))
