@@ -58,6 +58,7 @@ async def test_two_thousand_messages_leave_a_bounded_picture() -> None:
         before = 0
         for number in range(EXCHANGES):
             if number == SETTLED:
+                await settle()
                 before = objects()
             await exchange(transcript, number)
             assert transcript.stack.rows <= KEPT_ROWS + WINDOW_ROWS
