@@ -203,6 +203,23 @@ async def test_guided_the_right_scores_what_the_left_writes(tmp_path: Path) -> N
         assert len(record.rounds[0].scores) == 40
 
 
+async def test_what_was_written_until_escape_is_scored(tmp_path: Path) -> None:
+    engine = FakeEngine([Script("on and on ", endless=True)])
+    app = make_app(tmp_path, engine, compare_mode="guided")
+    async with app.run_test(size=(120, 30)) as pilot:
+        screen = await opened(pilot, app)
+        await ask(pilot, app, "write")
+        await wait_until(pilot, lambda: "on and on" in screen.right.text_on_screen())
+        engine.scores.tokens_per_drain = 1
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: engine.scores.requests[-1].exact)
+        shown = screen.comparison.shown
+        assert shown is not None and shown.left.state == "stopped"
+        await pilot.press("escape")
+        await at_rest(pilot, screen)
+        assert not shown.exact and isinstance(app.screen, CompareScreen)
+
+
 async def test_blind_nothing_tells_which_is_which(tmp_path: Path) -> None:
     engine = FakeEngine([BLUE, RED])
     app = make_app(tmp_path, engine, compare_mode="blind")

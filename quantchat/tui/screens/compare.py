@@ -144,6 +144,7 @@ class CompareScreen(CompareAsks):
         self.prompt.focus()
         self.comparison.open()
         self.set_interval(TICK_S, self._tick)
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._mark_changed())
 
     def on_unmount(self) -> None:
         self.comparison.close()

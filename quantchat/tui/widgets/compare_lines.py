@@ -134,9 +134,11 @@ def _agreement_line(difference: Difference, palette: Palette) -> Content:
             _figure("max", figures.divergence(found.kl_max), palette),
             _figure("p of the token", f"{found.delta_p_mean:+.2%}", palette),
         ]
-        kind = "exact" if difference.exact else "so far"
-        count = f"{found.tokens} of {difference.scored_of} tokens, {kind}"
+        count = f"{found.tokens} of {_tokens(difference.scored_of)}{_exactly(difference)}"
         return Content("   ").join([*parts, Content.styled(count, palette.muted)])
+    if difference.scored_of:
+        text = f" {_tokens(difference.scored_of)} to be scored"
+        return Content.styled(text, palette.muted)
     if difference.divergence is not None:
         left, right = _word(difference.left_word), _word(difference.right_word)
         text = f" same for {_tokens(difference.same_tokens)}, then {left} / {right}"
@@ -147,6 +149,13 @@ def _agreement_line(difference: Difference, palette: Palette) -> Content:
         text = f" the same so far: {_tokens(difference.same_tokens)}"
         return Content.styled(text, palette.success)
     return Content("")
+
+
+def _exactly(difference: Difference) -> str:
+    """How many figures are those that an evaluation would find."""
+    if difference.exact_tokens >= difference.scored_of:
+        return ", exact"
+    return f", {difference.exact_tokens} exactly" if difference.exact_tokens else ", so far"
 
 
 def vote_lines(tally: Tally | None, names: tuple[str, str], palette: Palette) -> list[Content]:

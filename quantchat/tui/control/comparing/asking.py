@@ -142,9 +142,10 @@ class Asking:
         self.begin(shown.prompt, mode, given)
 
     def stop(self) -> bool:
-        """Stop what is written or scored; False when nothing is."""
-        stopped = self.answering
-        self._acts.clear()
+        """Stop what is written, else what is scored; False when neither is."""
+        stopped, shown = self.answering, self.shown
+        if not (self._answering and shown is not None and shown.mode == "guided"):
+            self._acts.clear()
         for request_id in self._answering:
             self._engine.cancel(request_id)
         if self._guide.scoring:

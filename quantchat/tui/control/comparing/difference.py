@@ -33,7 +33,8 @@ class Difference:
     """Guided mode."""
     scored_of: int = 0
     """Tokens that are to be scored."""
-    exact: bool = False
+    exact_tokens: int = 0
+    """Of those that are scored."""
     problem: str = ""
 
 
@@ -59,7 +60,7 @@ def difference_of(left: Side, right: Side, shown: LiveRound | None, peak_bytes: 
         same_context=shown.same_context,
         agreement=agreement(shown.known_scores) if guided else None,
         scored_of=len(shown.left.ids) - shown.left.given if guided else 0,
-        exact=shown.exact,
+        exact_tokens=shown.exact_tokens,
         problem=shown.problem if guided else "",
     )
 

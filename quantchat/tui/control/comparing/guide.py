@@ -108,6 +108,8 @@ class Guide:
                 shown.probes[self._probe_at] = event.scores[0]
         elif self.kind != "keep":
             shown.put_scores(event.first, event.scores)
+            if self.kind == "exact":
+                shown.exact_tokens += len(event.scores)
         if event.done:
             if self.kind == "keep":
                 self._kept = self.request_id

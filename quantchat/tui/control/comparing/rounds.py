@@ -71,6 +71,8 @@ class LiveRound:
     """Guided: the right's view of the left's tokens, None where it is still out."""
     exact: bool = False
     """The scores are those that `quantchat eval` would find."""
+    exact_tokens: int = 0
+    """How many of them are so far."""
     problem: str = ""
     """Why it could not be scored."""
     probes: dict[int, TokenScore] = field(default_factory=dict)
