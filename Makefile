@@ -66,7 +66,7 @@ recording: $(RUN_READY)
 
 clean:
 	rm -rf $(VENV) build dist quantchat.egg-info .mypy_cache .ruff_cache .pytest_cache
-	rm -rf .hypothesis .import_linter_cache snapshot_report.html
+	rm -rf .hypothesis .import_linter_cache
 	find quantchat kernels themes tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(MADE):

@@ -101,6 +101,7 @@ class ChatScreen(WritingScreen):
         self.begin_writing()
         self.set_timer(0.01, self.desk.begin)
         self.set_interval(0.12, self._tick)
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.refresh_state())
 
     def refresh_state(self) -> None:
         """Draw what changed beside the conversation itself."""
