@@ -108,6 +108,7 @@ class Status:
                 Content.styled("Ask anything. It stays on this machine.", palette.muted),
                 Content(""),
                 *(_keyed(self._key(action), text, palette) for action, text in WELCOME),
+                _keyed("/ @", "runs a command; adds a file", palette),
             ]
         if loads.problem is not None and not loads.ready:
             lines += [Content(""), *_words(loads.problem.message, palette.error, width)]

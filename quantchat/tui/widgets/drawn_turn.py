@@ -300,7 +300,7 @@ def _file_lines(attachment: Attachment, width: int, palette: Palette) -> list[Co
     shown = "\n".join(all_lines[:PREVIEW_LINES])[:PREVIEW_CHARS]
     language = PurePath(attachment.name).suffix.removeprefix(".")
     lines = code_lines(shown, language, width, palette, opens=False, label=None)
-    left = len(all_lines) - min(len(all_lines), PREVIEW_LINES)
-    if left:
-        lines.append(Content.styled(f"… {figures.count(left)} more lines", palette.muted))
+    if len(shown) < len(attachment.text.rstrip("\r\n")):
+        said = f"… of {figures.count(len(all_lines))} lines, {figures.count(len(attachment.text))}"
+        lines.append(Content.styled(f"{said} characters", palette.muted))
     return lines
