@@ -71,10 +71,12 @@ class Int8RowsLinear(CopyKeeper):
             y = packed_int8(x, self._codes, self._scale)
         else:
             rows = quantize_rows(x, "int8", self._given)
-            if self._copy is None:
+            if self._copy is not None:
+                product = F.linear(rows.codes.to(self._copy.dtype), self._copy).float()
+            elif int8_products_are_exact():
                 product = torch._int_mm(rows.codes, self._codes.t()).float()
             else:
-                product = F.linear(rows.codes.to(self._copy.dtype), self._copy).float()
+                product = F.linear(rows.codes.float(), self._codes.float())
             y = product.mul_(rows.scale[:, None]).mul_(self._scale).to(x.dtype)
         return y if self._bias is None else y.add_(self._bias)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from quantchat.ops import linear_cpu_8bit
 from quantchat.ops.linear_cpu import cpu_linear
 from quantchat.ops.quantized_rows import CodeFormat, prepare_rows, quantize_rows
 from quantchat.quant.rounding import fp8_channel, int8_channel
@@ -38,6 +39,21 @@ def test_many_rows_are_rounded_before_the_product(
     assert float(rows.max()) < 5e-3
     unrounded = x.double() @ dense.t() + bias.double()
     assert float((got - unrounded).norm() / unrounded.norm()) > float(rows.max())
+
+
+def test_a_processor_without_int8_units_gets_the_same_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(4)
+    weight = int8_channel(torch.randn(48, 64))
+    op = cpu_linear(weight, None, dtype=torch.bfloat16, copy_dtype=None, activations="int8")
+    x = torch.randn(70, 64).to(torch.bfloat16)
+    copied = cpu_linear(
+        weight, None, dtype=torch.bfloat16, copy_dtype=torch.float32, activations="int8"
+    )
+    monkeypatch.setattr(linear_cpu_8bit, "int8_products_are_exact", lambda: False)
+    monkeypatch.setattr(torch, "_int_mm", None)
+    assert torch.equal(op(x), copied(x))
 
 
 @pytest.mark.parametrize("form", ["int8", "fp8"])
