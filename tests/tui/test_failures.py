@@ -110,12 +110,13 @@ async def test_a_failed_switch_keeps_the_old_model_and_takes_the_setting_back(
         await answered(pilot, app, 2)
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 @pytest.mark.parametrize(
-    ("key", "field", "value"),
+    ("key", "field", "value", "size"),
     [
-        *(("1", "scheme", "int4"), ("2", "context_tokens", 1024)),
-        *(("3", "kv", "int8"), ("4", "device", "cpu")),
+        ("1", "scheme", "int4", (80, 24)),
+        ("2", "context_tokens", 1024, (120, 40)),
+        ("3", "kv", "int8", (80, 24)),
+        ("4", "device", "cpu", (120, 40)),
     ],
 )
 async def test_each_way_out_of_a_lack_of_memory_loads(
@@ -211,6 +212,28 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
     assert log_tail(path) == "The log is empty."
     path.write_bytes(b"first\n" + b"x" * 300_000 + b"\nlast \xff\n")
     assert log_tail(path) == "last \ufffd"
+
+
+async def test_arrows_and_the_mouse_choose_a_way_out(tmp_path: Path) -> None:
+    engine = FakeEngine(load_failures={"fp16": ("no room for 16 bits", "take int4")})
+    app = make_app(tmp_path, engine, scheme="fp16")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_until(pilot, lambda: dialog_text(app))
+        ways = list(app.screen.query(Button))
+        await wait_until(pilot, lambda: ways[0].has_focus)
+        for key, at in (("right", 1), ("down", 2), ("left", 1), ("up", 0)):
+            await pilot.press(key)
+            await wait_until(pilot, lambda at=at: ways[at].has_focus)
+        await pilot.press("right", "enter")
+        await wait_until(pilot, lambda: isinstance(app.screen, SchemesScreen))
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: app.screen is app.chat_screen)
+        app.loads.want(app.preferences.load_request())
+        await wait_until(pilot, lambda: dialog_text(app))
+        await wait_until(pilot, lambda: app.screen.query("#way-2").first().region.width)
+        await pilot.click("#way-2")
+        await ready(pilot, app)
+        assert app.preferences.settings.scheme == "int4"
 
 
 async def test_keys_that_were_meant_for_the_prompt_take_no_way_out(tmp_path: Path) -> None:

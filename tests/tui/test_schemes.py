@@ -16,8 +16,10 @@ from quantchat.errors import QuantchatError
 from quantchat.requests import LoadRequest
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.control.schemes import Held
+from quantchat.tui.screens.models import ModelsScreen
 from quantchat.tui.screens.schemes import SchemesScreen
-from quantchat.tui.widgets.bars import Activity
+from quantchat.tui.widgets.bars import Activity, TopBar
+from quantchat.tui.widgets.dial import Dial
 
 
 async def opened(pilot: Pilot[None], app: QuantchatApp) -> DataTable[object]:
@@ -234,3 +236,23 @@ def test_rows_come_from_the_plan_the_cache_and_the_store(
         ),
     )
     assert any(row.allowed for row in book.rows(request, held, may_measure=False))
+
+
+async def test_the_models_line_of_keys_works_by_mouse(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        await wait_until(
+            pilot, lambda: "kv 16bit" in app.chat_screen.query_one(TopBar).render().plain
+        )
+        await pilot.click(TopBar, offset=(18, 0))
+        await wait_until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+        await wait_until(pilot, lambda: app.screen.query_one(DataTable).row_count == 2)
+        await pilot.press("down")
+        await pilot.click("#keys", offset=(3, 0))
+        await wait_until(pilot, lambda: app.loads.info and app.loads.info.model == "other")
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: app.screen is app.chat_screen)
+        at = app.chat_screen.query_one(TopBar).render().plain.index("int8")
+        await pilot.click(TopBar, offset=(at + 1, 0))
+        await wait_until(pilot, lambda: app.chat_screen.query_one(Dial).display)

@@ -19,7 +19,7 @@ from quantchat.tui.screens.dialog import Dialog, Way
 from quantchat.tui.widgets.bars import Activity, Key, KeyBar
 
 KEYS = (
-    Key(key="enter", text="load or fetch"),
+    Key(key="enter", text="load or fetch", action="screen.take"),
     Key(text="delete", action="screen.delete"),
     Key(text="cancel, close", action="screen.leave"),
 )
@@ -69,11 +69,7 @@ class ModelsScreen(AppDialog[None]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        row = self._chosen()
-        if row is not None:
-            self._take(row.name)
-        elif event.value.strip():
-            self._take(event.value.strip())
+        self.action_take()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         event.stop()
@@ -91,6 +87,15 @@ class ModelsScreen(AppDialog[None]):
             self.desk.loads.cancel()
         else:
             self.dismiss(None)
+
+    def action_take(self) -> None:
+        """Load or fetch the model under the cursor, or what was typed where none is left."""
+        row = self._chosen()
+        typed = self.query_one("#filter", Input).value.strip()
+        if row is not None:
+            self._take(row.name)
+        elif typed:
+            self._take(typed)
 
     def action_move(self, step: int) -> None:
         """Move in the table while the filter keeps the focus."""
