@@ -118,6 +118,10 @@ def command(
     if calibration is not None and not calibration.is_file():
         raise UsageError(f"{calibration} is no file", hint="name a UTF-8 text file")
     kinds = export_kinds(export, wanted=out is not None)
+    if kinds:
+        from quantchat.comparing.export import prepare
+
+        prepare(out or Path())
     left, right = load_requests(settings, models, schemes, kv)
     comparison = _compare(_wish(settings, left, right, _messages(settings, prompt), mode))
     _tell(comparison, kinds, out or Path(), as_json=as_json)

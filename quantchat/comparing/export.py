@@ -56,6 +56,17 @@ def write_export(comparison: Comparison, folder: Path, *, kinds: Sequence[Kind])
     raise UsageError(f"{folder}: too many exports of this second", hint="name another folder")
 
 
+def prepare(folder: Path) -> None:
+    """Make the folder before the work begins; raises UsageError where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        problem = "" if os.access(folder, os.W_OK | os.X_OK) else "no permission"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem:
+        raise UsageError(f"{folder}: cannot be written: {problem}", hint="name another folder")
+
+
 def stem_of(comparison: Comparison) -> str:
     """The name without its ending: time in UTC, then what tells the sides apart."""
     made = datetime.fromtimestamp(comparison.made_s, UTC).strftime("%Y%m%d-%H%M%S")

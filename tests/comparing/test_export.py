@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from comparisons import comparison, free_round, guided_round, score
 
-from quantchat.comparing.export import stem_of, write_export
+from quantchat.comparing.export import prepare, stem_of, write_export
 from quantchat.comparing.json_export import as_object, from_json, to_json
 from quantchat.comparing.markdown import to_markdown
 from quantchat.comparing.record import Comparison
@@ -175,7 +175,7 @@ def test_svg_is_sound_and_marks_where_answers_part(whole: Comparison) -> None:
 
 
 def test_svg_of_a_long_comparison_is_bounded() -> None:
-    long = "word " * 20_000
+    long = "word " * 4_000
     drawn = to_svg(comparison(*[free_round(long, long, prompt=long)] * 30))
     assert len(drawn) < 400_000
     assert "The\N{NO-BREAK SPACE}last\N{NO-BREAK SPACE}6" in drawn
@@ -241,6 +241,10 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, whole: Comparis
     with pytest.raises(UsageError) as caught:
         write_export(whole, tmp_path / "file", kinds=["json"])
     assert "cannot be written" in caught.value.message
+    with pytest.raises(UsageError, match="cannot be written"):
+        prepare(tmp_path / "file" / "below")
+    prepare(tmp_path / "new")
+    assert (tmp_path / "new").is_dir()
 
 
 def test_names_tell_the_sides_apart() -> None:
