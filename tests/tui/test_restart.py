@@ -51,6 +51,20 @@ async def test_a_quit_app_finds_its_conversation_again(tmp_path: Path) -> None:
         await answered(pilot, again, 4)
 
 
+async def test_text_is_stored_before_it_is_drawn(tmp_path: Path) -> None:
+    app = make_app(tmp_path, FakeEngine([Script("some words", endless=True)]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        # As slow as drawing may get: what is stored does not wait for it.
+        app.bridge.shortest_s = app.bridge.interval_s = 60.0
+        await ask(pilot, app, "go on")
+        await wait_until(pilot, lambda: app.conversation.answering)
+        answering = app.conversation.answering
+        assert answering is not None
+        await wait_until(pilot, lambda: "words" in app.chats.turn(answering.turn.id).content)
+        assert answering.text == ""
+
+
 async def test_quitting_while_it_streams_keeps_the_text(tmp_path: Path) -> None:
     app = make_app(tmp_path, FakeEngine([Script("some words", endless=True)]))
     async with app.run_test(size=(120, 40)) as pilot:

@@ -117,9 +117,9 @@ class ExportDialog(WorkingDialog[bool]):
             return
         path, form, chats = Path(value).expanduser(), self._form, self.desk.chats
         ids = [chat.id for chat in self._chats]
-        self.desk.writer.flush()
 
         def write() -> str:
+            self.desk.writer.flush()
             if len(ids) == 1 and not path.is_dir():
                 return str(export_file(chats, ids[0], path))
             written = export_folder(chats, ids, path, form)
