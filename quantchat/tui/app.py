@@ -75,7 +75,7 @@ class QuantchatApp(Opening):
         Binding("ctrl+s,f2", "settings", "Settings"),
         Binding("f5", "schemes", "Schemes: what each costs in memory, speed and quality"),
         Binding("ctrl+t", "compare", "Two models or schemes side by side"),
-        Binding("f1", "help", "Every key"),
+        Binding("f1", "help", "Every key", priority=True),
         Binding("ctrl+p", "command_palette", "Every action by name", priority=True),
     ]
 

@@ -80,10 +80,12 @@ class Opening(Keyed, App[None]):
         self._open(SchemesScreen)
 
     def action_help(self) -> None:
-        """Every key."""
+        """Every key; closes the help where it is open."""
         from quantchat.tui.screens.help import HelpScreen
 
-        if not isinstance(self.screen, HelpScreen):
+        if isinstance(self.screen, HelpScreen):
+            self.screen.action_leave()
+        else:
             self.push_screen(HelpScreen())
 
     def action_log(self) -> None:

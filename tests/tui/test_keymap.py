@@ -22,6 +22,7 @@ from quantchat.tui.keymap import (
 )
 from quantchat.tui.screens.chat import ChatScreen
 from quantchat.tui.screens.help import HelpScreen
+from quantchat.tui.screens.schemes import SchemesScreen
 from quantchat.tui.widgets.bars import KeyBar
 
 CLASSES = keyed_classes(QuantchatApp)
@@ -189,3 +190,10 @@ async def test_the_help_names_every_binding(tmp_path: Path) -> None:
                 assert f"`{bound.id}`" in text, bound
         await pilot.press("f1")
         await wait_until(pilot, lambda: not isinstance(app.screen, HelpScreen))
+        await pilot.press("f5")
+        await wait_until(pilot, lambda: isinstance(app.screen, SchemesScreen))
+        await pilot.press("f1")
+        await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        assert app.screen.keys_text(names=False).startswith("# Schemes")
+        await pilot.press("q")
+        await wait_until(pilot, lambda: isinstance(app.screen, SchemesScreen))
