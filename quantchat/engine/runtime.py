@@ -34,7 +34,7 @@ from quantchat.events import (
     Stats,
     Token,
 )
-from quantchat.requests import ChatRequest, Slot
+from quantchat.requests import ChatRequest, Message, Slot
 
 STATS_INTERVAL_S = 0.2
 
@@ -52,6 +52,7 @@ class Runtime:
         self._scheduler = self._make_scheduler()
         self._sequences: dict[int, Sequence] = {}
         self._stats_due_s = 0.0
+        self._prompt: tuple[tuple[Message, ...], list[int]] | None = None
 
     @property
     def busy(self) -> bool:
@@ -199,6 +200,12 @@ class Runtime:
             leave=lambda sequence: me._runner.leave(sequence),
             spare=lambda: me.spare(),
         )
+
+    def prompt_ids(self, messages: tuple[Message, ...]) -> list[int]:
+        """What the model reads before an answer; remembered, since scores of it come in pieces."""
+        if self._prompt is None or self._prompt[0] != messages:
+            self._prompt = messages, prompt_of(self.model, messages).ids
+        return self._prompt[1]
 
     def publish_pages(self) -> None:
         """Let scorings find what running answers have computed."""

@@ -14,7 +14,7 @@ import torch
 
 from quantchat.engine.kept_scores import KeptScores
 from quantchat.engine.model import LoadedModel
-from quantchat.engine.prompt import check_ids, prompt_of
+from quantchat.engine.prompt import check_ids
 from quantchat.engine.runtime import Runtime
 from quantchat.engine.score_rows import token_scores
 from quantchat.engine.score_track import Track
@@ -154,7 +154,7 @@ class Scoring:
     def _track(self, runtime: Runtime) -> Track:
         model, request = runtime.model, self.request
         check_ids(model, request.answer_ids)
-        prompt = prompt_of(model, request.messages).ids
+        prompt = runtime.prompt_ids(request.messages)
         ids = [*prompt, *request.answer_ids]
         if not prompt or len(ids) > runtime.context_tokens:
             raise EngineError(
