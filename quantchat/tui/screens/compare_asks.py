@@ -17,6 +17,8 @@ from quantchat.tui.screens.compare_export import CompareExport, Export, write_wi
 from quantchat.tui.screens.compare_side import CompareSide
 from quantchat.tui.screens.compare_trouble import trouble_dialog, way_taken
 from quantchat.tui.screens.dialog import Dialog, Way
+from quantchat.tui.trouble import TYPING_S
+from quantchat.tui.widgets.prompt import Prompt
 
 
 class CompareAsks(AppScreen):
@@ -122,4 +124,8 @@ class CompareAsks(AppScreen):
             elif result and side is not None:
                 self._choose(side, way_taken(side.wish, problem, result))
 
-        self.app.push_screen(trouble_dialog(problem), taken)
+        dialog = trouble_dialog(problem)
+        focused = self.app.focused
+        if isinstance(focused, Prompt) and focused.text:
+            dialog.quiet_s = TYPING_S
+        self.app.push_screen(dialog, taken)
