@@ -57,3 +57,15 @@ def test_a_cell_leads_to_its_token() -> None:
 
 def test_what_moves_the_cursor_is_not_drawn() -> None:
     assert shown("a\tb\r\n\x1b[2J\u202e") == "a    b\n·[2J·"
+
+
+def test_headings_and_code_are_told_from_text_while_they_stream() -> None:
+    text = "# One\ntext #2\n```py\n# no heading\n\n```\n## Two ~~~\n~~~\nopen"
+    kinds = ["heading", "text", "code", "code", "code", "code", "heading", "code", "code"]
+    whole = TokenFlow(30, [text])
+    assert [whole.kind(row) for row in range(whole.rows)] == kinds
+    grown = TokenFlow(30)
+    for character in text:
+        grown.append([character])
+    assert grown.fences == whole.fences
+    assert [grown.kind(row) for row in range(grown.rows)] == kinds

@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
 
 from rich.cells import cell_len
 
 NARROWEST_CELLS = 8
+Kind: TypeAlias = Literal["text", "heading", "code"]
+_FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
+_HEADING = re.compile(r" {0,3}#{1,6} ")
 _UNSEEN = re.compile(
     r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
@@ -38,6 +42,8 @@ class TokenFlow:
         self.begins: list[int] = []
         """Where each row begins; what lies between a row's end and the next is a line break."""
         self.ends: list[int] = []
+        self.fences: list[int] = []
+        """Where lines begin that open or close a block of code."""
         self.append(pieces)
 
     @property
@@ -54,7 +60,9 @@ class TokenFlow:
             part = shown(piece)
             parts.append(part)
             at += len(part)
+        grown = self.text.rfind("\n") + 1
         self.text += "".join(parts)
+        self._find_fences(grown)
         first = max(0, len(self.begins) - 1)
         if not self.begins and not self.text:
             return 0
@@ -75,6 +83,21 @@ class TokenFlow:
             if until > at:
                 yield token, self.text[at:until]
             at, token = until, behind
+
+    def kind(self, row: int) -> Kind:
+        """What the row is in Markdown, as far as its line tells."""
+        begin = self.begins[row]
+        line = self.text.rfind("\n", 0, begin) + 1
+        before = bisect_right(self.fences, line)
+        if before % 2 or (before and self.fences[before - 1] == line):
+            return "code"
+        return "heading" if _HEADING.match(self.text, line) else "text"
+
+    def _find_fences(self, begin: int) -> None:
+        """Look through the lines from there on; the last one may still grow."""
+        while self.fences and self.fences[-1] >= begin:
+            self.fences.pop()
+        self.fences += [begin + each.start() for each in _FENCE.finditer(self.text[begin:])]
 
     def breaker(self, row: int) -> int | None:
         """The token that wrote the line break at the row's end, if one did."""

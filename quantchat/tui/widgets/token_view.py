@@ -294,7 +294,12 @@ class TokenView(ScrollView, can_focus=True):
         breaker = tokens.flow.breaker(row)
         if breaker is not None and (ink := self._ink(tokens, breaker, inks)) is not None:
             parts.append(Content.styled("↵", ink))
-        return Content.assemble(*parts)
+        line = Content.assemble(*parts)
+        kind = tokens.flow.kind(row)
+        if kind == "text" or self._palette is None:
+            return line
+        palette = self._palette
+        return line.stylize_before(palette.heading if kind == "heading" else palette.string)
 
     def _ink(self, tokens: _Tokens, token: int, inks: Inks) -> Style | None:
         if tokens is self._last and token == self._cursor:
