@@ -110,11 +110,14 @@ class OptionsScreen(WorkingDialog[None]):
 
     def on_select_changed(self, event: Select.Changed) -> None:
         event.stop()
-        if self._filling or event.value is Select.NULL:
+        stale = event.value != event.select.value
+        if self._filling or stale or event.value is Select.NULL:
             return
         name = str(event.value)
         if event.select.id == "prompts":
             self._take_prompt(name)
+        elif name == self._preset():
+            return
         elif name == APPS:
             self._take_sampling({})
         elif name != OWN:
@@ -246,13 +249,14 @@ class OptionsScreen(WorkingDialog[None]):
             *((name, name) for name in self._presets.sampling),
             ("values of its own", OWN),
         ]
-        self.query_one("#presets", Select).set_options(choices)
-        prompts = self.query_one("#prompts", Select)
-        prompts.set_options([(name, name) for name in self._presets.prompts])
+        presets, prompts = self.query_one("#presets", Select), self.query_one("#prompts", Select)
         text = self.query_one("#opt-prompt", TextArea).text
         known = [name for name, each in self._presets.prompts.items() if each == text]
-        if known:
-            prompts.value = known[0]
+        with presets.prevent(Select.Changed), prompts.prevent(Select.Changed):
+            presets.set_options(choices)
+            prompts.set_options([(name, name) for name in self._presets.prompts])
+            if known:
+                prompts.value = known[0]
         self._show_preset()
         # What the fields report of this comes with the next messages.
         self.call_after_refresh(self._filled)
@@ -260,10 +264,14 @@ class OptionsScreen(WorkingDialog[None]):
     def _filled(self) -> None:
         self._filling = False
 
+    def _preset(self) -> str:
+        """The choice that the values are."""
+        own = self.desk.conversation.options.sampling
+        return APPS if not own else preset_of(self._presets, own) or OWN
+
     def _show_preset(self) -> None:
         """The preset that the values are, without taking it for a choice."""
-        own = self.desk.conversation.options.sampling
-        name = APPS if not own else preset_of(self._presets, own) or OWN
+        name = self._preset()
         select = self.query_one("#presets", Select)
         if select.value != name:
             with select.prevent(Select.Changed):
