@@ -44,8 +44,8 @@ class LatencyScreen(AppScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "choose(-1)", "The answer before"),
         Binding("right", "choose(1)", "The next answer"),
-        Binding("home", "choose(-1000000)", "The first answer"),
-        Binding("end", "choose(1000000)", "The last answer"),
+        Binding("home", "choose(-1000000)", "The first answer", id="first"),
+        Binding("end", "choose(1000000)", "The last answer", id="last"),
         Binding("enter,question_mark", "open", "All meters of the answer, and what they measure"),
         Binding("escape,f6,q", "leave", "Back to the conversation"),
     ]

@@ -37,8 +37,8 @@ class MeterPanel(Painted, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "choose(-1)", "The meter above"),
         Binding("down", "choose(1)", "The meter below"),
-        Binding("home", "choose(-99)", "The first meter"),
-        Binding("end", "choose(99)", "The last meter"),
+        Binding("home", "choose(-99)", "The first meter", id="first"),
+        Binding("end", "choose(99)", "The last meter", id="last"),
         Binding("enter,question_mark", "explain", "What the meter measures"),
         Binding("escape", "leave", "Back to the prompt"),
     ]
