@@ -80,6 +80,9 @@ class Looks:
     def apply(self) -> None:
         """Theme and animations of the settings."""
         app = self._app
+        chosen = app.preferences.settings.theme
+        if chosen not in app.available_themes:
+            app.notify(f"There is no theme {chosen[:40]!r}: {DEFAULT} is used.", severity="warning")
         self.preview(self.wanted())
         app.animation_level = "full" if app.preferences.settings.animations else "none"
 

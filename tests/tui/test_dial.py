@@ -111,6 +111,16 @@ async def test_r_waits_for_the_answer_that_streams(tmp_path: Path) -> None:
         await wait_until(pilot, lambda: "second words" in shown(app))
 
 
+async def test_the_dial_follows_what_answers(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scheme="int8")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await turned(pilot, app)
+        app.switching.take("int4", "auto")
+        await wait_until(pilot, lambda: "[●int4]" in said(app))
+        assert "answers now" in said(app) and "●int8" not in said(app)
+
+
 async def test_a_failed_load_answers_nothing_again(tmp_path: Path) -> None:
     engine = FakeEngine(load_failures={"int4": ("no kernel for it", "")})
     app = make_app(tmp_path, engine, scheme="int8")

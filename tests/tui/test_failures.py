@@ -214,6 +214,18 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
     assert log_tail(path) == "last \ufffd"
 
 
+async def test_a_first_load_that_was_cancelled_is_one_key_away(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    fake(app).hold_loads = True
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_until(pilot, lambda: app.loads.state == "loading")
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: "loading was cancelled" in dialog_text(app))
+        fake(app).hold_loads = False
+        await pilot.press("r")
+        await ready(pilot, app)
+
+
 async def test_arrows_and_the_mouse_choose_a_way_out(tmp_path: Path) -> None:
     engine = FakeEngine(load_failures={"fp16": ("no room for 16 bits", "take int4")})
     app = make_app(tmp_path, engine, scheme="fp16")

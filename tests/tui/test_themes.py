@@ -214,6 +214,14 @@ def _filtered(app: QuantchatApp, style: Style) -> Style | None:
     return segments[0].style
 
 
+async def test_a_theme_that_is_gone_is_said(tmp_path: Path, folder: Path) -> None:
+    app = make_app(tmp_path, theme="gone")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        assert app.theme == "ink"
+        assert any("no theme 'gone'" in each.message for each in app._notifications)
+
+
 async def test_the_settings_list_the_themes(tmp_path: Path, folder: Path) -> None:
     (folder / "mine.toml").write_text(MINE)
     app = make_app(tmp_path)

@@ -116,6 +116,7 @@ class ChatScreen(WritingScreen):
         last = conversation.last_answer()
         answering = conversation.answering is not None or conversation.waiting
         dial = self.query_one("#dial", Dial)
+        dial.follow(loads.info)
         self.query_one("#keys", KeyBar).show(
             dial.keys()
             if dial.display

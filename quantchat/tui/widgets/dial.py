@@ -93,6 +93,15 @@ class Dial(Painted, can_focus=True):
         self.focus()
         read(kv, lambda rows, problem: self._take(rows, problem, scheme))
 
+    def follow(self, info: ModelInfo | None) -> None:
+        """Another model answers now."""
+        if self.display and info is not None and info is not self._info:
+            self._info = info
+            self._now = next(
+                (row for row in self._rows if (row.name, row.kv) == (info.scheme, info.kv)), None
+            )
+            self.refresh(layout=True)
+
     def close(self) -> None:
         """Hide."""
         self.display = False
