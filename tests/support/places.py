@@ -179,7 +179,10 @@ async def home(world: World) -> None:
         await world.press("escape")
     screen.prompt.clear()
     screen.transcript.choose(None)
-    extra = [chat.id for chat in app.chats.list() if chat.id not in world.known]
+    there = {chat.id for chat in app.chats.list()}
+    if world.known - there:
+        app.chats.undelete()
+    extra = there - world.known
     if extra:
         app.chats.delete(*extra)
     stand_still(world.folder)
