@@ -518,10 +518,12 @@ async def test_the_mouse_moves_the_cursor_and_chooses(tmp_path: Path) -> None:
             for row, text in enumerate(screen.left.text_on_screen().splitlines())
             if "sky is blue" in text
         )
+        cursor = screen.comparison.cursor
         await pilot.click("#tokens-left", offset=(2 + 5, row))
-        assert (screen.comparison.cursor.at, screen.comparison.cursor.near) == (1, "left")
+        await wait_until(pilot, lambda: (cursor.at, cursor.near) == (1, "left"))
         await pilot.click("#tokens-left", offset=(60, row))
-        assert screen.comparison.cursor.at == 1
+        assert cursor.at == 1
+        await wait_until(pilot, lambda: screen.prompt.has_focus)
         at = screen.query_one(ModeLine).render().plain.index("guided")
         await pilot.click(ModeLine, offset=(at, 0))
         await wait_until(pilot, lambda: screen.comparison.mode == "guided")

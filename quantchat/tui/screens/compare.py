@@ -265,6 +265,11 @@ class CompareScreen(CompareAsks):
     def on_resize(self) -> None:
         self._mark_changed()
 
+    def on_mouse_up(self) -> None:
+        """A click beside the prompt leaves the focus there, unless digits are votes."""
+        if self.focused is None and not self._voting:
+            self.prompt.focus()
+
     def on_prompt_submitted(self, event: Prompt.Submitted) -> None:
         event.stop()
         self.action_send()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 from textual.geometry import Size
+from textual.style import Style
 
 from quantchat.comparing.record import Mode
 from quantchat.comparing.turns import TURNS_WORDS
@@ -46,7 +47,7 @@ class ModeLine(Painted):
         line = Content.styled(" ◆ side by side  ", palette.accent)
         for mode, _ in MODES:
             on = mode == self._mode
-            style = palette.strong + palette.user if on else palette.muted
+            style = palette.strong + Style(reverse=True) if on else palette.muted
             line += click(f" {mode} ", f"screen.mode('{mode}')", style)
         if self._in_turns:
             line += Content.styled(f"  {TURNS_WORDS}", palette.warning)
@@ -140,7 +141,7 @@ def _agreement_line(difference: Difference, palette: Palette) -> Content:
         text = f" {_tokens(difference.scored_of)} to be scored"
         return Content.styled(text, palette.muted)
     if difference.divergence is not None:
-        left, right = _word(difference.left_word), _word(difference.right_word)
+        left, right = (_word(piece) for piece in difference.words)
         text = f" same for {_tokens(difference.same_tokens)}, then {left} / {right}"
         if not difference.same_context:
             text += "   (earlier answers differ)"

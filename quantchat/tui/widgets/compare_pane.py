@@ -122,6 +122,7 @@ class ComparePane(Vertical):
         self.rendered = False
         self.tokens = TokenView(id=f"tokens-{word}")
         self.transcript = Transcript(id=f"text-{word}")
+        self.transcript.can_focus = False
 
     def compose(self) -> ComposeResult:
         yield PaneHead(self._place)

@@ -62,7 +62,7 @@ class _Tokens:
         return max(1, self.flow.rows)
 
 
-class TokenView(ScrollView, can_focus=True):
+class TokenView(ScrollView, can_focus=False):
     """Blocks of words and of tokens; the last block of tokens is the one that grows."""
 
     class TokenClicked(Message):

@@ -22,9 +22,8 @@ class Difference:
     """Of the process; 0 when not known."""
     divergence: int | None = None
     """Index of the first token that differs."""
-    left_word: str = ""
-    right_word: str = ""
-    """Empty where an answer had ended."""
+    words: tuple[str, str] = ("", "")
+    """The tokens there, in the order of the panes; empty where an answer had ended."""
     same_tokens: int = 0
     """Tokens compared so far."""
     same_context: bool = True
@@ -54,8 +53,10 @@ def difference_of(left: Side, right: Side, shown: LiveRound | None, peak_bytes: 
         saved_bytes=saved,
         peak_bytes=peak_bytes,
         divergence=at,
-        left_word=_word(shown.left.pieces, at),
-        right_word=_word(shown.right.pieces, at),
+        words=(
+            _word(shown.written(shown.name_at(0)).pieces, at),
+            _word(shown.written(shown.name_at(1)).pieces, at),
+        ),
         same_tokens=0 if guided else shown.same_tokens,
         same_context=shown.same_context,
         agreement=agreement(shown.known_scores) if guided else None,
