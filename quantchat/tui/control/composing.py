@@ -255,7 +255,7 @@ class Composing:
         desk = screen.desk
         # The turn leaves the conversation when its new version comes.
         self.editing = None
-        if turn is None:
+        if turn is None or desk.loads.engine_gone:
             done = desk.send(text, attachments)
         else:
             key = turn.id

@@ -15,7 +15,7 @@ from textual.containers import Horizontal
 
 from quantchat.tui.control.readings import current
 from quantchat.tui.markup.palette import palette_from
-from quantchat.tui.screens.writing import WritingScreen
+from quantchat.tui.screens.writing import WRITING_KEYS, WritingScreen
 from quantchat.tui.widgets.bars import Activity, Key, KeyBar, TopBar
 from quantchat.tui.widgets.chosen_keys import chosen_keys
 from quantchat.tui.widgets.dial import Dial
@@ -68,6 +68,7 @@ class ChatScreen(WritingScreen):
         Binding("ctrl+r", "regenerate", "Answer again; the old answer is kept"),
         Binding("ctrl+g", "go_on", "Continue a stopped answer"),
         Binding("ctrl+n", "new", "New chat"),
+        *WRITING_KEYS,
         Binding("alt+up", "dial(-1)", "Dial: the scheme before", id="dial_back"),
         Binding("alt+down", "dial(1)", "Dial: the next scheme", id="dial_forward"),
         Binding("ctrl+b", "toggle_meters", "Show or hide the meters", priority=True),

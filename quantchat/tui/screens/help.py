@@ -47,6 +47,16 @@ METERS_TEXT = """\
 F7 and Enter, or a click, tell of each meter how it is measured and what it leaves out. A click on
 the line of figures below an answer shows all meters of that answer.
 """
+WRITING_TEXT = """\
+# Writing
+
+- `@path` sends a text file along; a list offers files while you write. `@~/` and `@/` look
+  elsewhere, a dot in front finds hidden ones. `@"with blanks.txt"` works, too.
+- A long paste is folded into a mark and sent in full; Alt+P or a click unfolds it.
+- `/` at the start lists commands; `//` sends a slash.
+- Editing a message keeps the old one as a version: what followed it is a branch, and ‹ › go back.
+- A model's reasoning is folded into a line, and is not sent back to it with the next question.
+"""
 OWN_KEYS_TEXT = """\
 # Your own keys
 
@@ -90,7 +100,9 @@ class HelpScreen(AppDialog[None]):
         width = max(30, min(WIDEST_CELLS, self.size.width * 96 // 100 - 8))
         palette = palette_from(self.app.theme_variables)
         text = self.keys_text(names=width >= WIDE_CELLS)
-        lines = text_lines(f"{text}\n{METERS_TEXT}\n{OWN_KEYS_TEXT}", width, palette)
+        lines = text_lines(
+            f"{text}\n{WRITING_TEXT}\n{METERS_TEXT}\n{OWN_KEYS_TEXT}", width, palette
+        )
         self.query_one("#text", Static).update(Content("\n").join(lines))
 
     def keys_text(self, *, names: bool) -> str:

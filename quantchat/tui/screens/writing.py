@@ -5,8 +5,6 @@ Owns keys and messages of these; the state of writing belongs to `control.compos
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from textual.binding import Binding, BindingType
 from textual.events import DescendantFocus, Key, Paste
 from textual.widgets import TextArea
@@ -22,22 +20,24 @@ from quantchat.tui.widgets.note import Note
 from quantchat.tui.widgets.prompt import Prompt
 from quantchat.tui.widgets.transcript import Transcript
 
+WRITING_KEYS: tuple[BindingType, ...] = (
+    Binding(
+        "ctrl+up", "choose(-1)", "Choose a message: the one before", priority=True, id="choose"
+    ),
+    Binding(
+        "ctrl+down", "choose(1)", "Choose a message: the next", priority=True, id="choose_next"
+    ),
+    Binding("f3", "copy_answer", "Copy the last answer"),
+    Binding("f4", "copy_block", "Copy the last code block"),
+    Binding("alt+left", "flip(-1)", "Previous version of the answer", id="version_before"),
+    Binding("alt+right", "flip(1)", "Next version of the answer", id="version_after"),
+    Binding("alt+e", "editor", "Write in your own editor ($EDITOR)"),
+    Binding("f9", "context", "What to do about a context that is nearly full"),
+)
+
 
 class WritingScreen(AppScreen):
     """What can be done with the prompt and with single turns."""
-
-    KEYS_TITLE = "Writing, and single messages"
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+up", "choose(-1)", "Choose a message: the one before", priority=True),
-        Binding("ctrl+down", "choose(1)", "Choose a message: the next one", priority=True),
-        Binding("f3", "copy_answer", "Copy the last answer"),
-        Binding("f4", "copy_block", "Copy the last code block"),
-        Binding("alt+left", "flip(-1)", "Previous version of the answer"),
-        Binding("alt+right", "flip(1)", "Next version of the answer"),
-        Binding("alt+e", "editor", "Write in your own editor ($EDITOR)"),
-        Binding("f9", "context", "What to do about a context that is nearly full"),
-    ]
 
     def __init__(self) -> None:
         super().__init__()
