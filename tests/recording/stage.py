@@ -62,7 +62,7 @@ def window_of(app: QuantchatApp) -> Window:
     return Window(
         columns=COLUMNS,
         rows=ROWS,
-        title="quantchat",
+        title="quantchat: waits are cut short, answers run as they came",
         ink=colours.ink,
         muted=theme.variables.get("footer-description-foreground", colours.ink),
         accent=theme.primary,
