@@ -11,8 +11,12 @@ import torch
 
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.pages import PageAllocator
+from quantchat.hardware.op_table import CPU_COPY_ROWS
 from quantchat.model.decoder import Decoder
 from quantchat.model.logprobs import as_stored, scored_chunk
+
+FEW_ROWS = CPU_COPY_ROWS
+"""A processor multiplies so many rows in less time than half of them."""
 
 
 class Track:
@@ -59,7 +63,8 @@ class Track:
             # The model began anew: what these pages hold is in doubt.
             self._pages = []
             self._begin(model.pages)
-        start, end = self._computed, min(self._computed + chunk_tokens, len(self.ids) - 1)
+        start = self._computed
+        end = self._end(start, chunk_tokens)
         if not self._reserve(model.pages, end):
             self.give_back()
             return False
@@ -80,6 +85,13 @@ class Track:
             self.give_back()
         return True
 
+    def _end(self, start: int, chunk_tokens: int) -> int:
+        """Where the chunk from `start` on ends; live ones leave no rest of a few rows."""
+        last = len(self.ids) - 1
+        if not self._exact and last - start < chunk_tokens + FEW_ROWS:
+            return last
+        return min(start + chunk_tokens, last)
+
     def give_back(self) -> None:
         """Let go of the pages; a later step finds what is still there."""
         if self._allocator is None:
@@ -93,7 +105,9 @@ class Track:
         """Take what is known of everything before the next wanted row, whose own state is not."""
         self._allocator = pages
         size = pages.page_tokens
-        whole = (self.first_row + self._gathered) // size * size
+        # A page more is computed where the rows would else be few.
+        start = min(self.first_row + self._gathered, max(0, len(self.ids) - 1 - FEW_ROWS))
+        whole = start // size * size
         self._pages = [] if self._exact else pages.match(self.ids[:whole])
         self._computed = len(self._pages) * size
 

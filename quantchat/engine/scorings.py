@@ -22,7 +22,7 @@ from quantchat.errors import DeviceLostError, EngineError, QuantchatError
 from quantchat.events import Event, Failed, Scored, TokenScore
 from quantchat.requests import ScoreRequest, Slot
 
-BESIDE = Unit(card_tokens=256, cpu_tokens=16)
+BESIDE = Unit(card_tokens=256, cpu_tokens=32)
 """While an answer is written."""
 ALONE = Unit(card_tokens=2048, cpu_tokens=64)
 """An answer that begins waits for one of these at most."""
