@@ -270,12 +270,12 @@ def figure_lines(
     if now is not None and row.kv_bytes != now.kv_bytes:
         cache += f" ({signed_size(row.kv_bytes - now.kv_bytes)})"
     parts.append(Content.styled(cache, palette.muted))
-    if row.packed:
+    if now is not None and not other:
+        parts.append(Content.styled("answers now", palette.success))
+    elif row.packed:
         parts.append(Content.styled("on disk, ready", palette.success))
     elif row.calibrates:
         parts.append(Content.styled("calibrates first", palette.warning))
-    elif not row.takes and not other and now is not None:
-        parts.append(Content.styled("answers now", palette.success))
     return _filled(parts, width)
 
 
