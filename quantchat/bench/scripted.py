@@ -52,7 +52,8 @@ class ScriptedEngine:
 
     def __init__(self, texts: str | Sequence[str], tok_per_s: float, *, device: str = "cpu"):
         self._scripts = [pieces_of(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        self._tok_per_s = tok_per_s
+        self.tok_per_s = tok_per_s
+        """Of each answer; may be changed between answers."""
         self._device = device
         self._events: deque[Event] = deque()
         self._ids = itertools.count(1)
@@ -107,7 +108,7 @@ class ScriptedEngine:
         """See Engine.wait."""
         until_s = time.perf_counter() + timeout_s
         while not (events := self.drain()) and time.perf_counter() < until_s:
-            time.sleep(1 / self._tok_per_s)
+            time.sleep(1 / self.tok_per_s)
         return events
 
     def close(self) -> None:
@@ -117,7 +118,7 @@ class ScriptedEngine:
 
     def _speak(self, answer: _Answer, pieces: list[str]) -> None:
         now_s = time.perf_counter()
-        due = min(len(pieces), int((now_s - answer.started_s) * self._tok_per_s))
+        due = min(len(pieces), int((now_s - answer.started_s) * self.tok_per_s))
         for index in range(answer.said, due):
             self._events.append(token(answer.request_id, answer.slot, index, pieces[index], now_s))
         answer.said = max(answer.said, due)
@@ -149,7 +150,7 @@ class ScriptedEngine:
 
     def _metrics(self, answer: _Answer, now_s: float) -> Metrics:
         elapsed_s = now_s - answer.started_s
-        return metrics_of(answer.said, 1 / self._tok_per_s, self._tok_per_s, elapsed_s)
+        return metrics_of(answer.said, 1 / self.tok_per_s, self.tok_per_s, elapsed_s)
 
 
 def pieces_of(text: str) -> list[str]:

@@ -16,7 +16,16 @@ import click
 from quantchat.bench.paced import PacedEngine
 from quantchat.bench.scripted import ScriptedEngine, long_answer
 from quantchat.bench.stats import Summary, summarize
-from quantchat.cli.bench_ui_app import POLL_S, Recorder, Screen, Shelf, measured
+from quantchat.cli.bench_ui_app import (
+    POLL_S,
+    Opened,
+    Recorder,
+    Screen,
+    Shelf,
+    View,
+    asked,
+    measured,
+)
 from quantchat.cli.bench_words import one_line
 from quantchat.events import Done
 from quantchat.requests import ChatRequest
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
     from quantchat.tui.control.library import Library
 
 CODE_LINES = 300
+AT_ONCE_TOK_PER_S = 1e6
 SCENARIOS = ("decode", "pace", "conversation", "memory")
 
 
@@ -47,7 +57,7 @@ class Cost:
 class Conversation:
     """A scripted answer that is hard to draw, behind a past that is."""
 
-    streams: int
+    view: View
     messages: int
     screen: Screen
 
@@ -157,9 +167,11 @@ def command(
         lines += [line for cost in costs for line in cost_lines("beside a scripted card", cost)]
     if "conversation" in wanted:
         drawn = []
-        for count in counts:
-            say(f"conversation of {history} messages, streams: {count}")
-            drawn.append(conversation_cost(settings, rate, count, history))
+        views: tuple[View, ...] = ("chat", "tokens", "markdown")
+        for view in views:
+            if (1 if view == "chat" else 2) in counts:
+                say(f"conversation of {history} messages, {view}")
+                drawn.append(conversation_cost(settings, rate, view, history))
         record["conversation"] = [asdict(each) for each in drawn]
         lines += [line for each in drawn for line in conversation_lines(each)]
     if "memory" in wanted:
@@ -202,15 +214,21 @@ def pace_cost(
 
 
 def conversation_cost(
-    settings: Settings, tok_per_s: float, streams: int, history: int
+    settings: Settings, tok_per_s: float, view: View, history: int
 ) -> Conversation:
     """A scripted answer of lists, a table and long code behind `history` such messages."""
     answer = long_answer(CODE_LINES)
-    engine = ScriptedEngine(answer, tok_per_s)
-    screen = measured(
-        Recorder(engine), settings, Shelf(), streams=streams, past=past_of(history, answer)
-    )
-    return Conversation(streams=streams, messages=history, screen=screen)
+    engine = ScriptedEngine(answer, AT_ONCE_TOK_PER_S)
+
+    async def prepare(opened: Opened) -> None:
+        if view != "chat":
+            for _ in range(history // 2):
+                await asked(opened, view)
+        engine.tok_per_s = tok_per_s
+
+    past = past_of(history, answer) if view == "chat" else ()
+    screen = measured(Recorder(engine), settings, Shelf(), view=view, past=past, prepare=prepare)
+    return Conversation(view=view, messages=history, screen=screen)
 
 
 def past_of(messages: int, answer: str) -> list[str]:
@@ -236,7 +254,7 @@ def _cost(
     for turn in range(rounds + 1):
         what = "warming up" if turn == 0 else f"round {turn} of {rounds}"
         say(f"streams: {streams}, {what}")
-        screen = measured(recorder, settings, library, streams=streams, past=())
+        screen = measured(recorder, settings, library, view="chat" if streams == 1 else "tokens")
         within, requests = tuple(recorder.done), tuple(recorder.requests)
         without = _plain(recorder, requests)
         if turn == 0:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from quantchat.bench.stats import percentile
 from quantchat.engine.api import Engine
@@ -35,8 +35,9 @@ POLL_S = 0.05
 LOAD_TIMEOUT_S = 180.0
 SETTLE_S = 0.5
 QUESTION = "Tell me a long story about a lighthouse keeper, his dog and a ship in the fog."
-PAST_KEY = -1000
-"""Turns shown in a pane before the first question have keys from here down."""
+
+View: TypeAlias = Literal["chat", "tokens", "markdown"]
+"""One stream in the chat; two side by side, as tokens or as Markdown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,16 +207,24 @@ def run_app(
 
 
 def measured(
-    recorder: Recorder, settings: Settings, library: Library, *, streams: int, past: Sequence[str]
+    recorder: Recorder,
+    settings: Settings,
+    library: Library,
+    *,
+    view: View,
+    past: Sequence[str] = (),
+    prepare: Callable[[Opened], Awaitable[None]] | None = None,
 ) -> Screen:
-    """One question: answered in the chat, or in both panes side by side."""
+    """One question, answered in the chat or in both panes, after what `prepare` does there."""
     result: list[Screen] = []
 
     async def work(opened: Opened) -> None:
-        if streams == 2:
-            await _open_panes(opened, past)
+        if view != "chat":
+            await _open_panes(opened, markdown=view == "markdown")
+        if prepare is not None:
+            await prepare(opened)
         await asyncio.sleep(SETTLE_S)
-        result.append(await _streamed(opened, streams))
+        result.append(await _streamed(opened, view))
 
     run_app(recorder, settings, library, work, past=past)
     if not result:
@@ -254,41 +263,39 @@ async def _work(
         raise problem[0]
 
 
-async def _open_panes(opened: Opened, past: Sequence[str]) -> None:
-    from quantchat.tui.widgets.transcript import Transcript
-    from quantchat.tui.widgets.turn import Turn
+async def _open_panes(opened: Opened, *, markdown: bool) -> None:
+    from quantchat.tui.screens.compare import CompareScreen
 
     app = opened.app
     app.action_compare()
     await opened.until(lambda: app.comparison is not None and app.comparison.ready, LOAD_TIMEOUT_S)
-    for pane in app.screen.query(Transcript):
-        pane.show(
-            [
-                Turn(
-                    key=PAST_KEY - number,
-                    role="user" if number % 2 == 0 else "assistant",
-                    text=content,
-                    label="earlier",
-                )
-                for number, content in enumerate(past)
-            ]
-        )
+    screen = app.screen
+    assert isinstance(screen, CompareScreen)
+    if markdown:
+        screen.action_view()
 
 
-async def _streamed(opened: Opened, streams: int) -> Screen:
+async def asked(opened: Opened, view: View) -> None:
+    """Ask, and wait until all is answered."""
     app, recorder = opened.app, opened.recorder
+    recorder.forget()
+    if view == "chat":
+        sent = app.send(QUESTION)
+    else:
+        assert app.comparison is not None
+        sent = app.comparison.send(QUESTION)
+    assert sent
+    answers = 1 if view == "chat" else 2
+    await opened.until(lambda: len(recorder.done) >= answers and not _answering(app))
+
+
+async def _streamed(opened: Opened, view: View) -> Screen:
+    app = opened.app
     lags: list[float] = []
     beat = asyncio.create_task(heartbeat(lags))
     bytes_before, flushes_before = opened.drawn_bytes(), app.bridge.flushes
-    recorder.forget()
     started_s, cpu_s = time.perf_counter(), time.process_time()
-    if streams == 2:
-        assert app.comparison is not None
-        asked = app.comparison.send(QUESTION)
-    else:
-        asked = app.send(QUESTION)
-    assert asked
-    await opened.until(lambda: len(recorder.done) >= streams and not _answering(app))
+    await asked(opened, view)
     answer_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
     beat.cancel()
     return Screen(

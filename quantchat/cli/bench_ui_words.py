@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quantchat.cli.bench_ui_app import Screen
+from quantchat.cli.bench_ui_app import Screen, View
 
 if TYPE_CHECKING:
     from quantchat.cli.bench_ui import Conversation, Cost
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 STREAMS = {1: "one stream", 2: "two streams"}
+VIEWS: dict[View, str] = {
+    "chat": "one stream",
+    "tokens": "two streams as tokens",
+    "markdown": "two streams as Markdown",
+}
 
 
 def cost_lines(name: str, cost: Cost) -> list[str]:
@@ -29,7 +34,7 @@ def cost_lines(name: str, cost: Cost) -> list[str]:
 def conversation_lines(conversation: Conversation) -> list[str]:
     """Event-loop lag where drawing is hard."""
     return [
-        f"scripted answer of lists, a table and code, {STREAMS[conversation.streams]}, behind "
+        f"scripted answer of lists, a table and code, {VIEWS[conversation.view]}, behind "
         f"{conversation.messages} messages:",
         "  " + screen_line(conversation.screen),
     ]
