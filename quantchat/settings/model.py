@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from quantchat.requests import Sampling
-from quantchat.settings.schema import SPECS, Value, spec_of
+from quantchat.settings.schema import SPECS, spec_of
+from quantchat.settings.spec import Value
 
 
 def _text(key: str) -> str:

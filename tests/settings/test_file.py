@@ -11,7 +11,8 @@ import pytest
 from quantchat.errors import SettingsError
 from quantchat.settings.file import load_settings, save_settings
 from quantchat.settings.model import Settings
-from quantchat.settings.schema import SETTINGS, SettingSpec
+from quantchat.settings.schema import SETTINGS
+from quantchat.settings.spec import SettingSpec
 from quantchat.settings.toml_file import FILE_LIMIT_BYTES
 
 

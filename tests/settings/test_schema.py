@@ -10,7 +10,8 @@ import pytest
 from quantchat.errors import SettingsError
 from quantchat.requests import Sampling
 from quantchat.settings.model import Settings
-from quantchat.settings.schema import SETTINGS, SPECS, TEXT_LIMIT, SettingSpec, Value, spec_of
+from quantchat.settings.schema import SETTINGS, SPECS, spec_of
+from quantchat.settings.spec import TEXT_LIMIT, SettingSpec, Value
 
 TYPES = {"bool": bool, "int": int, "float": float, "text": str, "multiline": str, "choice": str}
 

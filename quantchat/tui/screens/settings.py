@@ -12,7 +12,8 @@ from textual.widgets import Button, Input, Select, Static, Switch, TextArea
 
 from quantchat.errors import SettingsError
 from quantchat.quant.registry import SCHEMES
-from quantchat.settings.schema import SETTINGS, SPECS, SettingSpec, spec_of
+from quantchat.settings.schema import SETTINGS, SPECS, spec_of
+from quantchat.settings.spec import SettingSpec
 from quantchat.tui.screens.base import AppDialog
 from quantchat.tui.screens.dialog import Dialog, Way
 from quantchat.tui.widgets.bars import Activity, Key, KeyBar

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Select, Static, Switch, TextArea
 
-from quantchat.settings.schema import SettingSpec, Value
+from quantchat.settings.spec import SettingSpec, Value
 from quantchat.tui import figures
 from quantchat.tui.widgets.painted import Painted
 from quantchat.tui.widgets.turn import click
