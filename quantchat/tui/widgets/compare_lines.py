@@ -21,7 +21,7 @@ from quantchat.tui.widgets.turn import click
 
 MODES: tuple[tuple[Mode, str], ...] = (
     ("free", "each writes its own answer"),
-    ("guided", "the left writes, the right scores the same tokens"),
+    ("guided", "one writes, the other scores it token by token"),
     ("blind", "unlabelled and shuffled: you vote"),
 )
 TOP = 5
@@ -50,7 +50,8 @@ class ModeLine(Painted):
             style = palette.strong + Style(reverse=True) if on else palette.muted
             line += click(f" {mode} ", f"screen.mode('{mode}')", style)
         if self._in_turns:
-            line += Content.styled(f"  {TURNS_WORDS}", palette.warning)
+            words = TURNS_WORDS if width >= 100 else "no room for both: in turns"
+            line += Content.styled(f"  {words}", palette.warning)
         else:
             line += Content.styled(f"  {dict(MODES)[self._mode]}", palette.muted)
         return line.truncate(width, ellipsis=True)
