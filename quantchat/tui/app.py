@@ -295,18 +295,11 @@ class QuantchatApp(Opening):
         driver = self._driver
         write = driver.write if driver is not None else (lambda _: None)
         self._clipboard = text
+        to_terminal = partial(self.call_from_thread, write)
 
         def work() -> None:
-            ways = clipboard.copy(text, partial(self.call_from_thread, write))
-            size = f"{len(text):,} characters"
-            if ways:
-                self.notify(f"Copied the {what} ({size}) through {ways}.")
-            else:
-                self.notify(
-                    f"The {what} ({size}) is too long for the terminal, and no clipboard tool was "
-                    "found: install xclip, xsel or wl-clipboard.",
-                    severity="warning",
-                )
+            words, done = clipboard.copied(text, what, to_terminal)
+            self.notify(words, severity="information" if done else "warning")
 
         self._in_thread(work)
 
@@ -389,7 +382,7 @@ class QuantchatApp(Opening):
         self._in_thread(old.close)
         self.engine = self.conversation.engine = engine
         self.loads.forget(engine)
-        self.bridge = Bridge(self, engine, self.receive)
+        self.bridge = Bridge(self, engine, self.receive, self.conversation.keep)
         self.bridge.start()
         return True
 

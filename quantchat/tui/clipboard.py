@@ -76,3 +76,15 @@ def copy(text: str, write: Callable[[str], None]) -> str:
         except (OSError, subprocess.SubprocessError) as error:
             log.warning("%s did not take the text: %s", tool[0], error)
     return " and ".join(ways)
+
+
+def copied(text: str, what: str, to_terminal: Callable[[str], None]) -> tuple[str, bool]:
+    """Copy a text and say what came of it; whether there was a way at all."""
+    ways = copy(text, to_terminal)
+    size = f"{len(text):,} characters"
+    if ways:
+        return f"Copied the {what} ({size}) through {ways}.", True
+    return (
+        f"The {what} ({size}) is too long for the terminal, and no clipboard tool was found: "
+        "install xclip, xsel or wl-clipboard."
+    ), False
