@@ -239,9 +239,7 @@ class ConversationsScreen(WorkingDialog[None]):
                 self.notify("Nothing was deleted.")
                 return
             self._fill(go_to=chats[0].id)
-            self.notify(
-                f"{_counted(chats).capitalize()} {'is' if len(chats) == 1 else 'are'} back."
-            )
+            self.notify(f"Brought back {_counted(chats)}.")
 
         self.work(self.desk.chats.undelete, restored)
 
