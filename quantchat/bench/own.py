@@ -91,7 +91,7 @@ class OwnEngine:
             gate = check(self, subject, list(job.gate_ids)) if job.gate_ids else None
         finally:
             subject.source.close()
-        kernels = [op.kernel for layer in decoder.layers for op in layer.linears]
+        kernels = [op.kernel for op in decoder.linears]
         self.facts = EngineFacts(
             engine="quantchat",
             version=__version__,

@@ -19,8 +19,8 @@ from quantchat.engine.loading import cache_used, plan_request
 from quantchat.errors import UsageError
 from quantchat.hardware.plan import plan as make_plan
 from quantchat.hardware.probe import probe
-from quantchat.model.config_hf import ARCHITECTURES
 from quantchat.model.families import open_model
+from quantchat.model.hf_families import ARCHITECTURES
 from quantchat.model.loader import load_decoder
 from quantchat.model.names import HUGGING_FACE, tensor_names, tensor_shape
 from quantchat.model.packed_cache import PackedCache

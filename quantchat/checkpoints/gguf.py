@@ -93,6 +93,10 @@ class GgufFile:
         values = dequantize(raw, entry.dtype, dtype=torch.float32 if dtype is None else dtype)
         return values.reshape(entry.shape)
 
+    def add_views(self, views: Mapping[str, TensorEntry]) -> None:
+        """Names for parts of tensors: whole rows of them, inside the tensor's own bytes."""
+        self.tensors = MappingProxyType({**self.tensors, **views})
+
     def identity(self) -> str:
         """Hash of name, size, modification time and header."""
         mapping = self._mapping

@@ -83,6 +83,10 @@ class SafetensorsFolder:
         owned = stored.untyped_storage().data_ptr() != raw.untyped_storage().data_ptr()
         return stored.to(wanted, copy=not owned)
 
+    def add_views(self, views: Mapping[str, TensorEntry]) -> None:
+        """Names for parts of tensors: whole rows of them, inside the tensor's own bytes."""
+        self.tensors = MappingProxyType({**self.tensors, **views})
+
     def identity(self) -> str:
         """Hash of names, sizes, modification times, headers and config."""
         digest = self._digest.copy()

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from quantchat.checkpoints.gguf import GgufFile
 from quantchat.errors import CheckpointError, UnsupportedModelError
-from quantchat.model.config_hf import DEFAULT_ROPE_THETA, MAX_LAYERS, MAX_WIDTH, check_heads
+from quantchat.model.config_hf import MAX_LAYERS, MAX_WIDTH, check_heads
+from quantchat.model.config_rope import DEFAULT_ROPE_THETA
+from quantchat.model.naming import GGUF, Naming
 from quantchat.spec import (
     DecoderSpec,
     FactorScaling,
@@ -50,6 +52,11 @@ def gguf_traits(file: GgufFile) -> GgufTraits:
             hint=f"supported: {', '.join(ARCHITECTURES)}",
         )
     return traits
+
+
+def gguf_naming(file: GgufFile) -> Naming:
+    """What the file calls its tensors."""
+    return GGUF
 
 
 def spec_from_gguf(file: GgufFile) -> DecoderSpec:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import torch
 
+from quantchat.model.blocks import Block, BlockRunner
 from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.linear import LinearOp
+from quantchat.ops.plain import Norm, soft_capped
 from quantchat.ops.rope import RopeTable
 from quantchat.ops.stream import Stream
 from quantchat.ops.torch_ops import TorchOps
@@ -21,7 +23,7 @@ from quantchat.spec import DecoderSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One block's linears and norm weights."""
+    """One llama-like block's linears and norm weights."""
 
     attn_norm: torch.Tensor
     qkv: LinearOp
@@ -37,6 +39,11 @@ class Layer:
         """The four linears in the order of execution."""
         return self.qkv, self.o, self.gate_up, self.down
 
+    @property
+    def read_bytes(self) -> int:
+        """Weight bytes that one row reads."""
+        return sum(op.weight_bytes for op in self.linears)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True, eq=False)
 class Decoder:
@@ -46,31 +53,59 @@ class Decoder:
     ops: TorchOps
     embedding: Embedding
     layers: tuple[Layer, ...]
+    """Empty where the spec departs from llama-like blocks: they are in `blocks` then."""
     final_norm: torch.Tensor
     head: LinearOp
-    rope: RopeTable
+    ropes: tuple[RopeTable, ...]
+    """Of each layer."""
     weight_bytes: int
     """Bytes of all weights as decode reads them; a tied head counts once."""
     copy_bytes: int
     """Bytes of dense copies held for prefill."""
+    blocks: tuple[Block, ...] = ()
+    final_bias: torch.Tensor | None = None
+    """Of a final LayerNorm, float32 [C]."""
+    head_bias: torch.Tensor | None = None
+    """float32 [vocab]."""
+
+    @property
+    def linears(self) -> tuple[LinearOp, ...]:
+        """Of all layers in the order of execution, without the head."""
+        layers: tuple[Layer | Block, ...] = (*self.layers, *self.blocks)
+        return tuple(op for layer in layers for op in layer.linears)
 
     @property
     def read_bytes(self) -> int:
         """Weight bytes that one decode step reads: linears and head; one embedding row is nothing."""
-        linears = sum(op.weight_bytes for layer in self.layers for op in layer.linears)
-        return linears + self.head.weight_bytes
+        layers: tuple[Layer | Block, ...] = (*self.layers, *self.blocks)
+        return sum(layer.read_bytes for layer in layers) + self.head.weight_bytes
 
     def forward(self, batch: Batch, pool: KvPool) -> torch.Tensor:
         """Run the rows through all layers, filling the cache. -> normed hidden states [T, C]."""
+        if self.blocks:
+            runner = BlockRunner(self.ops)
+            behind = runner.run(self.embedding, self.blocks, self.ropes, batch, pool)
+            return runner.normed(behind, Norm(self.final_norm, self.final_bias))
         return self.ops.leave(self._run(batch, pool), self.final_norm)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states [R, C] -> logits float32 [R, vocab]."""
-        return self.head(hidden).float()
+        return self._closed(self.head(hidden)) if self.blocks else self.head(hidden).float()
 
     def step_logits(self, batch: Batch, pool: KvPool) -> torch.Tensor:
         """forward and the head of every row -> logits [T, vocab], as the head's kernel leaves them."""
+        if self.blocks:
+            return self.logits(self.forward(batch, pool))
         return self.ops.head_logits(self._run(batch, pool), self.final_norm, self.head)
+
+    def _closed(self, logits: torch.Tensor) -> torch.Tensor:
+        """What the spec does to logits behind the head's product, float32."""
+        spec, logits = self.spec, logits.float()
+        if self.head_bias is not None:
+            logits = logits + self.head_bias
+        if spec.logits_scale != 1:
+            logits = logits * spec.logits_scale
+        return soft_capped(logits, spec.logits_softcap) if spec.logits_softcap else logits
 
     def _run(self, batch: Batch, pool: KvPool) -> Stream:
         ops, layers = self.ops, self.layers
@@ -80,7 +115,7 @@ class Decoder:
             following = self.final_norm if i + 1 == len(layers) else layers[i + 1].attn_norm
             qkv = ops.project(stream, layer.attn_norm, layer.qkv)
             attended = ops.attend(
-                qkv, batch, pool, kv, self.rope, layer.q_norm, layer.k_norm, self.spec.window(i)
+                qkv, batch, pool, kv, self.ropes[i], layer.q_norm, layer.k_norm, self.spec.window(i)
             )
             ops.advance(stream, attended, layer.o, layer.mlp_norm)
             gated = ops.gate(stream, layer.mlp_norm, layer.gate_up, layer.down)

@@ -23,7 +23,7 @@ from quantchat.model.loader import MatrixSource, OnProgress, Phase, fetching
 from quantchat.model.packed_parts import Index, PartEntry, stored_form
 from quantchat.model.shards import ShardWriter
 from quantchat.model.spec_json import spec_to_json
-from quantchat.model.weights import Matrix, WeightReader, read_matrices, vector_names
+from quantchat.model.weights import Matrix, WeightReader, matrix_names, read_matrices, vector_names
 from quantchat.ops.linear import LinearForm
 from quantchat.quant.tensor import StoredWeight
 
@@ -51,7 +51,7 @@ def write_weights(
     `made`: where matrices come from in place of the reader, as in loading.
     """
     spec = reader.source.spec
-    steps, done = 4 * spec.layers + 2, 0
+    steps, done = len(matrix_names(spec)) + 2, 0
     phase: Phase = "quantize" if made is None else made.phase
 
     def step(name: str) -> None:

@@ -5,18 +5,21 @@ Opens containers, picks the family's reader, checks that every tensor is there i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from quantchat.checkpoints.base import Checkpoint
+from quantchat.checkpoints.base import Checkpoint, TensorEntry
 from quantchat.checkpoints.detect import open_checkpoint
 from quantchat.checkpoints.gguf import GgufFile
 from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import CheckpointError
-from quantchat.model.config_gguf import gguf_traits, spec_from_gguf
-from quantchat.model.config_hf import spec_from_config
+from quantchat.model.config_gguf import gguf_naming, gguf_traits, spec_from_gguf
+from quantchat.model.config_hf import hf_traits, spec_from_config
 from quantchat.model.export_marker import Export, is_export, read_export
-from quantchat.model.names import GGUF, HUGGING_FACE, tensor_names, tensor_shape
+from quantchat.model.names import tensor_names, tensor_rows, tensor_shape
+from quantchat.model.naming import FALCON_TWO_NORMS, Naming
+from quantchat.model.rows import Rows
 from quantchat.spec import DecoderSpec, FactorScaling
 
 
@@ -30,6 +33,10 @@ class ModelSource:
     """Our name -> the file's."""
     adjacent_pairs: bool
     """False: rows of q and k pair (i, i + D/2) and must be permuted."""
+    rows: Mapping[str, Rows] = field(default_factory=dict)
+    """Our name -> which rows of the file's tensor it is, where that is not all of them."""
+    norm_offset: float = 0.0
+    """Added to the norms' weights as the file has them (Gemma's 1 + w)."""
     export: Export | None = None
     """Where the checkpoint is one that quantchat wrote; `names` is empty then."""
 
@@ -56,33 +63,61 @@ def read_spec(path: Path) -> DecoderSpec:
 
 
 def _source(checkpoint: Checkpoint) -> ModelSource:
+    assert isinstance(checkpoint, (GgufFile, SafetensorsFolder))
+    offset = 0.0
     if isinstance(checkpoint, GgufFile):
-        spec, scheme = spec_from_gguf(checkpoint), GGUF
+        spec, naming = spec_from_gguf(checkpoint), gguf_naming(checkpoint)
         adjacent = gguf_traits(checkpoint).adjacent_pairs
     else:
-        assert isinstance(checkpoint, SafetensorsFolder)
         if is_export(checkpoint.path):
             export = read_export(checkpoint)
             return ModelSource(checkpoint, export.spec, {}, adjacent_pairs=True, export=export)
-        has_head = HUGGING_FACE["head"] in checkpoint.tensors
-        spec, scheme = spec_from_config(checkpoint.config, has_head=has_head), HUGGING_FACE
-        adjacent = False
+        traits = hf_traits(checkpoint.config)
+        naming = _prefixed(traits.naming, checkpoint)
+        has_head = naming.theirs("head") in checkpoint.tensors
+        spec = spec_from_config(checkpoint.config, has_head=has_head)
+        if traits.name == "falcon" and spec.placement == "parallel_two":
+            naming = FALCON_TWO_NORMS
+        adjacent, offset = False, traits.norm_offset
     scaling = spec.rope.scaling
     if isinstance(scaling, FactorScaling) and len(scaling.factors) * 2 != spec.rope.rotary_dim:
         raise CheckpointError(
             checkpoint.path,
             f"has {len(scaling.factors)} rope factors for {spec.rope.rotary_dim // 2} pairs",
         )
-    names = tensor_names(spec, scheme)
+    names, rows = tensor_names(spec, naming), tensor_rows(spec, naming)
+    views: dict[str, TensorEntry] = {}
     for ours, theirs in names.items():
         entry = checkpoint.tensors.get(theirs)
         if entry is None:
             raise CheckpointError(
                 checkpoint.path, "is missing", tensor=theirs, hint="the model is incomplete"
             )
-        wanted = tensor_shape(spec, ours)
-        if entry.shape != wanted:
+        taken, wanted = rows.get(ours), tensor_shape(spec, ours)
+        if taken is not None:
+            wanted = taken.whole_shape(wanted[1:])
+        single = ours.endswith("shared_gate") and entry.shape == (1, *wanted)
+        if entry.shape != wanted and not single:
             raise CheckpointError(
                 checkpoint.path, f"has shape {entry.shape}, {wanted} expected", tensor=theirs
             )
-    return ModelSource(checkpoint, spec, names, adjacent)
+        view = None if taken is None else taken.view(entry)
+        if view is not None:
+            views[view.name] = view
+            names[ours] = view.name
+            del rows[ours]
+    if views:
+        checkpoint.add_views(views)
+    return ModelSource(checkpoint, spec, names, adjacent, rows=rows, norm_offset=offset)
+
+
+def _prefixed(naming: Naming, checkpoint: SafetensorsFolder) -> Naming:
+    """The names of a decoder that is part of a model which also sees, whose prefix has changed."""
+    if naming.theirs("embed") in checkpoint.tensors:
+        return naming
+    for before in ("language_model.model.", "model.language_model."):
+        inner = naming.within("model.", before)
+        if inner.theirs("embed") in checkpoint.tensors:
+            head = "language_model.lm_head.weight"
+            return replace(inner, patterns={**inner.patterns, "head": head})
+    return naming

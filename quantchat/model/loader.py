@@ -17,12 +17,13 @@ from quantchat.checkpoints.base import TensorEntry
 from quantchat.checkpoints.gguf import GgufFile
 from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import Cancelled, CheckpointError
+from quantchat.model.blocks import Block
 from quantchat.model.decoder import Decoder, Layer
 from quantchat.model.families import ModelSource
 from quantchat.model.packed_cache import PackedCache, PackedWriter
 from quantchat.model.packed_file import PackedFile
 from quantchat.model.packed_parts import STORED, PartEntry, stored_form, stored_weight
-from quantchat.model.rope import rope_table
+from quantchat.model.rope import layer_ropes
 from quantchat.model.side_by_side import side_by_side
 from quantchat.model.upload import Uploader
 from quantchat.model.weights import (
@@ -30,11 +31,13 @@ from quantchat.model.weights import (
     WeightReader,
     WeightRecipe,
     matrix_names,
+    mlp_prefixes,
     read_matrices,
     vector_names,
 )
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.linear import LinearForm, LinearOp, StackedLinear
+from quantchat.ops.plain import Experts, Mlp, Norm
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.quant.tensor import StoredWeight
 from quantchat.spec import DecoderSpec
@@ -183,7 +186,7 @@ def _rounded(
 ) -> _Parts:
     """The parts from the source's tensors, kept in the cache on the way."""
     spec, recipe = reader.source.spec, reader.recipe
-    steps = 4 * spec.layers + 2
+    steps = len(matrix_names(spec)) + 2
     phase: Phase = "read" if recipe.scheme.rounding == "none" else "quantize"
     if made is not None:
         phase = made.phase
@@ -310,16 +313,21 @@ def _decoder(spec: DecoderSpec, ops: TorchOps, parts: _Parts, context_tokens: in
     weight_bytes = sum(op.weight_bytes for op in linears.values())
     if parts.own_table:
         weight_bytes += parts.embedding.weight_bytes
+    plain = bool(spec.departures)
+    final = parts.vectors["final_norm"]
     return Decoder(
         spec=spec,
         ops=ops,
         embedding=parts.embedding,
-        layers=tuple(_layer(i, spec, parts, ops) for i in range(spec.layers)),
-        final_norm=parts.vectors["final_norm"].to(ops.dtype),
+        layers=() if plain else tuple(_layer(i, spec, parts, ops) for i in range(spec.layers)),
+        final_norm=final if plain else final.to(ops.dtype),
         head=linears["head"],
-        rope=rope_table(spec.rope, context_tokens, ops.device),
+        ropes=layer_ropes(spec, context_tokens, ops.device),
         weight_bytes=weight_bytes,
         copy_bytes=sum(op.copy_bytes for op in linears.values()),
+        blocks=tuple(_block(i, spec, parts) for i in range(spec.layers)) if plain else (),
+        final_bias=parts.vectors.get("final_norm.bias"),
+        head_bias=parts.vectors.get("head.bias"),
     )
 
 
@@ -338,6 +346,43 @@ def _layer(i: int, spec: DecoderSpec, parts: _Parts, ops: TorchOps) -> Layer:
         mlp_norm=norm("mlp_norm"),
         gate_up=parts.linears[prefix + "gate_up"],
         down=parts.linears[prefix + "down"],
+    )
+
+
+def _block(i: int, spec: DecoderSpec, parts: _Parts) -> Block:
+    """A layer that departs from llama-like ones; its norms stay in float32."""
+    prefix, linears, vectors = f"layers.{i}.", parts.linears, parts.vectors
+
+    def norm(name: str) -> Norm | None:
+        weight = vectors.get(prefix + name)
+        return None if weight is None else Norm(weight, vectors.get(f"{prefix}{name}.bias"))
+
+    mlps = [
+        Mlp(gate_up=linears[mlp + "gate_up"], down=linears[mlp + "down"])
+        for mlp in mlp_prefixes(spec, i)
+    ]
+    mlp: Mlp | Experts = mlps[0]
+    if spec.experts is not None and spec.has_experts(i):
+        shared = mlps.pop() if spec.experts.shared_intermediate else None
+        mlp = Experts(
+            spec=spec.experts,
+            router=vectors[prefix + "router"],
+            mlps=tuple(mlps),
+            shared=shared,
+            shared_gate=vectors.get(prefix + "shared_gate"),
+        )
+    attn_norm = norm("attn_norm")
+    assert attn_norm is not None
+    return Block(
+        attn_norm=attn_norm,
+        attn_post_norm=norm("attn_post_norm"),
+        mlp_norm=norm("mlp_norm"),
+        mlp_post_norm=norm("mlp_post_norm"),
+        qkv=linears[prefix + "qkv"],
+        q_norm=vectors.get(prefix + "q_norm"),
+        k_norm=vectors.get(prefix + "k_norm"),
+        o=linears[prefix + "o"],
+        mlp=mlp,
     )
 
 

@@ -74,7 +74,16 @@ def as_stored(decoder: Decoder) -> Decoder:
         )
         for layer in decoder.layers
     )
-    return replace(decoder, layers=layers, copy_bytes=0)
+    blocks = tuple(
+        replace(
+            block,
+            qkv=without_copies(block.qkv),
+            o=without_copies(block.o),
+            mlp=block.mlp.with_linears(without_copies),
+        )
+        for block in decoder.blocks
+    )
+    return replace(decoder, layers=layers, blocks=blocks, copy_bytes=0)
 
 
 def row_slices(rows: int, vocab: int) -> Iterator[slice]:

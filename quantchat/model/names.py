@@ -1,95 +1,142 @@
-"""What each container calls the tensors that the decoder knows by one name.
+"""What the decoder's tensors are called here, which of them a spec has, and in which shape.
 
 Our names: embed, head, final_norm, and per layer i `layers.i.` + attn_norm, q, k, v, o, q_norm,
-k_norm, mlp_norm, gate, up, down; biases end in `.bias`.
+k_norm, mlp_norm, gate, up, down, attn_post_norm, mlp_post_norm; of experts router, shared_gate,
+`experts.e.` and `shared.` + gate, up, down; biases end in `.bias`. What files call them is `naming`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
+from quantchat.model.naming import APART, Naming
+from quantchat.model.rows import Rows
 from quantchat.spec import DecoderSpec
 
-LAYER_MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
+HUGGING_FACE: Mapping[str, str] = APART.patterns
+"""Of families whose tensors are named as Llama's."""
+NORM_PARTS = ("attn_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm", "q_norm", "k_norm")
+_BIASES_OF_NORMS = ("attn_norm", "mlp_norm", "final_norm")
 
-HUGGING_FACE: Mapping[str, str] = MappingProxyType(
-    {
-        "embed": "model.embed_tokens.weight",
-        "head": "lm_head.weight",
-        "final_norm": "model.norm.weight",
-        "attn_norm": "model.layers.{i}.input_layernorm.weight",
-        "q": "model.layers.{i}.self_attn.q_proj.weight",
-        "k": "model.layers.{i}.self_attn.k_proj.weight",
-        "v": "model.layers.{i}.self_attn.v_proj.weight",
-        "o": "model.layers.{i}.self_attn.o_proj.weight",
-        "q_norm": "model.layers.{i}.self_attn.q_norm.weight",
-        "k_norm": "model.layers.{i}.self_attn.k_norm.weight",
-        "mlp_norm": "model.layers.{i}.post_attention_layernorm.weight",
-        "gate": "model.layers.{i}.mlp.gate_proj.weight",
-        "up": "model.layers.{i}.mlp.up_proj.weight",
-        "down": "model.layers.{i}.mlp.down_proj.weight",
+__all__ = ["HUGGING_FACE", "layer_parts", "tensor_names", "tensor_rows", "tensor_shape"]
+
+
+def layer_parts(spec: DecoderSpec, layer: int) -> tuple[list[str], list[str]]:
+    """Names of a layer's (vectors, matrices) behind its prefix, biases of linears left out."""
+    placement = spec.placement
+    vectors = {
+        "attn_norm": True,
+        "attn_post_norm": placement == "both",
+        "mlp_norm": placement != "parallel",
+        "mlp_post_norm": placement == "both",
+        "q_norm": spec.qk_norm,
+        "k_norm": spec.qk_norm,
     }
-)
-
-GGUF: Mapping[str, str] = MappingProxyType(
-    {
-        "embed": "token_embd.weight",
-        "head": "output.weight",
-        "final_norm": "output_norm.weight",
-        "attn_norm": "blk.{i}.attn_norm.weight",
-        "q": "blk.{i}.attn_q.weight",
-        "k": "blk.{i}.attn_k.weight",
-        "v": "blk.{i}.attn_v.weight",
-        "o": "blk.{i}.attn_output.weight",
-        "q_norm": "blk.{i}.attn_q_norm.weight",
-        "k_norm": "blk.{i}.attn_k_norm.weight",
-        "mlp_norm": "blk.{i}.ffn_norm.weight",
-        "gate": "blk.{i}.ffn_gate.weight",
-        "up": "blk.{i}.ffn_up.weight",
-        "down": "blk.{i}.ffn_down.weight",
-    }
-)
+    found = [name for name, there in vectors.items() if there]
+    if spec.norm == "layer":
+        found += [f"{name}.bias" for name in found if name in _BIASES_OF_NORMS]
+    inner = [*(("gate",) if spec.gated else ()), "up", "down"]
+    matrices = ["q", "k", "v", "o"]
+    experts = spec.experts
+    if experts is None or not spec.has_experts(layer):
+        return found, matrices + inner
+    found.append("router")
+    matrices += [f"experts.{e}.{part}" for e in range(experts.count) for part in inner]
+    if experts.shared_intermediate:
+        found.append("shared_gate")
+        matrices += [f"shared.{part}" for part in inner]
+    return found, matrices
 
 
-def tensor_names(spec: DecoderSpec, scheme: Mapping[str, str]) -> dict[str, str]:
-    """Our name -> the file's name, for every tensor that a model of this spec must have."""
-    names = {key: scheme[key] for key in ("embed", "final_norm")}
+def tensor_names(
+    spec: DecoderSpec, scheme: Naming | Mapping[str, str] = HUGGING_FACE
+) -> dict[str, str]:
+    """Our name -> the file's, for every tensor that a model of this spec must have."""
+    naming = scheme if isinstance(scheme, Naming) else Naming(patterns=scheme)
+    names = ["embed", "final_norm"]
+    if spec.norm == "layer":
+        names.append("final_norm.bias")
     if not spec.tied_head:
-        names["head"] = scheme["head"]
+        names.append("head")
+    if spec.head_bias:
+        names.append("head.bias")
     biased = {"q": spec.qkv_bias, "k": spec.qkv_bias, "v": spec.qkv_bias, "o": spec.output_bias}
     biased |= dict.fromkeys(("gate", "up", "down"), spec.mlp_bias)
     for i in range(spec.layers):
-        parts = ["attn_norm", "mlp_norm", *LAYER_MATRICES]
-        if spec.qk_norm:
-            parts += ["q_norm", "k_norm"]
-        for part in parts:
-            names[f"layers.{i}.{part}"] = scheme[part].format(i=i)
+        vectors, matrices = layer_parts(spec, i)
+        names += [f"layers.{i}.{part}" for part in vectors]
+        for part in matrices:
+            names.append(f"layers.{i}.{part}")
             if biased.get(part):
-                bias = scheme[part].format(i=i).removesuffix("weight") + "bias"
-                names[f"layers.{i}.{part}.bias"] = bias
-    return names
+                names.append(f"layers.{i}.{part}.bias")
+    return {name: naming.theirs(name) for name in names}
+
+
+def tensor_rows(spec: DecoderSpec, naming: Naming) -> dict[str, Rows]:
+    """Our name -> which rows of the file's tensor it is, of tensors that share one with others."""
+    found: dict[str, Rows] = {}
+    for name in tensor_names(spec, naming):
+        part = _part(name)
+        rows = None
+        if part in ("q", "k", "v") and naming.qkv != "apart":
+            group = spec.heads // spec.kv_heads
+            rows = _qkv_rows(part, spec, group, grouped=naming.qkv == "grouped")
+        elif part in ("gate", "up") and naming.gate_up == "stacked" and spec.gated:
+            width = tensor_shape(spec, name)[0]
+            rows = Rows(start=0 if part == "gate" else width, run=width, of=2 * width)
+        elif ".experts." in name and naming.experts == "stacked":
+            height = tensor_shape(spec, name)[0]
+            assert spec.experts is not None
+            expert = int(name.split(".")[3])
+            rows = Rows(
+                start=expert * height, run=height, of=spec.experts.count * height, deep=True
+            )
+        if rows is not None:
+            found[name] = rows
+    return found
+
+
+def _qkv_rows(part: str, spec: DecoderSpec, group: int, *, grouped: bool) -> Rows:
+    """Rows of q, k or v in a tensor of all three: one after another, or by KV head."""
+    d, heads, kv_heads = spec.head_dim, spec.heads, spec.kv_heads
+    of = (heads + 2 * kv_heads) * d
+    if grouped:
+        start, run = {"q": (0, group), "k": (group, 1), "v": (group + 1, 1)}[part]
+        return Rows(start=start * d, run=run * d, of=of, step=(group + 2) * d, count=kv_heads)
+    start, run = {
+        "q": (0, heads),
+        "k": (heads, kv_heads),
+        "v": (heads + kv_heads, kv_heads),
+    }[part]
+    return Rows(start=start * d, run=run * d, of=of)
 
 
 def tensor_shape(spec: DecoderSpec, name: str) -> tuple[int, ...]:
     """The shape that a tensor of our name must have, [N, K] or [N]."""
-    part = name.rsplit(".", 1)[-1] if not name.endswith(".bias") else name.split(".")[-2]
+    part = _part(name)
     q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+    width = spec.intermediate
+    if spec.experts is not None and ".experts." in name:
+        width = spec.experts.intermediate
+    elif spec.experts is not None and ".shared." in name:
+        width = spec.experts.shared_intermediate
     shapes: dict[str, tuple[int, ...]] = {
         "embed": (spec.vocab, spec.hidden),
         "head": (spec.vocab, spec.hidden),
-        "final_norm": (spec.hidden,),
-        "attn_norm": (spec.hidden,),
-        "mlp_norm": (spec.hidden,),
-        "q_norm": (spec.head_dim,),
-        "k_norm": (spec.head_dim,),
+        "q_norm": (q if spec.qk_norm_wide else spec.head_dim,),
+        "k_norm": (kv if spec.qk_norm_wide else spec.head_dim,),
         "q": (q, spec.hidden),
         "k": (kv, spec.hidden),
         "v": (kv, spec.hidden),
         "o": (spec.hidden, q),
-        "gate": (spec.intermediate, spec.hidden),
-        "up": (spec.intermediate, spec.hidden),
-        "down": (spec.hidden, spec.intermediate),
+        "gate": (width, spec.hidden),
+        "up": (width, spec.hidden),
+        "down": (spec.hidden, width),
+        "router": (0 if spec.experts is None else spec.experts.count, spec.hidden),
     }
-    shape = shapes[part]
+    shape = shapes.get(part, (spec.hidden,))
     return shape[:1] if name.endswith(".bias") else shape
+
+
+def _part(name: str) -> str:
+    return name.removesuffix(".bias").rsplit(".", 1)[-1]

@@ -8,13 +8,35 @@ import torch
 
 from quantchat.ops.rope import RopeTable
 from quantchat.spec import (
+    DecoderSpec,
     DynamicScaling,
     FactorScaling,
     LinearScaling,
     Llama3Scaling,
+    LongScaling,
     RopeSpec,
     YarnScaling,
 )
+
+
+def layer_ropes(spec: DecoderSpec, context: int, device: torch.device) -> tuple[RopeTable, ...]:
+    """The table of each layer; layers of one kind share theirs."""
+    kinds = [spec.rope_kind(i) for i in range(spec.layers)]
+    tables: dict[str, RopeTable] = {}
+    for kind in dict.fromkeys(kinds):
+        if kind == "none":
+            tables[kind] = still_table(spec.rope.rotary_dim, context, device)
+        else:
+            assert kind == "main" or spec.local_rope is not None
+            rope = spec.local_rope if kind == "local" and spec.local_rope else spec.rope
+            tables[kind] = rope_table(rope, context, device)
+    return tuple(tables[kind] for kind in kinds)
+
+
+def still_table(rotary_dim: int, context: int, device: torch.device) -> RopeTable:
+    """A table that turns nothing, for layers without positions."""
+    cos = torch.ones(context, rotary_dim // 2, device=device)
+    return RopeTable(cos, torch.zeros_like(cos))
 
 
 def rope_table(spec: RopeSpec, context: int, device: torch.device) -> RopeTable:
@@ -38,6 +60,11 @@ def rope_frequencies(spec: RopeSpec, context: int) -> tuple[torch.Tensor, float]
         return plain / scaling.factor, 1.0
     if isinstance(scaling, FactorScaling):
         return plain / torch.tensor(scaling.factors, dtype=torch.float32), 1.0
+    if isinstance(scaling, LongScaling):
+        # One set for the whole table: a cache holds keys turned once and for all.
+        factors = scaling.long if context > scaling.original_context else scaling.short
+        divided = 1.0 / (torch.tensor(factors, dtype=torch.float32) * spec.theta**half)
+        return divided, scaling.attention_factor
     if isinstance(scaling, Llama3Scaling):
         return _llama3(plain, scaling), 1.0
     if isinstance(scaling, DynamicScaling):

@@ -14,6 +14,7 @@ import torch
 from quantchat.checkpoints.base import Fetch, TensorEntry
 from quantchat.model.families import ModelSource
 from quantchat.model.importance import ActivationProbe
+from quantchat.model.names import NORM_PARTS, layer_parts, tensor_shape
 from quantchat.quant.codebook import NESTED_BLOCK
 from quantchat.quant.ggml import stored_from_ggml
 from quantchat.quant.matrix_rounding import rounded_matrix
@@ -65,7 +66,12 @@ class WeightReader:
         values = self.source.checkpoint.dense(
             self.source.names[name], dtype=torch.float32, device=self.recipe.device
         )
-        return values.index_select(0, self._pairs(name)) if self._permuted(name) else values
+        if name.endswith("shared_gate"):
+            values = values.flatten()
+        if self.source.norm_offset and _is_norm(name):
+            values = values + self.source.norm_offset
+        order = self._order(name)
+        return values if order is None else values.index_select(0, order)
 
     def matrix(self, layer: str, parts: tuple[str, ...]) -> Matrix:
         """The stacked weight of `layer` + each part, formats permitting, with its bias."""
@@ -96,22 +102,23 @@ class WeightReader:
             dtype = self.recipe.dtype if form == "dense" else torch.float32
             return self._rounded(self._dense_part(name, dtype), form)
         weight = self._stored(self.source.checkpoint.tensors[self.source.names[name]])
-        return weight.take_rows(self._pairs(name)) if self._permuted(name) else weight
+        order = self._order(name)
+        return weight if order is None else weight.take_rows(order)
 
     def _rounded(self, dense: torch.Tensor, form: WeightFormat) -> StoredWeight:
         return rounded_matrix(dense, self.recipe.scheme, self.recipe.group_size, form)
 
     def _nested_across(self, layer: str, parts: tuple[str, ...]) -> bool:
         """Whether scales of scales would run from one part into the next: such parts are one."""
-        names = [self.source.names[layer + part] for part in parts[:-1]]
-        shapes = [self.source.checkpoint.tensors[name].shape for name in names]
+        shapes = [tensor_shape(self.source.spec, layer + part) for part in parts[:-1]]
         block = self.recipe.group_size * NESTED_BLOCK
         return any(shape[0] * shape[1] % block for shape in shapes)
 
     def _dense_part(self, name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """A whole matrix of our name on the device, rows in our order."""
         dense = self._dense(self.source.checkpoint.tensors[self.source.names[name]], dtype)
-        return dense.index_select(0, self._pairs(name)) if self._permuted(name) else dense
+        order = self._order(name)
+        return dense if order is None else dense.index_select(0, order)
 
     @torch.inference_mode()
     def _int4(
@@ -157,6 +164,15 @@ class WeightReader:
             self.errors.setdefault(entry.dtype, []).append(error)
         return weight
 
+    def _order(self, name: str) -> torch.Tensor | None:
+        """Which rows of the file's tensor are ours, and in what order; None for all as they are."""
+        rows = self.source.rows.get(name)
+        taken = None if rows is None else rows.index(self.recipe.device)
+        if not self._permuted(name):
+            return taken
+        pairs = self._pairs(name)
+        return pairs if taken is None else taken.index_select(0, pairs)
+
     def _permuted(self, name: str) -> bool:
         part = name.removesuffix(".bias").rsplit(".", 1)[-1]
         return not self.source.adjacent_pairs and part in ("q", "k", "q_norm", "k_norm")
@@ -166,6 +182,8 @@ class WeightReader:
         spec = self.source.spec
         part = name.removesuffix(".bias").rsplit(".", 1)[-1]
         heads = {"q": spec.heads, "k": spec.kv_heads}.get(part, 1)
+        if spec.qk_norm_wide:
+            heads = spec.heads if part.startswith("q") else spec.kv_heads
         half = spec.rope.rotary_dim // 2
         within = torch.arange(spec.head_dim)
         within[: 2 * half] = torch.arange(2 * half).view(2, half).t().flatten()
@@ -174,23 +192,39 @@ class WeightReader:
 
 
 def matrix_names(spec: DecoderSpec) -> list[tuple[str, str, tuple[str, ...]]]:
-    """(our fused name, layer prefix, parts) of every linear in the order of execution."""
+    """(our fused name, prefix of its parts, parts) of every linear in the order of execution."""
     names: list[tuple[str, str, tuple[str, ...]]] = []
+    gate_up = FUSED["gate_up"] if spec.gated else ("up",)
     for i in range(spec.layers):
         prefix = f"layers.{i}."
-        names += [
-            (prefix + "qkv", prefix, FUSED["qkv"]),
-            (prefix + "o", prefix, ("o",)),
-            (prefix + "gate_up", prefix, FUSED["gate_up"]),
-            (prefix + "down", prefix, ("down",)),
-        ]
+        names += [(prefix + "qkv", prefix, FUSED["qkv"]), (prefix + "o", prefix, ("o",))]
+        for mlp in mlp_prefixes(spec, i):
+            names += [(mlp + "gate_up", mlp, gate_up), (mlp + "down", mlp, ("down",))]
     return names
 
 
+def mlp_prefixes(spec: DecoderSpec, layer: int) -> list[str]:
+    """How names of a layer's MLPs begin: one, or all experts' with the shared one last."""
+    prefix, experts = f"layers.{layer}.", spec.experts
+    if experts is None or not spec.has_experts(layer):
+        return [prefix]
+    shared = [f"{prefix}shared."] if experts.shared_intermediate else []
+    return [f"{prefix}experts.{e}." for e in range(experts.count)] + shared
+
+
 def vector_names(spec: DecoderSpec) -> list[str]:
-    """Our names of all norm weights."""
-    norms = ("attn_norm", "mlp_norm", *(("q_norm", "k_norm") if spec.qk_norm else ()))
-    return [*(f"layers.{i}.{norm}" for i in range(spec.layers) for norm in norms), "final_norm"]
+    """Our names of all norm weights and what else is no matrix, but for biases of linears."""
+    layers = [f"layers.{i}.{name}" for i in range(spec.layers) for name in layer_parts(spec, i)[0]]
+    last = ["final_norm"]
+    if spec.norm == "layer":
+        last.append("final_norm.bias")
+    if spec.head_bias:
+        last.append("head.bias")
+    return layers + last
+
+
+def _is_norm(name: str) -> bool:
+    return name == "final_norm" or name.rsplit(".", 1)[-1] in NORM_PARTS
 
 
 def read_matrices(

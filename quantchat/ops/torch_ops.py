@@ -22,6 +22,7 @@ from quantchat.ops.kv_codec import (
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp
 from quantchat.ops.linear_cpu import COPY_ROWS, cpu_linear
+from quantchat.ops.plain import soft_capped
 from quantchat.ops.quantized_rows import QuantizedRows
 from quantchat.ops.rope import RopeTable
 from quantchat.ops.stream import Stream
@@ -206,10 +207,24 @@ class TorchOps:
     def _head_norm(
         self, heads: torch.Tensor, q_norm: torch.Tensor, k_norm: torch.Tensor
     ) -> torch.Tensor:
+        if self.spec.norm != "rms" or self.spec.qk_norm_wide:
+            return self._float_head_norm(heads, q_norm, k_norm)
         normed = F.rms_norm(heads, (heads.shape[-1],), None, self.spec.norm_eps).to(self.dtype)
         return torch.cat(
             (normed[:, : self.spec.heads] * q_norm, normed[:, self.spec.heads :] * k_norm), dim=1
         ).float()
+
+    def _float_head_norm(
+        self, heads: torch.Tensor, q_norm: torch.Tensor, k_norm: torch.Tensor
+    ) -> torch.Tensor:
+        """Norms multiplied in float32, over each head or over all of q's and all of k's together."""
+        made = []
+        count = self.spec.heads
+        for part, weight in ((heads[:, :count], q_norm), (heads[:, count:], k_norm)):
+            rows = part.flatten(1) if self.spec.qk_norm_wide else part
+            normed = F.rms_norm(rows, rows.shape[-1:], weight.float(), self.spec.norm_eps)
+            made.append(normed.view(part.shape).to(self.dtype))
+        return torch.cat(made, dim=1).float()
 
     def _attention(
         self, q: torch.Tensor, batch: Batch, pool: KvPool, layer: KvLayer, window: int
@@ -232,6 +247,8 @@ class TorchOps:
         rows = q[span.start : span.start + count]
         # [count, Hq, D] -> [Hk, group, count, D]; keys [S, Hk, D] -> [Hk, 1, S, D]
         keys, values = k.transpose(0, 1)[:, None], v.transpose(0, 1)[:, None]
+        if spec.attention_softcap:
+            return self._capped_attention(rows, k, v, self._mask(count, length, first, window))
         if count == 1:
             query = rows.view(spec.kv_heads, 1, group, spec.head_dim)
             out = F.scaled_dot_product_attention(query, keys, values, scale=spec.attention_scale)
@@ -248,6 +265,17 @@ class TorchOps:
             scale=spec.attention_scale,
         )
         return out.permute(2, 0, 1, 3).reshape(count, -1)
+
+    def _capped_attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Attention whose scores are soft-capped. q [count, Hq, D], k and v [S, Hk, D]."""
+        spec, count = self.spec, q.shape[0]
+        query = q.view(count, spec.kv_heads, -1, spec.head_dim).permute(1, 2, 0, 3).float()
+        keys, values = k.permute(1, 2, 0)[:, None].float(), v.transpose(0, 1)[:, None]
+        scores = soft_capped(query @ keys * spec.attention_scale, spec.attention_softcap)
+        shares = scores.masked_fill_(~mask, -torch.inf).softmax(dim=-1).to(v.dtype)
+        return (shares @ values).permute(2, 0, 1, 3).reshape(count, -1)
 
     def _mask(self, count: int, length: int, first: int, window: int) -> torch.Tensor:
         """bool [count, length - first]: which cached tokens each row may see."""

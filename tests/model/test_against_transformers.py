@@ -9,9 +9,7 @@ import factory
 import pytest
 import torch
 from decoders import batch_of, float32_decoder, logits_in_chunks, make_pool
-
-from quantchat.evals.divergence import compare, summarize
-from quantchat.evals.logprobs import log_softmax
+from transformers_logits import check, theirs
 
 TOKENS = 150
 """Past the sliding windows (8) and past the length that rope scaling begins at (64)."""
@@ -62,23 +60,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 def token_ids(vocab: int) -> list[int]:
     random = torch.Generator().manual_seed(5)
     return torch.randint(0, vocab, (TOKENS,), generator=random).tolist()
-
-
-@torch.inference_mode()
-def theirs(family: str, ids: list[int], **overrides: Any) -> torch.Tensor:
-    model = factory.build_model(family, **overrides)
-    logits: torch.Tensor = model(torch.tensor([ids]), use_cache=False).logits[0]
-    assert logits.std() > 0.5
-    return logits
-
-
-def check(ours: torch.Tensor, wanted: torch.Tensor) -> None:
-    targets = torch.zeros(ours.shape[0], dtype=torch.int64)
-    divergence = summarize(compare(log_softmax(wanted), log_softmax(ours), targets))
-    assert divergence.nonfinite_positions == 0
-    assert divergence.kl_max < 1e-6
-    assert divergence.same_top.value == 1
-    torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -52,6 +52,107 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Family -> stem of the transformers classes, what differs from BASE."""
 
+_LONG = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0 + 0.05 * i for i in range(6)],
+    "long_factor": [1.0 + 0.6 * i for i in range(6)],
+    "original_max_position_embeddings": 64,
+    "partial_rotary_factor": 0.75,
+}
+_TWO_ROPES = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
+_PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
+_EXPERTS = {
+    "num_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "num_hidden_layers": 3,
+    "mlp_only_layers": [1],
+}
+_FALCON = {
+    "intermediate_size": ...,
+    "num_key_value_heads": ...,
+    "rms_norm_eps": ...,
+    "head_dim": None,
+    "rope_parameters": _PLAIN,
+}
+
+MORE_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "phi3": ("Phi3", {"sliding_window": 40, "rope_parameters": _PLAIN, "head_dim": None}),
+    "phi4_mini": (
+        "Phi3",
+        {
+            "rope_parameters": _LONG,
+            "original_max_position_embeddings": 64,
+            "tie_word_embeddings": True,
+            "head_dim": None,
+        },
+    ),
+    "smollm3": (
+        "SmolLM3",
+        {"num_hidden_layers": 4, "rope_parameters": _PLAIN, "no_rope_layers": [1, 0, 1, 0]},
+    ),
+    "granite": (
+        "Granite",
+        {
+            "embedding_multiplier": 6.0,
+            "attention_multiplier": 0.2,
+            "residual_multiplier": 0.4,
+            "logits_scaling": 0.5,
+            "rope_parameters": _PLAIN,
+            "tie_word_embeddings": True,
+            "head_dim": None,
+        },
+    ),
+    "olmo2": ("Olmo2", {"rope_parameters": LLAMA3_ROPE, "head_dim": None}),
+    "gemma2": (
+        "Gemma2",
+        {
+            "sliding_window": 24,
+            "query_pre_attn_scalar": 24,
+            "attn_logit_softcapping": 4.0,
+            "final_logit_softcapping": 6.0,
+            "rope_parameters": _PLAIN,
+            "num_hidden_layers": 3,
+        },
+    ),
+    "gemma3": (
+        "Gemma3",
+        {
+            "sliding_window": 24,
+            "query_pre_attn_scalar": 24,
+            "num_hidden_layers": 3,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            "rope_parameters": _TWO_ROPES,
+            "final_logit_softcapping": None,
+        },
+    ),
+    "internlm2": ("Llama", {"rope_parameters": {**_PLAIN, "rope_theta": 1e6}}),
+    "phi2": (
+        "Phi",
+        {"rope_parameters": {**_PLAIN, "partial_rotary_factor": 0.5}, "head_dim": None},
+    ),
+    "falcon_7b": ("Falcon", {**_FALCON, "num_attention_heads": 4}),
+    "falcon_40b": (
+        "Falcon",
+        {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2, "bias": True},
+    ),
+    "falcon_rw": ("Falcon", {**_FALCON, "multi_query": False, "parallel_attn": False}),
+    "mixtral": (
+        "Mixtral",
+        {"num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 40},
+    ),
+    "qwen2moe": (
+        "Qwen2Moe",
+        {**_EXPERTS, "shared_expert_intermediate_size": 48, "head_dim": None},
+    ),
+    "qwen3moe": ("Qwen3Moe", {**_EXPERTS, "norm_topk_prob": True, "head_dim": 32}),
+}
+"""As SETTINGS, of families whose blocks or files are not as Llama's."""
+
 PRE = {"llama": "smollm", "llama3": "llama-bpe", "qwen2": "qwen2", "qwen3": "qwen2"}
 """Family -> name of its pre-tokenizer in GGUF; gpt-2 for the others."""
 
@@ -61,22 +162,26 @@ def build_model(family: str, *, seed: int = 0, **config_overrides: Any) -> Any:
     import torch
     import transformers
 
-    stem, settings = SETTINGS[family]
+    stem, settings = {**SETTINGS, **MORE_SETTINGS}[family]
     fields = {**BASE, **settings, **config_overrides}
     if fields["head_dim"] is None:
         del fields["head_dim"]
-    config = getattr(transformers, f"{stem}Config")(**fields)
+    fields = {key: value for key, value in fields.items() if value is not ...}
+    config_class = "Gemma3TextConfig" if stem == "Gemma3" else f"{stem}Config"
+    config = getattr(transformers, config_class)(pad_token_id=None, **fields)
     model = getattr(transformers, f"{stem}ForCausalLM")(config).float().eval()
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             noise = torch.randn(weight.shape, generator=random)
-            if "embed_tokens" in name or "lm_head" in name:
+            if name.endswith("lm_head.bias"):
+                weight.copy_(noise)
+            elif "embed" in name or "lm_head" in name:
                 weight.copy_(0.4 * noise)
             elif weight.dim() == 1:
                 weight.copy_(0.3 * noise if name.endswith("bias") else 1 + 0.2 * noise)
             else:
-                weight.copy_(1.2 / math.sqrt(weight.shape[1]) * noise)
+                weight.copy_(1.2 / math.sqrt(weight.shape[-1]) * noise)
     return model
 
 
@@ -100,6 +205,8 @@ def write_hf(
     model = build_model(family, seed=seed, **config_overrides).to(getattr(torch, dtype))
     model.generation_config.eos_token_id = [tiny_tokenizer.EOS_ID, tiny_tokenizer.BOS_ID]
     model.save_pretrained(folder)
+    if family == "internlm2":
+        _as_internlm2(folder, model.config)
     if shards > 1:
         _split(folder, shards)
     if legacy_rope:
@@ -212,6 +319,42 @@ def _add_shape(writer: Any, config: Any) -> None:
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_rope_dimension_count(head_dim)
     writer.add_vocab_size(config.vocab_size)
+
+
+def _as_internlm2(folder: Path, config: Any) -> None:
+    """A folder of Llama's in the names and the layout that InternLM2's own code reads."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    theirs = load_file(folder / "model.safetensors")
+    names = {
+        "self_attn.o_proj": "attention.wo",
+        "mlp.gate_proj": "feed_forward.w1",
+        "mlp.up_proj": "feed_forward.w3",
+        "mlp.down_proj": "feed_forward.w2",
+        "input_layernorm": "attention_norm",
+        "post_attention_layernorm": "ffn_norm",
+        "embed_tokens": "tok_embeddings",
+        "lm_head": "output",
+    }
+    made = {}
+    d, groups = config.head_dim, config.num_key_value_heads
+    for name, tensor in theirs.items():
+        if "q_proj" in name:
+            parts = [theirs[name.replace("q_proj", f"{part}_proj")] for part in "qkv"]
+            split = [part.view(groups, -1, d, part.shape[-1]) for part in parts]
+            fused = torch.cat(split, dim=1).reshape(-1, tensor.shape[-1])
+            made[name.replace("self_attn.q_proj", "attention.wqkv")] = fused.contiguous()
+        elif "k_proj" not in name and "v_proj" not in name:
+            old = next((old for old in names if old in name), "")
+            made[name.replace(old, names[old]) if old else name] = tensor
+    save_file(made, folder / "model.safetensors", metadata={"format": "pt"})
+    table = json.loads((folder / "config.json").read_text())
+    rope = table.pop("rope_parameters")
+    table |= {"architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "bias": False}
+    table |= {"rope_theta": rope["rope_theta"], "rope_scaling": {"type": "dynamic", "factor": 2.0}}
+    table["auto_map"] = {"AutoModelForCausalLM": "modeling_internlm2.InternLM2ForCausalLM"}
+    (folder / "config.json").write_text(json.dumps(table))
 
 
 def _split(folder: Path, shards: int) -> None:

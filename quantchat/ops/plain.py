@@ -1,0 +1,125 @@
+"""Operations of blocks that fused kernels do not cover, in plain torch on any device.
+
+T rows, C width, E experts. Norms and sums in float32, products in the type of the linears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+
+from quantchat.ops.linear import LinearOp
+from quantchat.spec import Activation, ExpertsSpec, NormKind
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Norm:
+    """A norm's weight [C] and, of LayerNorm, its bias [C]; float32."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None = None
+
+    def __call__(
+        self, x: torch.Tensor, *, kind: NormKind, eps: float, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """x [T, C] of any type -> `dtype` [T, C]."""
+        wide = x.float()
+        if kind == "layer":
+            return F.layer_norm(wide, wide.shape[-1:], self.weight, self.bias, eps).to(dtype)
+        normed = F.rms_norm(wide, wide.shape[-1:], None, eps)
+        if kind == "rms_float":
+            return normed.mul_(self.weight).to(dtype)
+        return normed.to(dtype).mul_(self.weight.to(dtype))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mlp:
+    """Gate above up, or up alone, and down."""
+
+    gate_up: LinearOp
+    down: LinearOp
+
+    @property
+    def linears(self) -> tuple[LinearOp, ...]:
+        """In the order of execution."""
+        return self.gate_up, self.down
+
+    def with_linears(self, change: Callable[[LinearOp], LinearOp]) -> Mlp:
+        """The same MLP on changed linears."""
+        return Mlp(gate_up=change(self.gate_up), down=change(self.down))
+
+    def __call__(self, x: torch.Tensor, activation: Activation, *, gated: bool) -> torch.Tensor:
+        """x [T, C] -> [T, C]."""
+        inner = self.gate_up(x)
+        if not gated:
+            return self.down(activated(inner, activation))
+        gate, up = inner.chunk(2, dim=-1)
+        return self.down(activated(gate, activation) * up)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Experts:
+    """MLPs and the router that picks a few of them for each row."""
+
+    spec: ExpertsSpec
+    router: torch.Tensor
+    """float32 [E, C]."""
+    mlps: tuple[Mlp, ...]
+    shared: Mlp | None = None
+    shared_gate: torch.Tensor | None = None
+    """float32 [C]."""
+
+    @property
+    def linears(self) -> tuple[LinearOp, ...]:
+        """Of all experts, the shared one last."""
+        every = (*self.mlps, *(() if self.shared is None else (self.shared,)))
+        return tuple(op for mlp in every for op in mlp.linears)
+
+    @property
+    def read_bytes(self) -> int:
+        """Weight bytes that one row reads."""
+        one = sum(op.weight_bytes for op in self.mlps[0].linears) * self.spec.active
+        return one + (
+            0 if self.shared is None else sum(o.weight_bytes for o in self.shared.linears)
+        )
+
+    def with_linears(self, change: Callable[[LinearOp], LinearOp]) -> Experts:
+        """The same experts on changed linears."""
+        shared = None if self.shared is None else self.shared.with_linears(change)
+        mlps = tuple(mlp.with_linears(change) for mlp in self.mlps)
+        return replace(self, mlps=mlps, shared=shared)
+
+    def __call__(self, x: torch.Tensor, activation: Activation, *, gated: bool) -> torch.Tensor:
+        """x [T, C] -> float32 [T, C]."""
+        wide = x.float()
+        weights, chosen = torch.topk(
+            torch.softmax(wide @ self.router.t(), dim=-1), self.spec.active, dim=-1
+        )
+        if self.spec.renormalise:
+            weights = weights / weights.sum(dim=-1, keepdim=True)
+        out = torch.zeros_like(wide)
+        for index in torch.unique(chosen).tolist():
+            rows, place = torch.where(chosen == index)
+            made = self.mlps[index](x.index_select(0, rows), activation, gated=gated)
+            out.index_add_(0, rows, made.float() * weights[rows, place, None])
+        if self.shared is not None:
+            made = self.shared(x, activation, gated=gated).float()
+            if self.shared_gate is not None:
+                made = made * torch.sigmoid(wide @ self.shared_gate)[:, None]
+            out += made
+        return out
+
+
+def activated(x: torch.Tensor, kind: Activation) -> torch.Tensor:
+    """An activation, element by element."""
+    if kind == "silu":
+        return F.silu(x)
+    return F.gelu(x, approximate="tanh" if kind == "gelu_tanh" else "none")
+
+
+def soft_capped(x: torch.Tensor, cap: float) -> torch.Tensor:
+    """cap * tanh(x / cap)."""
+    return torch.tanh(x / cap) * cap

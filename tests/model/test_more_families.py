@@ -1,0 +1,33 @@
+"""Families whose blocks or files are not as Llama's, against transformers in float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import factory
+import pytest
+import torch
+from decoders import float32_decoder, logits_in_chunks, make_pool
+from transformers_logits import check, theirs
+
+TOKENS = 72
+"""Past the sliding windows (24, 40) and past the length that rope scaling begins at (64)."""
+PAGES = (7, 3, 6, 2, 5)
+CUTS = ((TOKENS,), (33, 34, 65, TOKENS), (30, *range(31, TOKENS + 1)))
+"""At once, in chunks, step by step."""
+
+
+def token_ids(vocab: int) -> list[int]:
+    random = torch.Generator().manual_seed(6)
+    return torch.randint(0, vocab, (TOKENS,), generator=random).tolist()
+
+
+@pytest.mark.parametrize("family", factory.MORE_SETTINGS)
+def test_folders_agree_at_any_cut(family: str, tmp_path: Path) -> None:
+    path = factory.write_hf(tmp_path / "model", family, tokenizer=False)
+    decoder = float32_decoder(path, context_tokens=TOKENS)
+    ids = token_ids(decoder.spec.vocab)
+    wanted = theirs(family, ids)
+    for ends in CUTS:
+        pool = make_pool(decoder, pages=8, page_tokens=16)
+        check(logits_in_chunks(decoder, pool, ids, PAGES, ends), wanted)
