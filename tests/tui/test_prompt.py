@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fakes import FakeEngine, Script
 from textual.events import Paste
 from textual.pilot import Pilot
 
+from quantchat.tui import clipboard
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.control import editor, slash
 from quantchat.tui.control.completing import fragment_of
@@ -320,6 +322,22 @@ async def test_the_editor_writes_the_prompt(
         script.write_text('#!/bin/sh\nprintf "\\344" > "$1"\n')
         await pilot.press("alt+e")
         assert "not UTF-8" in notes(app)
+
+
+def test_tmux_is_given_what_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    got = tmp_path / "got"
+    tmux = tmp_path / "tmux"
+    tmux.write_text(f'#!/bin/sh\necho "$@" > {got}.words\ncat > {got}\n')
+    tmux.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(clipboard, "local_tool", lambda: None)
+    monkeypatch.delenv("TMUX", raising=False)
+    assert clipboard.copy("one", lambda _: None) == "the terminal (OSC 52)"
+    assert not got.exists()
+    monkeypatch.setenv("TMUX", "/tmp/nowhere,1,0")
+    assert clipboard.copy("zwölf", lambda _: None) == "the terminal (OSC 52) and tmux"
+    assert got.read_text() == "zwölf"
+    assert Path(f"{got}.words").read_text() == "load-buffer -w -\n"
 
 
 def test_the_editor_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,13 +89,13 @@ class DraftSize:
             text = f" This message has about {room.draft:,} tokens, {room.budget:,} are free"
             return Content.assemble((text, palette.error), "   ", choices)
         if room.left_out:
-            many = "message is" if room.left_out == 1 else "messages are"
-            text = f" Context full: about {room.left_out} of the oldest {many} not sent any more"
-            return Content.assemble((text, palette.warning), "   ", new, "   ", choices)
+            many = "message" if room.left_out == 1 else "messages"
+            text = f" Context full: about {room.left_out} oldest {many} left out"
+            return Content.assemble((text, palette.warning), "   ", choices, "   ", new)
         if room.nearly_full:
             used = min(room.limit, room.history + room.draft)
             text = f" Context {room.share:.0%} full: about {used:,} of {room.limit:,} tokens"
-            return Content.assemble((text, palette.warning), "   ", new, "   ", choices)
+            return Content.assemble((text, palette.warning), "   ", choices, "   ", new)
         if room.draft >= min(LARGE_TOKENS, LARGE_SHARE * room.limit):
             share = room.draft / room.limit
             text = f" about {room.draft:,} tokens, {share:.0%} of the context of {room.limit:,}"

@@ -76,6 +76,7 @@ class Prompt(Keyed, TextArea):
         """Whether a long paste becomes a mark; who sends the text must ask for `pastes`."""
         self.helper: Helper | None = None
         self._pastes: dict[str, str] = {}
+        self._coloured: tuple[str, str | None] | None = None
         self._history: list[str] = []
         self._at = 0
         self._draft = ""
@@ -227,8 +228,12 @@ class Prompt(Keyed, TextArea):
         self.focus()
 
     def _mark_colour(self) -> str | None:
-        colour = self.app.theme_variables.get("text-accent", "")
-        return colour[:7] if colour.startswith("#") else None
+        """The theme's, where it is not one of the terminal's own."""
+        if self._coloured is None or self._coloured[0] != self.app.theme:
+            colour = self.app.theme_variables.get("text-accent", "")
+            own = colour[:7] if colour.startswith("#") else None
+            self._coloured = (self.app.theme, own)
+        return self._coloured[1]
 
     def _on_first_line(self) -> bool:
         return self.wrapped_document.location_to_offset(self.cursor_location).y == 0
