@@ -143,7 +143,8 @@ def key_of(app: App[Any], node: type, action: str) -> str:
     where, _, name = action.rpartition(".") if "(" not in action else _split(action)
     for cls in (type(app),) if where == "app" else (node, type(app)):
         for bound in bounds_of(cls):
-            if bound.action in (name, action):
+            # An action without arguments is any of its kind: choose is choose(-1) and choose(1).
+            if bound.action in (name, action) or bound.action.partition("(")[0] == name:
                 return keys_of(app, bound)[0]
     return ""
 

@@ -141,6 +141,7 @@ async def test_the_user_s_keys_work_and_are_shown_everywhere(tmp_path: Path) -> 
         await wait_until(pilot, lambda: len(fake(app).chats) == 2)
         commands = {command.title: command.help for command in app.get_system_commands(app.screen)}
         assert commands["Answer again"].endswith("(alt+y)")
+        assert commands["Dial"].endswith("(alt+↑)")
         await answered(pilot, app, 2)
         await pilot.press("f11")
         await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
