@@ -398,6 +398,7 @@ async def test_a_load_that_fails_leaves_ways_out(tmp_path: Path) -> None:
         await wait_until(pilot, lambda: "no int4 here" in dialog_text(app))
         await pilot.press("c")
         assert side.loaded and side.scheme == "int8" == side.choice.scheme
+        assert app.preferences.settings.compare_right_scheme == "int8"
         assert screen.comparison.ready
 
 

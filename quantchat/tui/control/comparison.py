@@ -40,8 +40,10 @@ class Comparison:
         system_prompt: str,
         changed: Callable[[], None],
         failed: Callable[[Problem], None],
+        taken_back: Callable[[Side], None],
         closed: Callable[[], None],
     ) -> None:
+        """`taken_back`: a side's choice was not loaded, it goes on as it was."""
         self._panes = panes
         self._changed = changed
         self._closed = closed
@@ -58,6 +60,7 @@ class Comparison:
             changed=changed,
             settled=self._settled,
             failed=failed,
+            taken_back=taken_back,
         )
         self._guide = Guide(engine)
         system = (Message("system", system_prompt),) if system_prompt else ()

@@ -121,6 +121,7 @@ class CompareScreen(CompareAsks):
             system_prompt=settings.system_prompt,
             changed=self._mark_changed,
             failed=self.show_problem,
+            taken_back=self.remember,
             closed=self._slots_empty,
         )
 

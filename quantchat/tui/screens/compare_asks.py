@@ -50,11 +50,15 @@ class CompareAsks(AppScreen):
 
         self.app.push_screen(CompareSide(side), chosen)
 
-    def _choose(self, side: Side, choice: Choice) -> None:
-        problem = self.desk.preferences.change(**choice.kept(side.name))
+    def remember(self, side: Side) -> None:
+        """Who is chosen there goes into the settings."""
+        problem = self.desk.preferences.change(**side.choice.kept(side.name))
         if problem:
             self.notify(problem, severity="warning")
+
+    def _choose(self, side: Side, choice: Choice) -> None:
         self.comparison.choose(side, choice)
+        self.remember(side)
 
     def action_again(self) -> None:
         """Both answer the last prompt once more."""

@@ -187,7 +187,7 @@ class CompareSide(AppDialog[Choice | None]):
             self.notify(f"No model is called {name!r}.", severity="warning")
             return
         if all(each.name != row.name for each in self._models):
-            self._models.append(row)
+            self._models.insert(0, row)
         self._use(row)
 
     def _read_models(self) -> None:

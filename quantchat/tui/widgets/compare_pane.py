@@ -213,7 +213,10 @@ class ComparePane(Vertical):
         self.tokens.redraw_words()
         self.tokens.repaint_all()
         if self.rendered:
-            self._render_all()
+            for at, turn in enumerate(list(self.transcript.turns)):
+                relabelled = self._turn(at)
+                if relabelled != turn:
+                    self.transcript.update(relabelled)
 
     def colour(self, *, by_change: bool) -> None:
         """Colour tokens by KL, or by the change of their probability."""

@@ -44,6 +44,7 @@ class Pair:
         changed: Callable[[], None],
         settled: Callable[[], None],
         failed: Callable[[Problem], None],
+        taken_back: Callable[[Side], None],
     ) -> None:
         self._engine = engine
         self.sides = sides
@@ -52,6 +53,7 @@ class Pair:
         self._changed = changed
         self._settled = settled
         self._failed = failed
+        self._taken_back = taken_back
         self._queue: deque[Side] = deque()
         self._loading: Side | None = None
         self._after_unload: Side | None = None
@@ -211,6 +213,7 @@ class Pair:
         if side.loaded:
             side.problem = ""
             side.back_to_what_worked()
+            self._taken_back(side)
         if not event.cancelled:
             self._failed(
                 Problem(
