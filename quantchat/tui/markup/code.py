@@ -39,9 +39,12 @@ def highlight(code: str, language: str, palette: Palette) -> Content:
     if lexer is None:
         return Content(code)
     spans: list[Span] = []
+    styles: dict[object, Style | None] = {}
     at = 0
     for kind, text in lexer.get_tokens(code):
-        style = _token_style(kind, palette)
+        if kind not in styles:
+            styles[kind] = _token_style(kind, palette)
+        style = styles[kind]
         end = at + len(text)
         if style is not None and text.strip():
             spans.append(Span(at, end, style))
