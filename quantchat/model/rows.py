@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
-import torch
+from typing import TYPE_CHECKING
 
 from quantchat.checkpoints.base import TensorEntry
 from quantchat.checkpoints.ggml.types import TYPES
+
+if TYPE_CHECKING:
+    import torch
 
 PLAIN_BYTES = frozenset({"F32", "F16", "BF16"})
 
@@ -36,6 +38,8 @@ class Rows:
 
     def index(self, device: torch.device) -> torch.Tensor:
         """int64 [total]: the rows in order."""
+        import torch
+
         runs = torch.arange(self.count, device=device)[:, None] * self.step
         return (self.start + runs + torch.arange(self.run, device=device)[None]).flatten()
 
