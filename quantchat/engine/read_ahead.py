@@ -71,8 +71,13 @@ def files_of(request: LoadRequest, facts: Facts) -> list[Path]:
 
 def plan_request(request: LoadRequest, source: ModelSource) -> PlanRequest:
     """The plan's question for a load request and an open model."""
-    entries = [source.checkpoint.tensors[name] for name in source.names.values()]
-    matrices = [entry for entry in entries if len(entry.shape) == 2]
+    tensors = source.checkpoint.tensors
+    entries = [tensors[name] for name in dict.fromkeys(source.names.values())]
+    matrices = [
+        tensors[theirs]
+        for ours, theirs in source.names.items()
+        if len(tensors[theirs].shape) == 2 and not ours.endswith((".router", ".shared_gate"))
+    ]
     return PlanRequest(
         scheme=_scheme_of(request, source),
         kv=request.kv,

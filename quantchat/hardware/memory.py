@@ -49,6 +49,8 @@ KV_HEAD_BYTES: Mapping[KvFormat, int] = MappingProxyType(
     {"16bit": 0, "fp8": 2, "int8": 4, "k8v4": 4, "int4r": 4, "int4": 4}
 )
 """Beside each vector: fp16 scale, and minimum of the integer formats, for K and for V each."""
+CAPPED_SCORES = 2**24
+"""Most scores of an attention that soft-caps them which are held together."""
 ROUNDING_BYTES = 2**28
 """Temporaries of rounding on a card, which goes through a matrix in slices."""
 CALIBRATION_LENGTH = 256
@@ -66,6 +68,8 @@ class Linear:
     rows: int
     columns: int
     count: int
+    taken: float = 1.0
+    """Share of them that a token is multiplied with; below 1 for experts."""
 
     @property
     def weights(self) -> int:
@@ -104,12 +108,53 @@ def linears_of(spec: DecoderSpec) -> tuple[Linear, ...]:
     """The decoder's matrices as they are stored: q, k, v fused, gate and up fused; no head."""
     q = spec.heads * spec.head_dim
     kv = spec.kv_heads * spec.head_dim
+    inner = 2 if spec.gated else 1
+    plain = sum(not spec.has_experts(layer) for layer in range(spec.layers))
+    routed = spec.layers - plain
+
+    def mlp(prefix: str, width: int, count: int, taken: float = 1.0) -> tuple[Linear, ...]:
+        if not width or not count:
+            return ()
+        up = Linear(
+            name=f"{prefix}gate_up",
+            rows=inner * width,
+            columns=spec.hidden,
+            count=count,
+            taken=taken,
+        )
+        down = Linear(
+            name=f"{prefix}down", rows=spec.hidden, columns=width, count=count, taken=taken
+        )
+        return up, down
+
+    experts = spec.experts
     return (
         Linear(name="qkv", rows=q + 2 * kv, columns=spec.hidden, count=spec.layers),
         Linear(name="o", rows=spec.hidden, columns=q, count=spec.layers),
-        Linear(name="gate_up", rows=2 * spec.intermediate, columns=spec.hidden, count=spec.layers),
-        Linear(name="down", rows=spec.hidden, columns=spec.intermediate, count=spec.layers),
+        *mlp("", spec.intermediate, plain),
+        *(
+            ()
+            if experts is None
+            else (
+                *mlp(
+                    "expert ",
+                    experts.intermediate,
+                    routed * experts.count,
+                    experts.active / experts.count,
+                ),
+                *mlp("shared expert ", experts.shared_intermediate, routed),
+            )
+        ),
     )
+
+
+def read_share(spec: DecoderSpec) -> float:
+    """Part of the linears' and the head's weights that one token reads; 1 without experts."""
+    if spec.experts is None:
+        return 1.0
+    linears = linears_of(spec)
+    read = sum(linear.weights * linear.count * linear.taken for linear in linears)
+    return (read + spec.embedding_parameters) / (spec.linear_parameters + spec.embedding_parameters)
 
 
 def group_size_of(spec: DecoderSpec, scheme: Scheme) -> int:
@@ -173,7 +218,8 @@ def decode_read_bytes(
     held = weight_bytes(
         spec, scheme, group_size, dense_bytes=dense_bytes, stored_bytes=stored_bytes
     )
-    return held - table_bytes(spec, scheme, dense_bytes=dense_bytes)
+    read = held - table_bytes(spec, scheme, dense_bytes=dense_bytes)
+    return read if spec.experts is None else int(read * read_share(spec))
 
 
 def table_bytes(spec: DecoderSpec, scheme: Scheme, *, dense_bytes: int = 2) -> int:
@@ -201,7 +247,7 @@ def workspace_bytes(
     Counts per chunk token: residual and one row of normed, q, k, v, attention output, gate, up and
     product, 2 bytes an element on a card, 4 on the CPU; for one layer the keys and values of the
     context gathered for SDPA and its mask [chunk, context]; last-token logits in fp32 with one
-    copy for the sampler; on a card the largest matrix in 16 bits, dequantized for many rows; the
+    copy for the sampler; soft-capped scores in fp32 at their steps; on a card the largest matrix in 16 bits, dequantized for many rows; the
     runtime.
     """
     size = 2 if on_gpu else 4
@@ -212,9 +258,10 @@ def workspace_bytes(
     attention = 2 * context_tokens * kv * size + chunk_tokens * context_tokens * 2
     logits = 2 * spec.vocab * 4
     widest = max(linear.weights for linear in linears_of(spec))
+    capped = 4 * CAPPED_SCORES * 4 if spec.attention_softcap else 0
     scratch = widest * 2 if on_gpu and scheme.weights != "dense" else 0
     runtime = CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES
-    return activations + attention + logits + scratch + runtime
+    return activations + attention + capped + logits + scratch + runtime
 
 
 def load_peak_bytes(spec: DecoderSpec, scheme: Scheme, weights: int, *, on_gpu: bool) -> int:

@@ -44,3 +44,5 @@ class OpTarget:
     kv: KvFormat
     group_size: int
     stored_types: frozenset[str]
+    departures: tuple[str, ...] = ()
+    """What the kernels do not know of the model's blocks, in words; they do not run then."""

@@ -71,6 +71,7 @@ def card_ops(target: OpTarget) -> tuple[OpChoice, ...]:
     """The rows of a card, in the order a token meets them."""
     return (
         *_gpu_linears(target),
+        *plain_blocks(target),
         OpChoice(
             op="attention, prefill",
             rows=">1",
@@ -84,6 +85,29 @@ def card_ops(target: OpTarget) -> tuple[OpChoice, ...]:
         _gpu_decode_attention(target),
         *_gpu_row_ops(target),
     )
+
+
+def plain_blocks(target: OpTarget) -> tuple[OpChoice, ...]:
+    """The row of blocks that are run one op at a time, none for those that kernels know."""
+    if not target.departures:
+        return ()
+    return (
+        OpChoice(
+            op="norms, sums and MLP",
+            rows="any",
+            kernel="torch, one op at a time",
+            reason=f"this model's blocks: {', '.join(target.departures)}",
+        ),
+    )
+
+
+def _no_kernels(target: OpTarget) -> str:
+    """Why our kernels do not run, in a few words."""
+    if target.sm < 75:
+        return "no Triton kernels below SM 75"
+    if target.departures:
+        return "our kernels do not know this model's blocks"
+    return "triton is not installed"
 
 
 def _gpu_row_ops(target: OpTarget) -> tuple[OpChoice, ...]:
@@ -201,8 +225,7 @@ def _gpu_linear(
             ),
         )
     if not target.triton or target.sm < 75:
-        why = "triton is not installed" if target.sm >= 75 else "no Triton kernels below SM 75"
-        held = f"{why}: the values are held in 16 bits"
+        held = f"{_no_kernels(target)}: the values are held in 16 bits"
         return (OpChoice(op=op, rows="any", kernel="cuBLAS", reason=held),)
     if weights in TABLE_FORMATS or weights == "progressive4":
         held = (
@@ -269,7 +292,9 @@ def _gpu_decode_attention(target: OpTarget) -> OpChoice:
                 + ("" if target.sm >= 80 else "; sums without tl.dot, no tensor cores on SM 75")
             ),
         )
-    why = "triton is not installed" if target.sm >= 75 else "no Triton kernels below SM 75"
     return OpChoice(
-        op="attention, decode", rows="1", kernel="gathered pages + torch SDPA", reason=why
+        op="attention, decode",
+        rows="1",
+        kernel="gathered pages + torch SDPA",
+        reason=_no_kernels(target),
     )

@@ -8,6 +8,7 @@ from quantchat.hardware.op_table import (
     CPU_COPY_ROWS,
     TABLE_FORMATS,
     outliers_in_words,
+    plain_blocks,
 )
 from quantchat.hardware.stored_types import stored_type
 from quantchat.hardware.target import ComputeDtype
@@ -26,6 +27,7 @@ def cpu_ops(target: OpTarget) -> tuple[OpChoice, ...]:
         )
     return (
         *linears,
+        *plain_blocks(target),
         OpChoice(
             op="attention",
             rows="any",

@@ -95,6 +95,7 @@ class _Planner:
             self.gpu is not None
             and self.gpu.sm >= LOWEST_TRITON_SM
             and facts.software.triton is not None
+            and not spec.departures
         )
         self.chunk = 256 if self.gpu is None else 2048 if self.gpu.sm >= 80 else 512
 
@@ -260,7 +261,7 @@ class _Planner:
         head: WeightFormat = scheme.weights if scheme.head == "same" else scheme.head
         target = OpTarget(
             sm=0 if self.gpu is None else self.gpu.sm,
-            triton=self.facts.software.triton is not None,
+            triton=self.facts.software.triton is not None and not self.spec.departures,
             copy=copy,
             weights=scheme.weights,
             head=head,
@@ -272,6 +273,7 @@ class _Planner:
             kv=kv,
             group_size=group_size,
             stored_types=self.request.stored_types,
+            departures=self.spec.departures,
         )
         return cpu_ops(target) if self.gpu is None else card_ops(target)
 
@@ -279,6 +281,12 @@ class _Planner:
         if self.gpu is None:
             return
         sm, words = self.gpu.sm, self.words
+        if not self.triton and sm >= LOWEST_TRITON_SM and self.spec.departures:
+            words.refuse(
+                "CUDA graph and Triton kernels: they do not know this model's blocks "
+                f"({', '.join(self.spec.departures)}), torch's own ops instead"
+            )
+            return
         if not self.triton:
             words.refuse(
                 f"CUDA graph and Triton kernels: need SM {LOWEST_TRITON_SM}, this card is SM {sm}, "

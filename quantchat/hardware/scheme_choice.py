@@ -73,6 +73,7 @@ def choose_scheme(case: SchemeCase, words: Reasons) -> Scheme:
         )
     if scheme.weights == "stored":
         _check_stored(case, words)
+    _check_calibration(case.spec, scheme)
     _check_columns(case.spec, scheme)
     words.take(f"{scheme.title}: asked for")
     held = holding_refusal(
@@ -82,6 +83,18 @@ def choose_scheme(case: SchemeCase, words: Reasons) -> Scheme:
         words.refuse(held)
     _explain_rounding(case, scheme, words)
     return scheme
+
+
+def _check_calibration(spec: DecoderSpec, scheme: Scheme) -> None:
+    """Raises PlanError where calibration does not know the model's blocks."""
+    unknown = (*spec.departures, *(("layers of unlike positions",) if spec.rope_kinds else ()))
+    if scheme.calibration != "none" and unknown:
+        raise PlanError(
+            f"{scheme.title}: calibration does not know {spec.architecture}'s blocks "
+            f"({', '.join(unknown)})",
+            hint="choose int8, int4 or nf4",
+            ways=ways_of("scheme", "int8", "int4", "nf4"),
+        )
 
 
 def _check_columns(spec: DecoderSpec, scheme: Scheme) -> None:
@@ -103,6 +116,11 @@ def _explain_rounding(case: SchemeCase, scheme: Scheme, words: Reasons) -> None:
         words.take(
             f"{scheme.title} from {_types(lossy)}: the file's blocks are decoded and encoded anew, "
             "what they lost does not come back"
+        )
+    if scheme.weights == "int4_group" and case.spec.departures:
+        words.take(
+            f"{scheme.title}: all columns' errors count alike, the inputs of these blocks are not "
+            "simulated"
         )
     if scheme.calibration != "none":
         words.take(

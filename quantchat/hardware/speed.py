@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from quantchat.hardware.execution import ExecutionPlan
-from quantchat.hardware.memory import table_bytes
+from quantchat.hardware.memory import read_share, table_bytes
 from quantchat.quant.scheme import WeightFormat
 from quantchat.spec import DecoderSpec
 
@@ -63,7 +63,8 @@ def predicted_tok_per_s(
     tokens = min(context_tokens, plan.context_tokens)
     # A table of its own is looked up, not read.
     table = table_bytes(spec, plan.scheme)
-    read = plan.fit.weight_bytes - table + tokens * plan.fit.kv_bytes_per_token
+    weights = (plan.fit.weight_bytes - table) * read_share(spec)
+    read = weights + tokens * plan.fit.kv_bytes_per_token
     if plan.device == "cpu":
         step_s = read / (CPU_READ_SHARE * read_bytes_per_s) + spec.layers * CPU_LAYER_S
     else:

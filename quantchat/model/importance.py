@@ -2,7 +2,7 @@
 
 A few random token ids run through the dense weights while these are read for rounding, one matrix
 at a time; the mean square of each input weighs its column's rounding error. Real text would differ
-in detail, but which channels are large is mostly the weights' own doing.
+in detail, but which channels are large is mostly the weights' own doing. Llama-like blocks alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from quantchat.model.rope import rope_table
+from quantchat.model.rope import layer_ropes
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.torch_ops import TorchOps
@@ -41,7 +41,7 @@ class ActivationProbe:
         self._spec = spec
         self._vector = vector
         self._ops = TorchOps(spec, device=device, dtype=torch.float32)
-        self._rope = rope_table(spec.rope, tokens, device)
+        self._ropes = layer_ropes(spec, tokens, device)
         self._pool = KvPool(
             replace(spec, layers=1),
             pages=1,
@@ -96,14 +96,14 @@ class ActivationProbe:
             self._residual = self._residual + out
 
     def _attend(self, prefix: str, qkv: torch.Tensor) -> torch.Tensor:
-        norms = self._spec.qk_norm
+        norms, layer = self._spec.qk_norm, int(prefix.rsplit(".", 1)[-1])
         return self._ops.attend(
             qkv,
             self._batch,
             self._pool,
             self._pool.layers[0],
-            self._rope,
+            self._ropes[layer],
             self._vector(f"{prefix}.q_norm") if norms else None,
             self._vector(f"{prefix}.k_norm") if norms else None,
-            self._spec.window(int(prefix.rsplit(".", 1)[-1])),
+            self._spec.window(layer),
         )

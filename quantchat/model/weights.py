@@ -125,6 +125,8 @@ class WeightReader:
         self, layer: str, parts: tuple[str, ...], bias: torch.Tensor | None
     ) -> list[StoredWeight]:
         """Groups of the parts, errors weighed by the inputs; to be called in order of execution."""
+        if self.source.spec.departures:
+            return [self._int4_alike(layer + part) for part in parts]
         if self._probe is None:
             self._probe = ActivationProbe(
                 self.source.spec, self.recipe.device, self._embed, self.vector
@@ -140,6 +142,12 @@ class WeightReader:
             weights.append(self.recipe.int4(dense, self.recipe.group_size, importance))
         probe.end(fused, bias)
         return weights
+
+    def _int4_alike(self, name: str) -> StoredWeight:
+        """Groups of a matrix whose inputs nothing is known of."""
+        dense = self._dense_part(name)
+        alike = torch.ones(dense.shape[1], device=dense.device)
+        return self.recipe.int4(dense, self.recipe.group_size, alike)
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
         entry = self.source.checkpoint.tensors[self.source.names["embed"]]

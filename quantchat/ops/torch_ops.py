@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from quantchat.hardware.memory import CAPPED_SCORES
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.hadamard import rotated
@@ -270,12 +271,18 @@ class TorchOps:
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
         """Attention whose scores are soft-capped. q [count, Hq, D], k and v [S, Hk, D]."""
-        spec, count = self.spec, q.shape[0]
-        query = q.view(count, spec.kv_heads, -1, spec.head_dim).permute(1, 2, 0, 3).float()
+        spec = self.spec
         keys, values = k.permute(1, 2, 0)[:, None].float(), v.transpose(0, 1)[:, None]
-        scores = soft_capped(query @ keys * spec.attention_scale, spec.attention_softcap)
-        shares = scores.masked_fill_(~mask, -torch.inf).softmax(dim=-1).to(v.dtype)
-        return (shares @ values).permute(2, 0, 1, 3).reshape(count, -1)
+        step = max(1, CAPPED_SCORES // (spec.heads * k.shape[0]))
+        made = []
+        for rows, seen in zip(torch.split(q, step), torch.split(mask, step), strict=True):
+            query = rows.view(len(rows), spec.kv_heads, -1, spec.head_dim).permute(1, 2, 0, 3)
+            scores = soft_capped(
+                query.float() @ keys * spec.attention_scale, spec.attention_softcap
+            )
+            shares = scores.masked_fill_(~seen, -torch.inf).softmax(dim=-1).to(v.dtype)
+            made.append((shares @ values).permute(2, 0, 1, 3).reshape(len(rows), -1))
+        return torch.cat(made)
 
     def _mask(self, count: int, length: int, first: int, window: int) -> torch.Tensor:
         """bool [count, length - first]: which cached tokens each row may see."""
