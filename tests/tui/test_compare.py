@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from app_support import answered, ask, make_app, ready, wait_until
 from fakes import FakeEngine, Script
 from textual.pilot import Pilot
@@ -14,6 +15,7 @@ from quantchat.comparing.json_export import from_json
 from quantchat.settings.file import load_settings
 from quantchat.store.votes import Tally, Votes
 from quantchat.tui.app import QuantchatApp
+from quantchat.tui.control.comparing import asking
 from quantchat.tui.screens.compare import CompareScreen
 from quantchat.tui.screens.compare_export import CompareExport
 from quantchat.tui.screens.compare_side import CompareSide
@@ -218,6 +220,24 @@ async def test_what_was_written_until_escape_is_scored(tmp_path: Path) -> None:
         await pilot.press("escape")
         await at_rest(pilot, screen)
         assert not shown.exact and isinstance(app.screen, CompareScreen)
+
+
+async def test_the_next_prompt_does_not_wait_for_scores(tmp_path: Path) -> None:
+    engine = FakeEngine([BLUE])
+    app = make_app(tmp_path, engine, compare_mode="guided")
+    async with app.run_test(size=(120, 30)) as pilot:
+        screen = await opened(pilot, app)
+        engine.scores.held = True
+        await ask(pilot, app, "one")
+        await wait_until(pilot, lambda: screen.comparison.scoring)
+        await ask(pilot, app, "two")
+        await wait_until(pilot, lambda: len(engine.chats) == 2)
+        said = [each.content for each in engine.chats[1].messages]
+        assert said == ["one", "The sky is blue", "two"]
+        engine.scores.held = False
+        await at_rest(pilot, screen)
+        first, second = screen.comparison.rounds
+        assert second.exact and not first.exact
 
 
 async def test_blind_nothing_tells_which_is_which(tmp_path: Path) -> None:
@@ -556,6 +576,31 @@ async def test_markdown_is_a_key_away(tmp_path: Path) -> None:
         assert app._clipboard == "print(1)\n" or app._clipboard == "print(1)"
         await pilot.press("f9", "ctrl+n")
         assert not screen.comparison.rounds and "sky" not in screen.left.text_on_screen()
+
+
+async def test_a_long_comparison_stays_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "ROUNDS_KEPT", 2)
+    monkeypatch.setattr(asking, "SCORES_KEPT", 5)
+    engine = FakeEngine([BLUE])
+    app = make_app(tmp_path, engine, compare_mode="guided")
+    async with app.run_test(size=(120, 30)) as pilot:
+        screen = await opened(pilot, app)
+        for number in range(4):
+            await ask(pilot, app, f"prompt {number}")
+            await wait_until(pilot, lambda: len(engine.chats) == number + 1)  # noqa: B023
+            await at_rest(pilot, screen)
+        first, last = screen.comparison.rounds
+        assert last.scores[0] is not None and len(last.scores[0].top) == 5
+        assert first.scores[0] is not None and first.scores[0].kl is not None
+        await ask(pilot, app, "last")
+        await wait_until(pilot, lambda: len(engine.chats) == 5)
+        await at_rest(pilot, screen)
+        text = screen.right.text_on_screen()
+        assert "prompt 3" in text and "last" in text and "prompt 2" not in text
+        assert text.count("sky is blue") == 2
+        assert len(engine.chats[-1].messages) == 9
 
 
 async def test_narrow_panes_stand_above_each_other(tmp_path: Path) -> None:

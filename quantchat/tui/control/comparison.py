@@ -88,7 +88,7 @@ class Comparison:
 
     def choose(self, side: Side, choice: Choice) -> None:
         """Another model, scheme or KV precision for a side."""
-        self._guide.stop()
+        self._asking.stop_scoring()
         self.pair.choose(side, choice)
 
     @property
@@ -152,7 +152,7 @@ class Comparison:
         """Ask both; waits until both are ready. False while one streams."""
         if self.answering or self.waiting:
             return False
-        self._guide.stop()
+        self._asking.stop_scoring()
         if self.mode == "blind":
             self.clear()
         self.cursor.leave()

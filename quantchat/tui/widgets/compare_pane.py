@@ -29,6 +29,8 @@ from quantchat.tui.widgets.token_view import COARSE, Painter, TokenView
 from quantchat.tui.widgets.transcript import Transcript
 from quantchat.tui.widgets.turn import Turn, click
 
+BLOCKS_OF_ANSWER = 3
+"""Its label, its tokens, its figures; prompts and remarks are one each."""
 HIDDEN = ("the first", "the second")
 
 
@@ -157,6 +159,16 @@ class ComparePane(Vertical):
         self._entries.clear()
         self.tokens.clear()
         self.transcript.show([])
+
+    def forget_first(self) -> None:
+        """See Pane.forget_first."""
+        at = next((at for at, each in enumerate(self._entries) if each.kind == "answer"), None)
+        if at is None:
+            return
+        del self._entries[: at + 1]
+        self.tokens.drop(at + BLOCKS_OF_ANSWER)
+        if self.rendered:
+            self._render_all()
 
     def ask(self, text: str) -> None:
         """See Pane.ask."""

@@ -98,6 +98,13 @@ class TokenView(ScrollView, can_focus=False):
         self.follow = True
         self._laid_out(0, 0)
 
+    def drop(self, count: int) -> None:
+        """Take the first blocks away."""
+        del self._blocks[:count]
+        if self._last is not None and self._last not in self._blocks:
+            self._last = None
+        self.redraw_words()
+
     def add_words(self, draw: Drawer) -> None:
         """Lines below what is there."""
         words = _Words(draw)

@@ -27,6 +27,12 @@ from quantchat.tui.control.comparing.rounds import LiveRound, new_written
 from quantchat.tui.control.comparing.side import NAMES, Side, SideName
 from quantchat.tui.messages import Item, TokenRun
 
+ROUNDS_KEPT = 50
+"""Older ones leave the screen and the export."""
+SCORES_KEPT = 16_384
+"""Of older scored tokens only the figures are kept, not what was likeliest: a third of a MiB a
+hundred tokens."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Act:
@@ -116,6 +122,7 @@ class Asking:
             swapped=mode == "blind" and bool(random.getrandbits(1)),
             revealed=mode != "blind",
         )
+        self._forget_old()
         self.rounds.append(shown)
         if mode == "guided":
             self._acts.append(_Act("answer", left))
@@ -141,6 +148,18 @@ class Asking:
             self._said[name] = [each for each in written.messages if each.role != "system"]
         self.begin(shown.prompt, mode, given)
 
+    def _forget_old(self) -> None:
+        """Keep what is held bounded, however long the comparison goes on."""
+        while len(self.rounds) >= ROUNDS_KEPT:
+            self.rounds.pop(0)
+            for pane in self._panes:
+                pane.forget_first()
+        scored = 0
+        for each in reversed(self.rounds):
+            scored += len(each.scores)
+            if scored > SCORES_KEPT:
+                each.thin_scores()
+
     def stop(self) -> bool:
         """Stop what is written, else what is scored; False when neither is."""
         stopped, shown = self.answering, self.shown
@@ -153,6 +172,13 @@ class Asking:
         if stopped and not self._answering:
             self._round_over()
         return stopped
+
+    def stop_scoring(self) -> None:
+        """Give a scoring up; what is written stays, with the scores so far."""
+        scoring = self._guide.scoring
+        self._guide.stop()
+        if scoring:
+            self._round_over()
 
     def lost(self, message: str) -> None:
         """The engine ended: nothing streams any more."""

@@ -15,6 +15,9 @@ class Pane(Protocol):
     def clear(self) -> None:
         """Take everything away."""
 
+    def forget_first(self) -> None:
+        """Take the first answer away, and all above it."""
+
     def ask(self, text: str) -> None:
         """A prompt below what is there."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from quantchat.comparing.record import Answer, Choice, Mode, Round
@@ -159,6 +159,12 @@ class LiveRound:
         missing = first + len(scores) - len(self.scores)
         self.scores += [None] * missing
         self.scores[first : first + len(scores)] = scores
+
+    def thin_scores(self) -> None:
+        """Keep the figures of the scored tokens alone."""
+        self.scores = [
+            None if score is None else replace(score, top=(), base_top=()) for score in self.scores
+        ]
 
     def next_parting(self, after: int | None) -> int | None:
         """Index of the next token where the two disagree; from the beginning for None."""
