@@ -148,6 +148,7 @@ class CompareScreen(CompareAsks):
         self.app.theme_changed_signal.subscribe(self, lambda _: self._mark_changed())
 
     def on_unmount(self) -> None:
+        self.app.theme_changed_signal.unsubscribe(self)
         self.comparison.close()
 
     def commands(self) -> Iterable[SystemCommand]:

@@ -52,6 +52,10 @@ class ThemesScreen(AppDialog[None]):
         self.query_one("#list").focus()
         self.desk.theme_changed_signal.subscribe(self, lambda _: self._draw())
 
+    def on_unmount(self) -> None:
+        # The signal holds its subscribers, and with them the whole screen.
+        self.app.theme_changed_signal.unsubscribe(self)
+
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
         if event.option_index < len(self._names):

@@ -148,6 +148,10 @@ class ChatList(ScrollView, can_focus=False):
         self._palette = palette_from(self.app.theme_variables)
         self.app.theme_changed_signal.subscribe(self, self._restyle)
 
+    def on_unmount(self) -> None:
+        # The signal holds its subscribers, and with them the whole screen.
+        self.app.theme_changed_signal.unsubscribe(self)
+
     def on_resize(self, event: Resize) -> None:
         self._lay_out()
         self._see_cursor()

@@ -28,6 +28,10 @@ class Painted(Keyed, Widget):
         """Follow the theme."""
         self.app.theme_changed_signal.subscribe(self, self._repaint)
 
+    def on_unmount(self) -> None:
+        """The signal holds its subscribers, and with them the whole screen."""
+        self.app.theme_changed_signal.unsubscribe(self)
+
     async def on_click(self, event: Click) -> None:
         """Run the action of the text that was clicked."""
         action = event.style.meta.get(ACTION)
