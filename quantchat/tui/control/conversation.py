@@ -25,12 +25,12 @@ from quantchat.requests import ChatRequest, WayOut
 from quantchat.settings.model import Settings
 from quantchat.settings.presets import with_own
 from quantchat.store.chats import Chats
-from quantchat.store.records import Attachment, Chat, TurnState
-from quantchat.store.records import Turn as StoredTurn
+from quantchat.store.records import Attachment, TurnState
 from quantchat.tui.control.answering import Answering
 from quantchat.tui.control.chat_options import Options, options_of, store_options
 from quantchat.tui.control.left import LeftAnswers
 from quantchat.tui.control.measured import Measured
+from quantchat.tui.control.open_path import OpenPath
 from quantchat.tui.control.said import messages_of
 from quantchat.tui.control.shown import STATES, shown
 from quantchat.tui.control.view import View
@@ -47,7 +47,7 @@ EDITED = "edited"
 """Note of an answer that the user wrote anew."""
 
 
-class Conversation:
+class Conversation(OpenPath):
     """One conversation at a time; every method runs on the event loop."""
 
     def __init__(
@@ -62,6 +62,7 @@ class Conversation:
         changed: Callable[[], None],
         failed: Callable[[str, str, tuple[WayOut, ...]], None],
     ) -> None:
+        super().__init__()
         self.engine = engine
         self._chats = chats
         self._writer = writer
@@ -70,15 +71,10 @@ class Conversation:
         self._model = model
         self._changed = changed
         self._failed = failed
-        self.chat: Chat | None = None
-        self.path: list[StoredTurn] = []
-        self.answering: Answering | None = None
         self._left = LeftAnswers(writer)
         self._draft: Options | None = None
         """Options of a conversation that is not in the store yet."""
         self.measured = Measured()
-        self.waiting = False
-        """The last question is sent as soon as the model is ready."""
 
     @property
     def title(self) -> str:
@@ -123,11 +119,6 @@ class Conversation:
         else:
             self.chat = store_options(self._chats, self.chat, options)
         self._changed()
-
-    @property
-    def busy(self) -> bool:
-        """Whether an answer streams or a question waits."""
-        return self.answering is not None or self.waiting
 
     def send(self, text: str, attachments: Sequence[Attachment] = ()) -> bool:
         """Ask; False while an answer streams or a question waits."""
@@ -236,21 +227,6 @@ class Conversation:
             self._view.show([shown(turn) for turn in self.path], stay=wanted.id)
             self._changed()
         return True
-
-    def last_answer(self) -> StoredTurn | None:
-        """The last turn of the model."""
-        return next((turn for turn in reversed(self.path) if turn.role == "assistant"), None)
-
-    def text_of(self, turn_id: int) -> str:
-        """The text of a turn of the path, or of the one that streams."""
-        if self.answering is not None and self.answering.turn.id == turn_id:
-            return self.answering.whole
-        turn = self.turn_of(turn_id)
-        return turn.content if turn is not None else ""
-
-    def turn_of(self, turn_id: int) -> StoredTurn | None:
-        """A turn of the path."""
-        return next((turn for turn in self.path if turn.id == turn_id), None)
 
     def keep(self, events: Sequence[Event]) -> None:
         """Text that came, to the store: sooner than it is drawn."""

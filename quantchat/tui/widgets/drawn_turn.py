@@ -232,10 +232,10 @@ def _versions(turn: Turn, palette: Palette) -> Content:
 
 def _offers(turn: Turn, palette: Palette) -> Content:
     """What can be done with a turn, to be clicked."""
-    copy = click("copy", f"screen.copy_turn({turn.key})", palette.faint)
+    copy = click("copy", f"screen.copy_turn({turn.key})", palette.muted)
     if not turn.editable:
         return copy
-    edit = click("edit", f"screen.edit_turn({turn.key})", palette.faint)
+    edit = click("edit", f"screen.edit_turn({turn.key})", palette.muted)
     return Content.assemble(edit, "  ", copy)
 
 
