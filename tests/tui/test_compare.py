@@ -545,6 +545,13 @@ async def test_the_mouse_moves_the_cursor_and_chooses(tmp_path: Path) -> None:
         await pilot.click("#tokens-left", offset=(60, row))
         assert cursor.at == 1
         await wait_until(pilot, lambda: screen.prompt.has_focus)
+        view = screen.left.tokens
+        plain = view.render_line(row)
+        await pilot.mouse_down(view, offset=(6, row))
+        await pilot.hover(view, offset=(12, row))
+        await pilot.mouse_up(view, offset=(12, row))
+        await wait_until(pilot, lambda: screen.get_selected_text() == "sky is ")
+        assert list(view.render_line(row)) != list(plain) and cursor.at == 1
         at = screen.query_one(ModeLine).render().plain.index("guided")
         await pilot.click(ModeLine, offset=(at, 0))
         await wait_until(pilot, lambda: screen.comparison.mode == "guided")
@@ -615,6 +622,7 @@ async def test_narrow_panes_stand_above_each_other(tmp_path: Path) -> None:
         assert screen.left.region.width == 80
         await pilot.press("alt+down")
         await wait_until(pilot, lambda: screen.query_one(TokenTable).region.height == 7)
+        await wait_until(pilot, lambda: screen.left.tokens.size.height == 4)
         for pane in (screen.left, screen.right):
             top = pane.tokens.scroll_offset.y
             lines = pane.text_on_screen().splitlines()

@@ -97,9 +97,14 @@ class TokenTable(Painted):
             new.is_same(old) for new, old in zip(lines, self._lines, strict=True)
         )
         if not same:
+            taller = len(lines) != len(self._lines)
             self._lines = list(lines)
             self.display = bool(lines)
-            self.refresh()
+            self.refresh(layout=taller)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """A row a line."""
+        return len(self._lines)
 
     def render(self) -> Content:
         """Cut to the width."""

@@ -38,6 +38,8 @@ class Inks:
     cursor: Style
     far_cursor: Style
     """The cursor in the pane that is not chosen."""
+    selected: Style
+    """Text that the mouse has selected."""
 
     def of_kl(self, kl: float) -> Style | None:
         """None below the first step."""
@@ -73,11 +75,13 @@ def inks_from(palette: Palette, *, coarse: bool) -> Inks:
         )
         unlikelier: tuple[Style, ...] = steps
         far = Style(underline=True, bold=True)
+        selected = Style(reverse=True)
     else:
         divergent = tuple(_on(paper, bad, share) for share in SHARES)
         unlikelier = tuple(_on(paper, bad, share) for share in SHARES[1:])
         likelier = tuple(_on(paper, good, share) for share in SHARES[1:])
         far = Style(background=paper.blend(_color(palette.base), 0.3))
+        selected = Style(background=paper.blend(_color(palette.primary), 0.4))
     return Inks(
         divergent=divergent,
         unlikelier=unlikelier,
@@ -87,6 +91,7 @@ def inks_from(palette: Palette, *, coarse: bool) -> Inks:
         given=palette.muted,
         cursor=palette.base + Style(reverse=True, bold=True),
         far_cursor=far,
+        selected=selected,
     )
 
 

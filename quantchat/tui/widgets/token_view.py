@@ -207,6 +207,10 @@ class TokenView(ScrollView, can_focus=False):
         self.restyle()
         self.app.theme_changed_signal.subscribe(self, lambda _: self.restyle())
 
+    def on_unmount(self) -> None:
+        # The signal holds its subscribers, and with them the whole screen.
+        self.app.theme_changed_signal.unsubscribe(self)
+
     def on_resize(self, event: Resize) -> None:
         if self._text_width() != self._width:
             self._redraw()
@@ -222,7 +226,7 @@ class TokenView(ScrollView, can_focus=False):
             await self.run_action(action)
             return
         tokens = self._last
-        if tokens is None or not self._starts:
+        if tokens is None or not self._starts or self.text_selection is not None:
             return
         offset = event.get_content_offset(self)
         if offset is None:
@@ -259,10 +263,11 @@ class TokenView(ScrollView, can_focus=False):
         selection = self.text_selection
         if strip is None or selection is not None:
             line = self._row(row)
-            if selection is not None and (span := selection.get_span(row)) is not None:
+            span = None if selection is None else selection.get_span(row)
+            if span is not None and self._inks is not None:
                 start, end = span
-                style = self.screen.get_visual_style("screen--selection", partial=True)
-                line = line.stylize(style, start, len(line.plain) if end == -1 else end)
+                until = len(line.plain) if end == -1 else end
+                line = line.stylize(self._inks.selected, start, until)
             strip = Strip(line.render_segments(palette.base)).apply_offsets(0, row)
             margin = Strip.blank(MARGIN_CELLS, palette.base.rich_style)
             strip = Strip.join([margin, strip])
