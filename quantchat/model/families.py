@@ -20,7 +20,7 @@ from quantchat.model.export_marker import Export, is_export, read_export
 from quantchat.model.names import tensor_names, tensor_rows, tensor_shape
 from quantchat.model.naming import FALCON_TWO_NORMS, Naming
 from quantchat.model.rows import Rows
-from quantchat.spec import DecoderSpec, FactorScaling
+from quantchat.spec import DecoderSpec, FactorScaling, LongScaling
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,7 @@ def _source(checkpoint: Checkpoint) -> ModelSource:
         if traits.name == "falcon" and spec.placement == "parallel_two":
             naming = FALCON_TWO_NORMS
         adjacent, offset = False, traits.norm_offset
-    scaling = spec.rope.scaling
-    if isinstance(scaling, FactorScaling) and len(scaling.factors) * 2 != spec.rope.rotary_dim:
-        raise CheckpointError(
-            checkpoint.path,
-            f"has {len(scaling.factors)} rope factors for {spec.rope.rotary_dim // 2} pairs",
-        )
+    _check_factors(checkpoint.path, spec)
     names, rows = tensor_names(spec, naming), tensor_rows(spec, naming)
     views: dict[str, TensorEntry] = {}
     for ours, theirs in names.items():
@@ -109,6 +104,19 @@ def _source(checkpoint: Checkpoint) -> ModelSource:
     if views:
         checkpoint.add_views(views)
     return ModelSource(checkpoint, spec, names, adjacent, rows=rows, norm_offset=offset)
+
+
+def _check_factors(path: Path, spec: DecoderSpec) -> None:
+    """Raises CheckpointError where rope factors are not one for each pair."""
+    scaling, pairs = spec.rope.scaling, spec.rope.rotary_dim // 2
+    sets: tuple[tuple[float, ...], ...] = ()
+    if isinstance(scaling, FactorScaling):
+        sets = (scaling.factors,)
+    elif isinstance(scaling, LongScaling):
+        sets = scaling.short, scaling.long
+    for factors in sets:
+        if len(factors) != pairs:
+            raise CheckpointError(path, f"has {len(factors)} rope factors for {pairs} pairs")
 
 
 def _prefixed(naming: Naming, checkpoint: SafetensorsFolder) -> Naming:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import factory
+import more_gguf
 import pytest
 import torch
 from decoders import float32_decoder, logits_in_chunks, make_pool
@@ -31,3 +32,30 @@ def test_folders_agree_at_any_cut(family: str, tmp_path: Path) -> None:
     for ends in CUTS:
         pool = make_pool(decoder, pages=8, page_tokens=16)
         check(logits_in_chunks(decoder, pool, ids, PAGES, ends), wanted)
+
+
+@pytest.mark.parametrize("family", more_gguf.CASES)
+def test_gguf_files_agree_at_any_cut(family: str, tmp_path: Path) -> None:
+    decoder = float32_decoder(more_gguf.write(tmp_path / "m.gguf", family), context_tokens=TOKENS)
+    ids = token_ids(decoder.spec.vocab)
+    wanted = theirs(family, ids, **more_gguf.CASES[family][1])
+    pool = make_pool(decoder, pages=8, page_tokens=16)
+    check(logits_in_chunks(decoder, pool, ids, PAGES, CUTS[1]), wanted)
+
+
+@pytest.mark.parametrize("family", ["phi3", "falcon_40b", "mixtral", "qwen2moe"])
+def test_blocks_of_parts_of_tensors_run_as_stored(family: str, tmp_path: Path) -> None:
+    path = more_gguf.write(tmp_path / "m.gguf", family, tensor_type="Q8_0")
+    dense = float32_decoder(path, context_tokens=TOKENS)
+    stored = float32_decoder(path, context_tokens=TOKENS, scheme="stored")
+    ids = token_ids(dense.spec.vocab)
+    made = [
+        logits_in_chunks(
+            decoder, make_pool(decoder, pages=8, page_tokens=16), ids, PAGES, (TOKENS,)
+        )
+        for decoder in (dense, stored)
+    ]
+    differences = (made[0] - made[1]).abs()
+    assert differences.max() < 0.1 * made[0].std()
+    wanted = theirs(family, ids, **more_gguf.CASES[family][1])
+    assert (made[0] - wanted).abs().mean() < 0.1 * wanted.std()

@@ -19,14 +19,14 @@ from quantchat.quant.registry import SCHEMES
 CPU = torch.device("cpu")
 
 
-def float32_decoder(path: Path, *, context_tokens: int) -> Decoder:
-    """The file's weights, dense in float32, under torch's ops."""
+def float32_decoder(path: Path, *, context_tokens: int, scheme: str = "fp16") -> Decoder:
+    """The file's weights, dense in float32 unless the scheme says otherwise, under torch's ops."""
     source = open_model(path)
     try:
         return load_decoder(
             source,
             TorchOps(source.spec, device=CPU, dtype=torch.float32),
-            WeightRecipe(scheme=SCHEMES["fp16"], group_size=0, dtype=torch.float32, device=CPU),
+            WeightRecipe(scheme=SCHEMES[scheme], group_size=0, dtype=torch.float32, device=CPU),
             context_tokens=context_tokens,
             cache=None,
             on_progress=lambda phase, done, total: None,

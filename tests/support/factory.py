@@ -133,7 +133,11 @@ MORE_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "internlm2": ("Llama", {"rope_parameters": {**_PLAIN, "rope_theta": 1e6}}),
     "phi2": (
         "Phi",
-        {"rope_parameters": {**_PLAIN, "partial_rotary_factor": 0.5}, "head_dim": None},
+        {
+            "rope_parameters": {**_PLAIN, "partial_rotary_factor": 0.5},
+            "head_dim": None,
+            "rms_norm_eps": ...,
+        },
     ),
     "falcon_7b": ("Falcon", {**_FALCON, "num_attention_heads": 4}),
     "falcon_40b": (
