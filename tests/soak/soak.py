@@ -121,9 +121,8 @@ class Soak:
 
 
 def say(line: str) -> None:
-    """At once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    """At once, and not into the app, which takes what is printed."""
+    print(line, file=sys.__stdout__, flush=True)
 
 
 async def _soon(*_: float) -> None:

@@ -1,11 +1,15 @@
-"""However long a conversation: drawn rows, strips and memory stay bounded, and nothing is lost."""
+"""However long it is used: drawn rows, strips, screens and memory stay bounded, nothing is lost."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+from collections import Counter
+from pathlib import Path
 
+from places import home, world
 from textual.app import App, ComposeResult
+from textual.screen import Screen
 
 from quantchat.bench.scripted import long_answer
 from quantchat.tui.widgets.transcript import STRIPS_KEPT, Transcript
@@ -92,7 +96,7 @@ async def filled(app: App[None], exchanges: int) -> Transcript:
 async def test_the_window_moves_through_a_long_conversation_and_back() -> None:
     app = Stage()
     async with app.run_test(size=(80, 30)):
-        transcript = await filled(app, 40)
+        transcript = await filled(app, 24)
         assert transcript.follow and transcript.stack.rows < 2 * WINDOW_ROWS
         transcript.action_scroll_home()
         await settle()
@@ -108,7 +112,7 @@ async def test_the_window_moves_through_a_long_conversation_and_back() -> None:
             assert drawn == list(range(drawn[0], drawn[-1] + 1))
             assert transcript.stack.rows < KEPT_ROWS + WINDOW_ROWS
             seen |= set(drawn)
-        assert seen == set(range(40)) and not transcript.follow
+        assert seen == set(range(24)) and not transcript.follow
         while transcript.stack.first > 0:
             transcript.scroll_to(y=0.0, animate=False)
             place = transcript.render_line(0).text
@@ -119,7 +123,7 @@ async def test_the_window_moves_through_a_long_conversation_and_back() -> None:
         assert numbers(transcript)[0] == 0
         transcript.action_scroll_end()
         await settle()
-        assert transcript.follow and numbers(transcript)[-1] == 39
+        assert transcript.follow and numbers(transcript)[-1] == 23
         assert transcript.scroll_y == transcript.max_scroll_y
 
 
@@ -149,11 +153,33 @@ async def test_what_streams_while_the_first_turns_are_read_is_there_at_the_end()
 async def test_a_turn_far_away_is_brought_into_view_when_it_is_chosen() -> None:
     app = Stage()
     async with app.run_test(size=(80, 30)):
-        transcript = await filled(app, 40)
-        for number in (3, 37, 0):
+        transcript = await filled(app, 24)
+        for number in (3, 21, 0):
             transcript.choose(2 * number + 1)
             await settle()
             assert transcript.stack.index(2 * number + 1) is not None
             assert transcript.stack.rows < KEPT_ROWS + WINDOW_ROWS
             rows = [transcript.render_line(y).text for y in range(30)]
             assert any(f"question {number} " in row for row in rows)
+
+
+OPENED = 5
+KEPT = 2
+"""Textual's own caches hold the latest ones of some kinds."""
+
+
+async def test_closed_screens_are_gone(tmp_path: Path) -> None:
+    async with world(tmp_path, (100, 30)) as made:
+        for key in ("ctrl+l", "ctrl+o", "f5", "ctrl+s", "f1", "f6", "f8", "ctrl+t"):
+            for _ in range(OPENED):
+                await made.press(key)
+                await made.until(lambda: made.app.screen is not made.app.chat_screen)
+                await made.until(lambda: made.app.screen.is_mounted)
+                await home(made)
+        await settle()
+        gc.collect()
+        alive = Counter(
+            type(each).__name__ for each in gc.get_objects() if isinstance(each, Screen)
+        )
+        alive.subtract(type(each).__name__ for each in made.app.screen_stack)
+        assert {name: count for name, count in alive.items() if count > KEPT} == {}
