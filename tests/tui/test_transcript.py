@@ -119,6 +119,27 @@ async def test_selected_text_is_what_was_marked() -> None:
         assert selected is not None and selected[0] == "first\nsec"
 
 
+async def test_a_selection_has_only_what_was_said() -> None:
+    app = Stage()
+    async with app.run_test(size=(60, 30)):
+        transcript = app.query_one(Transcript)
+        transcript.add(Turn(key=1, role="user", text="a question", editable=True, versions=2))
+        text = "<think>\nthoughts\n</think>\n\nAn answer.\n\n```py\nx = 1\n```"
+        done = answer(2, text)
+        done.state, done.figures = "done", "9 tokens"
+        transcript.add(done)
+        transcript.action_fold(2, "thought")
+        await settle()
+        end = Offset(60, transcript.stack.rows)
+        selected = transcript.get_selection(Selection(Offset(0, 0), end))
+        assert selected is not None
+        said = [line.strip() for line in selected[0].splitlines() if line.strip()]
+        assert said == [
+            *("a question", "model", "▾ reasoning", "thoughts"),
+            *("An answer.", "py", "x = 1"),
+        ]
+
+
 THINKING = "<think>\nFirst **this**.\n\n- then that\n- and more\n</think>\n\nSo *it* is.\n\n```\ncode\n```\nEnd."
 
 

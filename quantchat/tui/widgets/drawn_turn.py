@@ -24,6 +24,8 @@ from quantchat.tui.widgets.turn import Turn, click
 WAITING = "…"
 PREFIX_CELLS = 2
 """Every line begins with so many cells that are no part of its text."""
+THOUGHT_BAR = "┊ "
+"""Then, before each line of reasoning."""
 PREVIEW_CHARS = 65_536
 PREVIEW_LINES = 200
 """Of an attachment that is unfolded."""
@@ -209,7 +211,7 @@ def _indent(line: Content, prefix: str = "  ") -> Content:
 
 
 def _thought_line(line: Content, palette: Palette) -> Content:
-    bar = Content.styled("┊ ", palette.faint)
+    bar = Content.styled(THOUGHT_BAR, palette.faint)
     return Content.assemble("  ", bar, line.stylize_before(palette.muted))
 
 
@@ -225,7 +227,7 @@ def _versions(turn: Turn, palette: Palette) -> Content:
         return Content("")
     return Content.assemble(
         click("‹ ", f"screen.version({turn.key}, -1)", palette.marker),
-        Content.styled(f"{turn.version}/{turn.versions}", palette.muted),
+        click(f"{turn.version}/{turn.versions}", f"screen.version({turn.key}, 1)", palette.muted),
         click(" ›", f"screen.version({turn.key}, 1)", palette.marker),
     )
 

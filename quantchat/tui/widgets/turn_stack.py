@@ -12,11 +12,12 @@ from itertools import accumulate
 
 from textual.content import Content
 from textual.selection import Selection
+from textual.style import Style
 
 from quantchat.reasoning import parts_of
 from quantchat.tui.markup.palette import Palette
-from quantchat.tui.widgets.drawn_turn import PREFIX_CELLS, DrawnTurn, Fold
-from quantchat.tui.widgets.turn import Turn
+from quantchat.tui.widgets.drawn_turn import PREFIX_CELLS, THOUGHT_BAR, DrawnTurn, Fold
+from quantchat.tui.widgets.turn import ACTION, Turn
 
 WINDOW_TURNS = 30
 """Turns drawn at first; more are drawn when the user scrolls to an end of them."""
@@ -168,7 +169,7 @@ class TurnStack:
         return row - self._starts[at] < len(self.drawn[at].lines) - 1
 
     def marked_text(self, selection: Selection) -> str:
-        """The selected text without the bars and spaces that every line begins with."""
+        """The selected text, without what the transcript put around it."""
         first = 0 if selection.start is None else selection.start.y
         last = self.rows - 1 if selection.end is None else selection.end.y
         lines = []
@@ -176,9 +177,9 @@ class TurnStack:
             span = selection.get_span(row)
             if span is not None:
                 start, end = span
-                plain = self.line(row).plain
-                end = len(plain) if end == -1 else end
-                lines.append(plain[max(start, PREFIX_CELLS) : end].rstrip())
+                words = words_of(self.line(row))
+                end = len(words) if end == -1 else end
+                lines.append(words[start:end].replace("\0", "").rstrip())
         return "\n".join(lines)
 
     def count(self) -> None:
@@ -248,3 +249,21 @@ class TurnStack:
             self.first += at == 0
             gone += height
         return gone
+
+
+def words_of(line: Content) -> str:
+    """A line with NUL in place of what is not said: bars, indents, words that can be clicked."""
+    words = line.plain
+    marks = (
+        PREFIX_CELLS + len(THOUGHT_BAR)
+        if THOUGHT_BAR in words[: PREFIX_CELLS + 2]
+        else PREFIX_CELLS
+    )
+    cuts = [(0, min(marks, len(words)))]
+    for span in line.spans:
+        style = span.style
+        if isinstance(style, Style) and str(style.meta.get(ACTION, "")).startswith("screen."):
+            cuts.append((span.start, span.end))
+    for start, end in cuts:
+        words = words[:start] + "\0" * (end - start) + words[end:]
+    return words
