@@ -581,6 +581,8 @@ async def test_markdown_is_a_key_away(tmp_path: Path) -> None:
         screen.action_copy_code(screen.left._key(1), 0)
         await wait_until(pilot, lambda: said(app, "code"))
         assert app._clipboard == "print(1)\n" or app._clipboard == "print(1)"
+        await pilot.press("alt+right")
+        await wait_until(pilot, lambda: "**sky**" in screen.left.text_on_screen())
         await pilot.press("f9", "ctrl+n")
         assert not screen.comparison.rounds and "sky" not in screen.left.text_on_screen()
 

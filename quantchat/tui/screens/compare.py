@@ -95,7 +95,7 @@ class CompareScreen(CompareAsks):
         Binding("alt+up", "parting(-1)", "Token before that differs", priority=True),
         Binding("ctrl+r", "again", "Both answer again", priority=True),
         Binding("ctrl+g", "go_on", "Both go on from the cursor", priority=True),
-        Binding("1", "vote(1)", "Blind: the first is better"),
+        Binding("1", "vote(1)", "Blind: the first is better", id="vote_1"),
         Binding("2", "vote(2)", "Blind: the second is better"),
         Binding("0", "vote(0)", "Blind: a tie"),
         Binding("pageup", "page(-1)", "Scroll up", priority=True),
@@ -338,14 +338,22 @@ class CompareScreen(CompareAsks):
 
     def action_token(self, step: int) -> None:
         """Move the cursor."""
+        self._show_tokens()
         self.comparison.cursor.move(step)
         self._draw()
 
     def action_parting(self, step: int) -> None:
         """To the next token that differs, or the one before."""
+        self._show_tokens()
         if not self.comparison.cursor.to_parting(step):
             self.notify("No token differs further on." if step > 0 else "None differs before.")
         self._draw()
+
+    def _show_tokens(self) -> None:
+        """The cursor is on a token: Markdown has none."""
+        for pane in (self.left, self.right):
+            if pane.rendered:
+                pane.render_text(False)
 
     def action_vote(self, pane: int) -> None:
         """The first or the second is better, or 0: neither."""

@@ -148,7 +148,9 @@ def _agreement_line(difference: Difference, palette: Palette) -> Content:
         return Content.styled(text, palette.muted)
     if difference.divergence is not None:
         left, right = (_word(piece) for piece in difference.words)
-        text = f" same for {_tokens(difference.same_tokens)}, then {left} / {right}"
+        same = difference.same_tokens
+        begin = f"same for {_tokens(same)}, then" if same else "different from the first token:"
+        text = f" {begin} {left} / {right}"
         if not difference.same_context:
             text += "   (earlier answers differ)"
         return Content.styled(text, palette.warning)

@@ -318,9 +318,8 @@ class Asking:
     def _take_scores(self, event: Scored) -> None:
         shown, kind = self._guide.round, self._guide.kind
         changed = self._guide.take(event)
-        if shown is self.shown and kind in ("live", "exact"):
-            for pane in self._panes:
-                pane.repaint(changed.start, changed.stop)
+        if shown is not None and shown is self.shown and kind in ("live", "exact"):
+            self._panes[shown.place_of("right")].repaint(changed.start, changed.stop)
         if self._guide.request_id:
             return
         if kind == "live" and self._answering:
