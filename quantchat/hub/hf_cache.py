@@ -1,18 +1,26 @@
 """Models that other programs keep in the Hugging Face cache: found and read, never changed.
 
-Owns the cache's folder rules (HF_HUB_CACHE, HF_HOME) and what counts as a whole chat model there.
+Owns the cache's folder rules (HF_HUB_CACHE, HF_HOME), what counts as a whole chat model there, and
+the copying of single files that a download would fetch again.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from quantchat.errors import Cancelled
 from quantchat.hub.manifest import Container
+from quantchat.hub.part import Digest, Part
+from quantchat.hub.progress import Counter
+from quantchat.hub.splits import split_parts, without_later_parts
 
+_COPY_BYTES = 1 << 20
 _CONFIG_BYTES = 1 << 20
 _INDEX_BYTES = 32 << 20
 
@@ -63,16 +71,17 @@ def _in_repo(folder: Path) -> Iterator[CachedModel]:
                 container="safetensors",
                 size_bytes=folder_size(snapshot),
             )
-        for path in sorted(snapshot.rglob("*.gguf")):
-            # A link whose blob is gone is an unfinished download.
-            if path.is_file():
-                yield CachedModel(
-                    repo=repo,
-                    file=path.relative_to(snapshot).as_posix(),
-                    path=path,
-                    container="gguf",
-                    size_bytes=path.stat().st_size,
-                )
+        # A link whose blob is gone is an unfinished download.
+        found = (path for path in snapshot.rglob("*.gguf") if path.is_file())
+        for name in without_later_parts(path.relative_to(snapshot).as_posix() for path in found):
+            parts = split_parts(name) or (name,)
+            yield CachedModel(
+                repo=repo,
+                file=name,
+                path=snapshot / name,
+                container="gguf",
+                size_bytes=sum((snapshot / part).stat().st_size for part in parts),
+            )
     except OSError:
         return
 
@@ -88,6 +97,51 @@ def _snapshot(folder: Path) -> Path | None:
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def find_blob(repo: str, etag: str, size_bytes: int) -> Path | None:
+    """A whole file of a repository that another program fetched, by its ETag on the hub."""
+    if not etag.isalnum():
+        return None
+    blob = cache_root() / f"models--{repo.replace('/', '--')}" / "blobs" / etag
+    try:
+        return blob if blob.is_file() and blob.stat().st_size == size_bytes else None
+    except OSError:
+        return None
+
+
+def copy_blob(
+    blob: Path,
+    target: Path,
+    *,
+    work: Path,
+    size_bytes: int,
+    digest: Digest,
+    counter: Counter,
+    cancel: threading.Event,
+) -> bool:
+    """Copy a cached file to `target`, checked on the way; False when it is not what it claims."""
+    base_bytes = counter.done_bytes
+    try:
+        with (
+            blob.open("rb") as source,
+            Part(work, target.name, size_bytes=size_bytes, digest=digest) as part,
+        ):
+            part.reset()
+            while chunk := source.read(_COPY_BYTES):
+                if cancel.is_set():
+                    raise Cancelled("the download was stopped")
+                part.append(chunk)
+                counter.keep(len(chunk))
+            if part.found() == digest:
+                part.move_to(target)
+                return True
+            part.delete()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+    counter.set_done(base_bytes)
+    return False
 
 
 def is_chat_folder(folder: Path) -> bool:

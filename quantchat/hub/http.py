@@ -31,6 +31,7 @@ _ANSWER_S = 20.0
 _READ_S = 30.0
 _POLL_S = 0.1
 _CHUNK_BYTES = 1 << 18
+_CHUNKS_AHEAD = 4
 _USER_AGENT = "quantchat"
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 
@@ -67,7 +68,7 @@ class HttpStream:
         self._headers = {"Accept-Encoding": "identity", "User-Agent": _USER_AGENT}
         self._headers.update(headers or {})
         self._authorization = authorization
-        self._queue: queue.Queue[Any] = queue.Queue(maxsize=16)
+        self._queue: queue.Queue[Any] = queue.Queue(maxsize=_CHUNKS_AHEAD)
         self._connected = threading.Event()
         self._stopped = threading.Event()
         self._socket: socket.socket | None = None
@@ -75,6 +76,8 @@ class HttpStream:
         self.headers: Message = Message()
         self.url = url
         """After redirects."""
+        self.linked_etag = ""
+        """The origin's own ETag of the file that it redirects to, where it says."""
 
     def __enter__(self) -> HttpStream:
         self.open()
@@ -159,6 +162,8 @@ class HttpStream:
     def _run(self) -> None:
         try:
             with self._request() as answer:
+                if same_origin(self._url, answer.url):
+                    self._see_linked(answer.headers)
                 if not self._put((answer.status or 200, answer.headers, answer.url)):
                     return
                 left = _content_length(answer.headers)
@@ -180,12 +185,15 @@ class HttpStream:
         opener = urllib.request.build_opener(
             _PlainHandler(self._on_connect),
             _SecureHandler(self._on_connect),
-            _Redirects(self._url, self._authorization),
+            _Redirects(self._url, self._authorization, self._see_linked),
         )
         try:
             return opener.open(request, timeout=CONNECT_S)
         except urllib.error.HTTPError as error:
             return error
+
+    def _see_linked(self, headers: Message) -> None:
+        self.linked_etag = headers.get("X-Linked-Etag", "") or self.linked_etag
 
     def _on_connect(self, connected: socket.socket) -> None:
         connected.settimeout(_READ_S)
@@ -273,9 +281,10 @@ class _SecureHandler(urllib.request.HTTPSHandler):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    def __init__(self, url: str, authorization: str | None) -> None:
+    def __init__(self, url: str, authorization: str | None, see: Callable[[Message], None]) -> None:
         self._start = url
         self._authorization = authorization
+        self._see = see
 
     def redirect_request(
         self,
@@ -288,6 +297,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         if req.full_url.startswith("https:") and not newurl.startswith("https:"):
             raise urllib.error.URLError("redirected from https to an unprotected address")
+        if same_origin(self._start, req.full_url):
+            self._see(headers)
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         if new is not None and self._authorization and same_origin(self._start, newurl):
             new.add_unredirected_header("Authorization", self._authorization)

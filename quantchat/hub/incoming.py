@@ -1,7 +1,8 @@
 """The folder where downloads grow until they are whole, and the step that makes them visible.
 
-Owns `<models>/.incoming`: one unique folder per attempt, locked while its process lives.
-A model appears under its final name by one rename, or not at all.
+Owns `<models>/.incoming`: a kept folder per model for what can be resumed, a unique one per attempt
+for the rest; each is locked while a process works in it. A model appears under its final name by
+one rename, or not at all.
 """
 
 from __future__ import annotations
@@ -9,25 +10,23 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from quantchat import paths
 from quantchat.errors import DownloadError
+from quantchat.hub.locks import is_locked, try_lock
 from quantchat.hub.manifest import read_manifest
-
-if sys.platform != "win32":
-    import fcntl
 
 _STALE_S = 24 * 3600.0
 _FRESH_S = 60.0
 _SPARE_BYTES = 64 << 20
-_LOCK = ".lock"
+_PARTIAL_STALE_S = 30 * 24 * 3600.0
+PARTIAL = ".partial"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,17 +45,23 @@ class Staging:
             folder.mkdir(parents=True, exist_ok=True)
 
 
+def incoming_dir() -> Path:
+    """The folder of everything unfinished, made where missing."""
+    root = paths.models_dir() / ".incoming"
+    root.mkdir(mode=0o700, exist_ok=True)
+    return root
+
+
 @contextlib.contextmanager
 def staging(name: str) -> Iterator[Staging]:
     """A fresh staging folder, removed at the end whatever happened."""
-    root = paths.models_dir() / ".incoming"
-    root.mkdir(mode=0o700, exist_ok=True)
+    root = incoming_dir()
     _sweep(root)
     folder = root / f"{name[:60]}-{uuid.uuid4().hex[:12]}"
     folder.mkdir(mode=0o700)
-    lock = (folder / _LOCK).open("w")
+    lock = (folder / LOCK).open("w")
     try:
-        _try_lock(lock)
+        try_lock(lock)
         stage = Staging(payload=folder / "payload", work=folder / "work")
         stage.clear()
         yield stage
@@ -65,30 +70,28 @@ def staging(name: str) -> Iterator[Staging]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(stage: Staging, folder_name: str) -> Path:
+def publish(payload: Path, folder_name: str) -> Path:
     """Rename the whole payload into place; keeps an equal one that another process put there."""
     target = paths.models_dir() / folder_name
     for _ in range(3):
         try:
-            os.rename(stage.payload, target)
+            os.rename(payload, target)
             return target
         except OSError as error:
             if not os.path.lexists(target):
                 raise DownloadError(
                     f"cannot move the model to {target}: {error.strerror}"
                 ) from error
-        if _is_whole(target):
+        if is_whole(target):
             return target
-        aside = stage.work / f"old-{uuid.uuid4().hex[:8]}"
         with contextlib.suppress(OSError):
-            os.rename(target, aside)
+            discard(target)
     raise DownloadError(f"cannot move the model to {target}", hint="is something holding it open?")
 
 
 def discard(folder: Path) -> None:
     """Make a model disappear by one rename, then free its space."""
-    root = paths.models_dir() / ".incoming"
-    root.mkdir(mode=0o700, exist_ok=True)
+    root = incoming_dir()
     aside = root / f"removed-{uuid.uuid4().hex[:12]}"
     os.rename(folder, aside)
     shutil.rmtree(aside, ignore_errors=True)
@@ -106,7 +109,8 @@ def check_space(needed_bytes: int) -> None:
         )
 
 
-def _is_whole(folder: Path) -> bool:
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds all files of a finished download."""
     manifest = read_manifest(folder)
     return manifest is not None and manifest.is_complete(folder)
 
@@ -122,13 +126,15 @@ def _is_abandoned(folder: Path) -> bool:
         age_s = time.time() - _newest_s(folder)
     except OSError:
         return False
+    if folder.suffix == PARTIAL:
+        return age_s > _PARTIAL_STALE_S and not is_locked(folder / LOCK)
     if age_s > _STALE_S:
         return True
     if age_s < _FRESH_S:
         return False
     try:
-        with (folder / _LOCK).open("r+") as lock:
-            return _try_lock(lock)
+        with (folder / LOCK).open("r+") as lock:
+            return try_lock(lock)
     except OSError:
         return False
 
@@ -138,15 +144,3 @@ def _newest_s(folder: Path) -> float:
     for where, _, files in os.walk(folder):
         times.extend(os.stat(os.path.join(where, name)).st_mtime for name in files)
     return max(times)
-
-
-def _try_lock(lock: IO[str]) -> bool:
-    """Whether nobody else holds the file; always False where such locks are unknown."""
-    if sys.platform == "win32":
-        return False
-    else:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from quantchat.hub.catalog import CATALOG, CatalogEntry, HubSource, entry_of
+from quantchat.hub.splits import first_part
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _REPO = re.compile(rf"{_PART}/{_PART}")
@@ -93,4 +94,6 @@ def _checked(repo: str, file: str | None) -> HubName | None:
         steps = file.split("/")
         if not _FILE.fullmatch(file) or not file.endswith(".gguf") or ".." in steps:
             return None
+        # A split model goes by its first part.
+        file = first_part(file)
     return HubName(repo=repo, file=file)

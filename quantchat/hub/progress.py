@@ -1,6 +1,7 @@
 """Progress of one fetch: bytes, speed over the last seconds, time left, stalls.
 
-Owns the record and its arithmetic. Drawing belongs to screens and commands.
+Owns the record and its arithmetic. Drawing belongs to screens and commands. Bytes that an earlier
+attempt left count as done, never as speed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 _WINDOW_S = 3.0
 _STALL_S = 5.0
@@ -35,6 +37,50 @@ class FetchProgress:
     """This source gave up; the next one is tried."""
 
 
+class Counter(Protocol):
+    """What one file's transfer counts on."""
+
+    done_bytes: int
+
+    def set_done(self, done_bytes: int) -> None:
+        """Set the bytes so far; may go back when a transfer starts anew."""
+
+    def add(self, count_bytes: int) -> None:
+        """Count bytes that came."""
+
+    def keep(self, count_bytes: int) -> None:
+        """Count bytes that were there already."""
+
+    def report(self) -> None:
+        """Nothing came, and time passed."""
+
+
+class Share:
+    """One file's count among several at once: written by its thread, read by the meter's."""
+
+    def __init__(self) -> None:
+        self.done_bytes = 0
+        self.kept_bytes = 0
+
+    def set_done(self, done_bytes: int) -> None:
+        """Set the bytes so far; going back makes all of them new."""
+        if done_bytes < self.done_bytes:
+            self.kept_bytes = min(self.kept_bytes, done_bytes)
+        self.done_bytes = done_bytes
+
+    def add(self, count_bytes: int) -> None:
+        """Count bytes that came."""
+        self.done_bytes += count_bytes
+
+    def keep(self, count_bytes: int) -> None:
+        """Count bytes that were there already."""
+        self.kept_bytes += count_bytes
+        self.done_bytes += count_bytes
+
+    def report(self) -> None:
+        """The meter looks by itself."""
+
+
 class Meter:
     """Counts bytes of one source and reports at most ten times a second."""
 
@@ -44,6 +90,7 @@ class Meter:
         self.detail = ""
         self.done_bytes = 0
         self.total_bytes = 0
+        self._kept_bytes = 0
         self._samples: deque[tuple[float, int]] = deque()
         self._moved_s = time.monotonic()
         self._shown_s = 0.0
@@ -56,17 +103,26 @@ class Meter:
 
     def set_done(self, done_bytes: int) -> None:
         """Set the bytes so far; may go back when a transfer starts anew."""
+        self.set_counts(done_bytes, self._kept_bytes)
+
+    def set_counts(self, done_bytes: int, kept_bytes: int) -> None:
+        """Set the bytes so far and how many of them an earlier attempt left."""
         now = time.monotonic()
         if done_bytes < self.done_bytes:
             self._samples.clear()
         if done_bytes != self.done_bytes:
             self._moved_s = now
         self.done_bytes = done_bytes
+        self._kept_bytes = min(kept_bytes, done_bytes)
         self.report()
 
     def add(self, count_bytes: int) -> None:
         """Count bytes that came."""
         self.set_done(self.done_bytes + count_bytes)
+
+    def keep(self, count_bytes: int) -> None:
+        """Count bytes that were there already."""
+        self.set_counts(self.done_bytes + count_bytes, self._kept_bytes + count_bytes)
 
     def fail(self, reason: str) -> None:
         """Report that this source gave up."""
@@ -89,13 +145,14 @@ class Meter:
         if not force and now - self._shown_s < _EVERY_S:
             return
         self._shown_s = now
-        self._samples.append((now, self.done_bytes))
+        came = self.done_bytes - self._kept_bytes
+        self._samples.append((now, came))
         while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
             self._samples.popleft()
         stalled = now - self._moved_s > _STALL_S
         started_s, before = self._samples[0]
         elapsed_s = now - started_s
-        speed = 0.0 if stalled or elapsed_s <= 0 else (self.done_bytes - before) / elapsed_s
+        speed = 0.0 if stalled or elapsed_s <= 0 else max(0, came - before) / elapsed_s
         left = self.total_bytes - self.done_bytes
         self._on_progress(
             FetchProgress(

@@ -14,9 +14,11 @@ import pytest
 from fake_servers import FakeServer, wait_until
 
 from quantchat.errors import ModelNotFoundError
+from quantchat.hub.downloads import wanted
 from quantchat.hub.fetch import fetch
 from quantchat.hub.incoming import staging
 from quantchat.hub.local import list_local, resolve
+from quantchat.hub.partial import unfinished
 
 _CHILD = (
     "import sys, threading; from quantchat.hub.fetch import fetch; "
@@ -25,31 +27,33 @@ _CHILD = (
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is a matter of POSIX")
-def test_kill_leaves_no_usable_half(hub: FakeServer, models: Path) -> None:
+def test_kill_leaves_no_usable_half_and_is_resumed(hub: FakeServer, models: Path) -> None:
     hub.faults.slow_s = 0.05
     child = subprocess.Popen([sys.executable, "-c", _CHILD, "own/one"])
 
     def half_there() -> bool:
-        return any(path.stat().st_size > 0 for path in models.rglob("*.gguf"))
+        return any(path.stat().st_size > 0 for path in models.rglob("*.gguf.part"))
 
     try:
         wait_until(half_there)
+        assert [(each.name, each.running) for each in unfinished()] == [("own/one", True)]
     finally:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
     assert list_local() == []
     with pytest.raises(ModelNotFoundError):
         resolve("own/one")
+    assert [each.state for each in wanted()] == ["interrupted"]
+    left = unfinished()[0]
+    assert not left.running and 0 < left.done_bytes < left.total_bytes == 200_000
     hub.faults.slow_s = 0.0
-    abandoned = list((models / ".incoming").iterdir())
-    assert len(abandoned) == 1
-    # The lock of the dead process is free, and a minute has passed.
-    before_s = time.time() - 120
-    for path in [*abandoned[0].rglob("*"), abandoned[0]]:
-        os.utime(path, (before_s, before_s))
+    hub.requests.clear()
     model = fetch("own/one", on_progress=lambda _: None, cancel=threading.Event())
     assert model.path.read_bytes() == hub.repos["own/one"]["tiny.Q4.gguf"]
+    asked = [headers.get("range") for path, headers in hub.requests if "/resolve/" in path]
+    assert asked == [f"bytes={left.done_bytes}-"]
     assert list((models / ".incoming").iterdir()) == []
+    assert wanted() == []
 
 
 def test_two_at_once_end_with_one_whole_model(hub: FakeServer, models: Path) -> None:

@@ -157,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         changed = faults.change_after_drop and not faults.drops
         if faults.corrupt or changed:
-            body = bytes([body[0] ^ 0xFF]) + body[1:]
+            body = bytes([body[0] ^ 0xFF]) + body[1:-1] + bytes([body[-1] ^ 0xFF])
         etag = f'"{hashlib.sha256(body).hexdigest()}"'
         start = 0
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))

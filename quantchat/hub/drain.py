@@ -1,0 +1,66 @@
+"""Works the list of wanted downloads off, one model after another.
+
+Owns the order and what follows from a failure: the next one's turn. The list is `downloads`'.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from quantchat.errors import QuantchatError
+from quantchat.hub import downloads
+from quantchat.hub.fetch import fetch
+from quantchat.hub.local import LocalModel
+from quantchat.hub.progress import FetchProgress
+
+
+class Watcher(Protocol):
+    """Told of each download, in the thread of `drain`."""
+
+    def began(self, name: str) -> None:
+        """Its turn has come."""
+
+    def moved(self, progress: FetchProgress) -> None:
+        """At most ten times a second."""
+
+    def came(self, name: str, model: LocalModel) -> None:
+        """It is on disk."""
+
+    def failed(self, name: str, error: QuantchatError) -> None:
+        """It is not, and stays on the list."""
+
+
+def drain(
+    watcher: Watcher,
+    *,
+    cancel: threading.Event,
+    takes: Callable[[downloads.Wanted], bool] = lambda job: job.state in ("waiting", "interrupted"),
+) -> None:
+    """Fetch every listed download that `takes` picks, also those added meanwhile.
+
+    Each is tried once. Raises Cancelled within a second of `cancel`.
+    """
+    tried: set[str] = set()
+    while True:
+        turn = next(
+            (
+                job.name
+                for job in downloads.wanted()
+                if job.name not in tried and job.state != "running" and takes(job)
+            ),
+            None,
+        )
+        if turn is None:
+            return
+        tried.add(turn)
+        watcher.began(turn)
+        try:
+            model = fetch(turn, on_progress=watcher.moved, cancel=cancel)
+        except QuantchatError as error:
+            if cancel.is_set():
+                raise
+            watcher.failed(turn, error)
+        else:
+            watcher.came(turn, model)
