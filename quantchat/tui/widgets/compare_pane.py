@@ -55,23 +55,28 @@ class PaneHead(Painted):
     def __init__(self, place: int) -> None:
         super().__init__(classes="head")
         self._place = place
-        self._line: tuple[Side, bool, bool, str] | None = None
+        self._side: Side | None = None
+        self._hidden = self._in_turns = False
+        self._known: tuple[object, ...] = ()
 
     def show(self, side: Side, *, hidden: bool, in_turns: bool) -> None:
         """What is known now."""
-        state = f"{side.info} {side.problem} {side.loaded} {side.choice} {side.load_id}"
-        line = (side, hidden, in_turns, state)
-        if line != self._line:
-            self._line = line
+        known = (
+            *(side.name, side.info, side.problem, side.loaded, side.choice, side.load_id),
+            *(hidden, in_turns),
+        )
+        if known != self._known:
+            self._known, self._side = known, side
+            self._hidden, self._in_turns = hidden, in_turns
             self.refresh()
 
     def render(self) -> Content:
         """One line."""
-        if self._line is None:
+        side = self._side
+        if side is None:
             return Content("")
-        side, hidden, in_turns, _ = self._line
         palette = self.palette
-        if hidden:
+        if self._hidden:
             return Content.styled(f" {HIDDEN[self._place]}", palette.accent)
         action = f"screen.choose('{side.name}')"
         name = click(f" {side.name} ", action, palette.accent)
@@ -85,7 +90,7 @@ class PaneHead(Painted):
                 words = _loaded(side.info, palette)
             if known and side.load_id and side.choice != side.worked:
                 words = Content.styled(f"→ {_wish(side)}   ", palette.warning) + words
-            elif not side.loaded and not side.load_id and in_turns:
+            elif not side.loaded and not side.load_id and self._in_turns:
                 words += Content.styled(" · waits for its turn", palette.warning)
         return (name + words).truncate(self.size.width, ellipsis=True)
 
