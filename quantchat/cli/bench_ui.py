@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 CODE_LINES = 300
 AT_ONCE_TOK_PER_S = 1e6
+PACED_S = 5.0
+"""How long an answer beside the scripted card takes."""
 SCENARIOS = ("decode", "pace", "conversation", "memory")
 
 
@@ -68,7 +70,13 @@ class Conversation:
 @click.option(
     "--schemes", default="fp16,int4", show_default=True, help="Left and right of two streams."
 )
-@click.option("--tokens", type=click.IntRange(min=16), default=256, show_default=True)
+@click.option(
+    "--tokens",
+    type=click.IntRange(min=16),
+    default=256,
+    show_default=True,
+    help="Of each answer of the real engine.",
+)
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option(
     "--streams",
@@ -207,8 +215,10 @@ def pace_cost(
 ) -> Cost:
     """The same with the scripted engine that has the shape of decode beside a card."""
     engine = PacedEngine(long_answer(CODE_LINES), steps_per_s)
+    tokens = max(2, int(PACED_S * steps_per_s / streams))
     try:
-        return _cost(Recorder(engine), settings, Shelf(), rounds, streams, say)
+        paced = settings.with_value("max_tokens", tokens)
+        return _cost(Recorder(engine), paced, Shelf(), rounds, streams, say)
     finally:
         engine.close()
 

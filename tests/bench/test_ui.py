@@ -110,8 +110,11 @@ def test_a_small_conversation_is_drawn_and_measured(
         assert screen["answer_s"] >= 400 / 400
 
 
-def test_what_the_app_costs_beside_a_card_is_what_is_left_of_the_rate() -> None:
-    words = ("--only", "pace", "--pace", "400", "--tokens", "60", "--runs", "1", "--streams", "2")
+def test_what_the_app_costs_beside_a_card_is_what_is_left_of_the_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bench_ui, "PACED_S", 0.3)
+    words = ("--only", "pace", "--pace", "400", "--runs", "1", "--streams", "2")
     done = CliRunner().invoke(command, ("ui", *words), catch_exceptions=False)
     (cost,) = json.loads(done.stdout.strip().splitlines()[-1])["pace"]
     assert cost["streams"] == 2 and cost["tokens"] == 120
