@@ -22,6 +22,9 @@ from quantchat.errors import CheckpointError
 if TYPE_CHECKING:
     import torch
 
+    from quantchat.checkpoints.layouts.codes import Codes
+    from quantchat.checkpoints.layouts.module import Layout, PackedModule
+
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -38,6 +41,9 @@ class SafetensorsFolder:
         self.config = Facts(folder / CONFIG, MappingProxyType(config))
         self._mappings: dict[Path, FileMapping] = {}
         self._headers: dict[Path, Header] = {}
+        self._modules: dict[str, PackedModule] = {}
+        self.notes: tuple[str, ...] = ()
+        """What of a quantized folder's layout is left out, in words."""
         self._digest = hashlib.sha256(config_bytes)
         try:
             self.tensors: Mapping[str, TensorEntry] = MappingProxyType(self._open_tensors())
@@ -76,12 +82,39 @@ class SafetensorsFolder:
         import torch
 
         entry = self.tensors[name]
+        wanted = torch.float32 if dtype is None else dtype
+        if name in self._modules:
+            return self.codes(name, device, fetch).dense().to(wanted)
         raw = self.raw(name)
         moved = raw.to(device) if fetch is None else fetch(entry)
-        wanted = torch.float32 if dtype is None else dtype
         stored = values(entry, moved)
         owned = stored.untyped_storage().data_ptr() != raw.untyped_storage().data_ptr()
         return stored.to(wanted, copy=not owned)
+
+    def add_layout(self, layout: Layout) -> None:
+        """Show packed linears as tensors [N, K] in place of their parts."""
+        hidden = {part.name for module in layout.modules for part in module.parts.values()}
+        hidden.update(layout.other)
+        shown = {name: entry for name, entry in self.tensors.items() if name not in hidden}
+        self._modules = {module.entry.name: module for module in layout.modules}
+        shown |= {name: module.entry for name, module in self._modules.items()}
+        self.tensors = MappingProxyType(shown)
+        self.notes = layout.notes
+
+    def is_packed(self, name: str) -> bool:
+        """Whether a tensor is a packed linear, which `codes` reads and `raw` does not."""
+        return name in self._modules
+
+    def codes(
+        self, name: str, device: torch.device | str = "cpu", fetch: Fetch | None = None
+    ) -> Codes:
+        """The codes of a packed linear, unpacked on the device."""
+        module = self._modules[name]
+        loaded = {}
+        for part, entry in module.parts.items():
+            raw = self._mappings[entry.file].view(entry.offset, entry.nbytes)
+            loaded[part] = values(entry, raw.to(device) if fetch is None else fetch(entry))
+        return module.read(loaded)
 
     def add_views(self, views: Mapping[str, TensorEntry]) -> None:
         """Names for parts of tensors: whole rows of them, inside the tensor's own bytes."""

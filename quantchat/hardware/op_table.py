@@ -153,7 +153,9 @@ def _gpu_linears(target: OpTarget) -> tuple[OpChoice, ...]:
             *_gpu_linear("linear", target.weights, target, target.activations),
             *_gpu_linear("head", target.head, target, "16bit"),
         )
-    formats: Mapping[str, WeightFormat] = {"int4": "int4_group", "int8": "int8_channel"}
+    formats: dict[str, WeightFormat] = {"int4": "int4_group", "int8": "int8_channel"}
+    if target.triton and target.sm >= LOWEST_TENSOR_SM:
+        formats |= {"fp8": "fp8_channel", "table4": "codebook4", "progressive4": "progressive4"}
     return tuple(
         choice
         for name in sorted(target.stored_types)

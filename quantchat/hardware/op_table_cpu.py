@@ -140,9 +140,15 @@ def _stored(target: OpTarget) -> tuple[OpChoice, ...]:
         if row.route == "dense":
             rows += _linear(op, "dense", 0, target.copy)
         elif row.route == "int4":
-            why = "the file's groups of 32, code for code"
+            why = "the file's groups, code for code"
             rows += _with_copy(op, "torch packed int4", why, target.copy)
-        else:
-            why = "no packed op reads these blocks: rounded to int8, one scale a row"
+        elif row.route == "int8":
+            why = (
+                "the file's codes, one scale a row"
+                if row.exact
+                else "no packed op reads these blocks: rounded to int8, one scale a row"
+            )
             rows += _with_copy(op, "torch packed int8", why, target.copy)
+        else:
+            rows += _linear(op, "codebook4" if row.route == "table4" else "dense", 0, target.copy)
     return tuple(rows)

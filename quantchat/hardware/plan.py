@@ -19,12 +19,17 @@ from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts
 from quantchat.hardware.holding import held_as
 from quantchat.hardware.kv_choice import asked_kv, choose_kv
-from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, fit, group_size_of
+from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, fit, group_size_of, linears_of
 from quantchat.hardware.op_choice import OpChoice, OpTarget
 from quantchat.hardware.op_table import LOWEST_TENSOR_SM, card_ops
 from quantchat.hardware.op_table_cpu import cpu_ops
 from quantchat.hardware.reasons import Reasons
-from quantchat.hardware.scheme_choice import CONTEXT_LOWEST, SchemeCase, choose_scheme
+from quantchat.hardware.scheme_choice import (
+    CONTEXT_LOWEST,
+    SchemeCase,
+    choose_scheme,
+    reads_codes,
+)
 from quantchat.hardware.stored_types import stored_growth
 from quantchat.hardware.target import DTYPE_BYTES, ComputeDtype, Target, choose_target, cpu_target
 from quantchat.hardware.ways import ways_of
@@ -161,7 +166,9 @@ class _Planner:
 
     def _stored_bytes(self) -> int:
         """The file's bytes as they become in memory, an upper bound."""
-        return int(self.request.stored_bytes * stored_growth(self.request.stored_types))
+        codes = reads_codes(self.target, self.triton)
+        growth = stored_growth(self.request.stored_types, codes=codes)
+        return int(self.request.stored_bytes * growth)
 
     def _scheme(self) -> Scheme:
         return choose_scheme(
@@ -179,10 +186,10 @@ class _Planner:
         """The group of the scheme's codes, 0 without; raises PlanError where none divides."""
         group_size = group_size_of(self.spec, scheme)
         if scheme.group_sizes and not group_size:
+            depths = dict.fromkeys(linear.columns for linear in linears_of(self.spec))
             raise PlanError(
                 f"{scheme.title}: no group of {', '.join(map(str, scheme.group_sizes))} divides "
-                f"{self.spec.hidden}, {self.spec.intermediate} and "
-                f"{self.spec.heads * self.spec.head_dim}",
+                f"all of {', '.join(map(str, depths))}",
                 hint="choose int8",
                 ways=ways_of("scheme", "int8"),
             )

@@ -12,8 +12,9 @@ from quantchat.hardware.execution import PlanRequest
 from quantchat.hardware.holding import holding_refusal
 from quantchat.hardware.kv_choice import asked_kv, likely_kv
 from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, group_size_of, linears_of
+from quantchat.hardware.op_table import LOWEST_TENSOR_SM
 from quantchat.hardware.reasons import Reasons
-from quantchat.hardware.stored_types import runs_as_stored, stored_type
+from quantchat.hardware.stored_types import PLAIN_TYPES, is_packed, runs_as_stored, stored_type
 from quantchat.hardware.target import Target
 from quantchat.hardware.ways import ways_of
 from quantchat.quant.registry import SCHEMES, scheme_named
@@ -87,11 +88,10 @@ def choose_scheme(case: SchemeCase, words: Reasons) -> Scheme:
 
 def _check_calibration(spec: DecoderSpec, scheme: Scheme) -> None:
     """Raises PlanError where calibration does not know the model's blocks."""
-    unknown = (*spec.departures, *(("layers of unlike positions",) if spec.rope_kinds else ()))
-    if scheme.calibration != "none" and unknown:
+    if scheme.calibration != "none" and spec.departures:
         raise PlanError(
             f"{scheme.title}: calibration does not know {spec.architecture}'s blocks "
-            f"({', '.join(unknown)})",
+            f"({', '.join(spec.departures)})",
             hint="choose int8, int4 or nf4",
             ways=ways_of("scheme", "int8", "int4", "nf4"),
         )
@@ -111,8 +111,8 @@ def _check_columns(spec: DecoderSpec, scheme: Scheme) -> None:
 
 
 def _explain_rounding(case: SchemeCase, scheme: Scheme, words: Reasons) -> None:
-    lossy = case.request.stored_types - {"F32", "F16", "BF16"}
-    if case.request.container == "gguf" and scheme.rounding != "none" and lossy:
+    lossy = case.request.stored_types - PLAIN_TYPES
+    if scheme.rounding != "none" and lossy:
         words.take(
             f"{scheme.title} from {_types(lossy)}: the file's blocks are decoded and encoded anew, "
             "what they lost does not come back"
@@ -132,9 +132,9 @@ def _explain_rounding(case: SchemeCase, scheme: Scheme, words: Reasons) -> None:
 
 
 def _check_stored(case: SchemeCase, words: Reasons) -> None:
-    if case.request.container != "gguf":
+    if case.request.container != "gguf" and not is_packed(case.request.stored_types):
         raise PlanError(
-            "'as stored' runs the blocks of a GGUF file, this model is not one",
+            "'as stored' runs the blocks of a GGUF file or a quantized folder, this model is neither",
             hint="choose int4, int8 or fp16",
             ways=ways_of("scheme", "int4", "int8", "fp16"),
         )
@@ -144,13 +144,23 @@ def _check_stored(case: SchemeCase, words: Reasons) -> None:
             hint="choose fp16 (decoded at load), or the device cpu",
             ways=(*ways_of("scheme", "fp16"), *ways_of("device", "cpu")),
         )
-    if not runs_as_stored(case.request.stored_types):
+    if not _runs(case):
         raise PlanError(
             f"'as stored': no packed op reads {_types(case.request.stored_types)}",
             hint="choose int8 or int4 (encoded anew at load), or fp16",
             ways=ways_of("scheme", "int8", "int4", "fp16"),
         )
     _explain_stored(case, words)
+
+
+def _runs(case: SchemeCase) -> bool:
+    """Whether what the file holds is worth running on the target as it is."""
+    return runs_as_stored(case.request.stored_types, codes=reads_codes(case.target, case.triton))
+
+
+def reads_codes(target: Target, triton: bool) -> bool:
+    """Whether the tensor-core kernel runs on the target."""
+    return triton and target.gpu is not None and target.gpu.sm >= LOWEST_TENSOR_SM
 
 
 def _explain_stored(case: SchemeCase, words: Reasons) -> None:
@@ -161,7 +171,7 @@ def _explain_stored(case: SchemeCase, words: Reasons) -> None:
 
 def _auto_card(case: SchemeCase, words: Reasons) -> Scheme:
     spec, types = case.spec, case.request.stored_types
-    if case.request.container == "gguf" and runs_as_stored(types):
+    if _runs(case):
         words.take(f"as stored: the kernels read {_types(types)}, a wider scheme adds nothing")
         return SCHEMES["stored"]
     context = case.request.context_tokens or min(CONTEXT_FOR_SCHEME, spec.context)
@@ -193,7 +203,7 @@ def _auto_plain_card(words: Reasons) -> Scheme:
 
 def _auto_cpu(case: SchemeCase, words: Reasons) -> Scheme:
     spec, types = case.spec, case.request.stored_types
-    if case.request.container == "gguf" and runs_as_stored(types):
+    if _runs(case):
         exact = frozenset(n for n in types if stored_type(n).exact) - {"F32"}
         words.take(
             f"as stored: the packed ops take {_types(exact)} as they are in the file"
@@ -202,7 +212,7 @@ def _auto_cpu(case: SchemeCase, words: Reasons) -> Scheme:
         )
         _explain_stored(case, words)
         return SCHEMES["stored"]
-    if case.request.container == "gguf" and types - {"F32", "F16", "BF16"}:
+    if is_packed(types):
         words.refuse(f"as stored: no packed op reads {_types(types - {'F32'})}")
     if spec.linear_parameters < TINY_PARAMETERS:
         words.take("16-bit: a model this small gains nothing from packing")

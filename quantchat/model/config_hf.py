@@ -45,13 +45,6 @@ def hf_traits(config: Facts) -> FamilyTraits:
 def spec_from_config(config: Facts, *, has_head: bool) -> DecoderSpec:
     """Read the spec; `has_head` says whether the files hold an output head of their own."""
     traits = hf_traits(config)
-    if config.get("quantization_config") is not None:
-        method = config.section("quantization_config").text("quant_method", default="unknown")
-        raise UnsupportedModelError(
-            config.path,
-            f"weights quantized with {method} are not supported yet",
-            hint="take the 16-bit repository of the model, or a GGUF file",
-        )
     facts = config.section(traits.section) if traits.section else config
     keys, defaults = traits.keys, traits.defaults
 

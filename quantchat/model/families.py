@@ -12,6 +12,7 @@ from pathlib import Path
 from quantchat.checkpoints.base import Checkpoint, TensorEntry
 from quantchat.checkpoints.detect import open_checkpoint
 from quantchat.checkpoints.gguf import GgufFile
+from quantchat.checkpoints.layouts.table import read_layout
 from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import CheckpointError
 from quantchat.model.config_gguf import gguf_naming, gguf_traits, spec_from_gguf
@@ -73,6 +74,9 @@ def _source(checkpoint: Checkpoint) -> ModelSource:
             export = read_export(checkpoint)
             return ModelSource(checkpoint, export.spec, {}, adjacent_pairs=True, export=export)
         traits = hf_traits(checkpoint.config)
+        layout = read_layout(checkpoint)
+        if layout is not None:
+            checkpoint.add_layout(layout)
         naming = _prefixed(traits.naming, checkpoint)
         has_head = naming.theirs("head") in checkpoint.tensors
         spec = spec_from_config(checkpoint.config, has_head=has_head)

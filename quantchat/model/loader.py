@@ -387,8 +387,13 @@ def _block(i: int, spec: DecoderSpec, parts: _Parts) -> Block:
 
 
 def _notes(reader: WeightReader) -> tuple[str, ...]:
-    return tuple(
-        f"{kind} blocks re-encoded as int8 rows: relative error "
-        f"{100 * max(errors):.2f} % at worst over {len(errors)} tensors"
-        for kind, errors in sorted(reader.errors.items())
+    changes = {f"{kind} blocks re-encoded as int8 rows": e for kind, e in reader.errors.items()}
+    folder = reader.source.checkpoint
+    left_out = folder.notes if isinstance(folder, SafetensorsFolder) else ()
+    return (
+        *(
+            f"{words}: relative error {100 * max(errors):.2f} % at worst over {len(errors)} tensors"
+            for words, errors in sorted((changes | reader.changes).items())
+        ),
+        *left_out,
     )

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import torch
 
 from quantchat.checkpoints.base import Fetch, TensorEntry
+from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.model.families import ModelSource
 from quantchat.model.importance import ActivationProbe
 from quantchat.model.names import NORM_PARTS, layer_parts, tensor_shape
 from quantchat.quant.codebook import NESTED_BLOCK
 from quantchat.quant.ggml import stored_from_ggml
+from quantchat.quant.layouts import relative_error, stored_from_codes
 from quantchat.quant.matrix_rounding import rounded_matrix
 from quantchat.quant.rounding import Int4Rounding, int4_group
 from quantchat.quant.scheme import Scheme, WeightFormat
@@ -57,6 +59,8 @@ class WeightReader:
         self.recipe = recipe
         self.errors: dict[str, list[float]] = {}
         """Relative RMS error by file type, of tensors that had to be re-encoded."""
+        self.changes: dict[str, list[float]] = {}
+        """The same of packed linears of folders, by what was done to them in words."""
         self.fetch: Fetch | None = None
         """A quick way for large tensors to the device, while there is one."""
         self._probe: ActivationProbe | None = None
@@ -85,6 +89,7 @@ class WeightReader:
         elif scheme.rounding == "nf4_dq" and self._nested_across(layer, parts):
             dense = torch.cat([self._dense_part(layer + part) for part in parts])
             weights = [self._rounded(dense, scheme.weights)]
+            self._note_rounding(layer + parts[0], dense, weights[0])
         else:
             weights = [self.weight(layer + part, scheme.weights) for part in parts]
         stacked = concat_rows(weights) if len(weights) > 1 else weights[0]
@@ -100,7 +105,11 @@ class WeightReader:
         """One matrix in a stored format."""
         if form != "stored":
             dtype = self.recipe.dtype if form == "dense" else torch.float32
-            return self._rounded(self._dense_part(name, dtype), form)
+            dense = self._dense_part(name, dtype)
+            made = self._rounded(dense, form)
+            if form != "dense":
+                self._note_rounding(name, dense, made)
+            return made
         weight = self._stored(self.source.checkpoint.tensors[self.source.names[name]])
         order = self._order(name)
         return weight if order is None else weight.take_rows(order)
@@ -140,6 +149,7 @@ class WeightReader:
             dense = self._dense_part(layer + part)
             probe.feed(dense)
             weights.append(self.recipe.int4(dense, self.recipe.group_size, importance))
+            self._note_rounding(layer + part, dense, weights[-1])
         probe.end(fused, bias)
         return weights
 
@@ -159,7 +169,28 @@ class WeightReader:
             entry.name, dtype=dtype, device=self.recipe.device, fetch=self.fetch
         )
 
+    def _packed(self, entry: TensorEntry) -> SafetensorsFolder | None:
+        """The folder where the entry is a packed linear of one."""
+        folder = self.source.checkpoint
+        if not isinstance(folder, SafetensorsFolder) or not folder.is_packed(entry.name):
+            return None
+        return folder
+
+    def _note_rounding(self, name: str, dense: torch.Tensor, weight: StoredWeight) -> None:
+        """Keep what it costs to round anew what a folder holds rounded already."""
+        entry = self.source.checkpoint.tensors[self.source.names[name]]
+        if self._packed(entry) is not None:
+            words = f"{entry.dtype} re-encoded as {self.recipe.scheme.title}"
+            self.changes.setdefault(words, []).append(relative_error(weight, dense))
+
     def _stored(self, entry: TensorEntry) -> StoredWeight:
+        folder = self._packed(entry)
+        if folder is not None:
+            found = stored_from_codes(folder.codes(entry.name, self.recipe.device, self.fetch))
+            if found.error:
+                words = f"{entry.dtype} {found.change}"
+                self.changes.setdefault(words, []).append(found.error)
+            return found.weight
         if entry.dtype in PLAIN_TYPES:
             return DenseWeight(self._dense(entry, self.recipe.dtype))
         if self.fetch is not None:

@@ -212,11 +212,11 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
             Scheme(
                 name="stored",
                 title="as stored",
-                summary="The blocks of a GGUF file as they are, where a kernel reads them exactly.",
+                summary="The codes of a GGUF file or a quantized folder as they are, where a kernel reads them exactly.",
                 weights="stored",
                 head="same",
                 bits=0,
-                source="ggml block formats",
+                source="ggml block formats; AWQ, GPTQ, bitsandbytes, compressed-tensors, FP8",
             ),
         )
     }
