@@ -22,7 +22,6 @@ from quantchat.tui.screens.compare_side import CompareSide
 from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.widgets.compare_lines import DifferenceLine, ModeLine, TokenTable
 from quantchat.tui.widgets.compare_pane import PaneHead
-from quantchat.tui.widgets.token_inks import inks_from
 
 BLUE = Script(["The", " sky", " is", " blue"])
 RED = Script(["The", " sky", " is", " red"])
@@ -636,18 +635,3 @@ async def test_narrow_panes_stand_above_each_other(tmp_path: Path) -> None:
         await at_rest(pilot, screen)
         await wait_until(pilot, lambda: screen.left.region.height <= 2)
         assert screen.right.tokens.region.height >= 8
-
-
-async def test_another_theme_and_sixteen_colours_keep_tokens_apart(tmp_path: Path) -> None:
-    app = make_app(tmp_path, FakeEngine([BLUE, RED]))
-    async with app.run_test(size=(120, 30)) as pilot:
-        screen = await opened(pilot, app)
-        palette = screen.query_one(ModeLine).palette
-        for coarse in (False, True):
-            inks = inks_from(palette, coarse=coarse)
-            kinds = [inks.of_kl(kl) for kl in (0.0, 0.03, 0.2, 0.5, 3.0)]
-            assert kinds[0] is None and len(set(kinds)) == 5
-            changes = [inks.of_change(change) for change in (-0.6, -0.3, -0.1, 0.0, 0.1, 0.3, 0.6)]
-            assert changes[3] is None and len(set(changes)) == 7
-        app.theme = "paper"
-        await wait_until(pilot, lambda: screen.query_one(ModeLine).palette is not palette)

@@ -7,7 +7,9 @@ import random
 import pytest
 from rich.cells import cell_len
 
+from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.widgets.token_flow import TokenFlow, shown
+from quantchat.tui.widgets.token_inks import inks_from
 
 PIECES = ["a", "bb", " ccc", "  ", "\n", "\n\n", "日本", " 語", "e\u0301", "👩", "", "\t", "\u202e"]
 PIECES += ["verylongwordthatbreaks", " x", "."]
@@ -69,3 +71,16 @@ def test_headings_and_code_are_told_from_text_while_they_stream() -> None:
         grown.append([character])
     assert grown.fences == whole.fences
     assert [grown.kind(row) for row in range(grown.rows)] == kinds
+
+
+def test_tokens_are_told_apart_with_sixteen_colours_too() -> None:
+    full = {"text-error": "#f07178", "text-success": "#a6da95", "text-warning": "#eed49f"}
+    few = {"background": "ansi_black", "text-error": "ansi_red", "text-success": "ansi_green"}
+    for variables in (full, few | {"text-warning": "ansi_yellow", "text-primary": "ansi_blue"}):
+        palette = palette_from({"text-primary": "#8aadf4"} | variables)
+        for coarse in (False, True):
+            inks = inks_from(palette, coarse=coarse)
+            kinds = [inks.of_kl(kl) for kl in (0.0, 0.03, 0.2, 0.5, 3.0)]
+            assert kinds[0] is None and len(set(kinds)) == 5
+            changes = [inks.of_change(each) for each in (-0.6, -0.3, -0.1, 0.0, 0.1, 0.3, 0.6)]
+            assert changes[3] is None and len(set(changes)) == 7
