@@ -61,8 +61,8 @@ def sensitivities(walk: LayerWalk) -> Iterator[LayerSensitivity]:
         kept.append(walk.hidden.to("cpu", dtype))
         walk.advance(walk.read(index))
     slope = loss_gradient(walk, ids)
-    forward = TapedForward(spec, walk.forward.rope, dtype)
     for index in reversed(range(spec.layers)):
+        forward = TapedForward(spec, walk.ropes[index], dtype)
         layer = walk.read(index)
         squares, slope = _backward(walk, forward, index, layer, kept.pop(), slope)
         yield LayerSensitivity(index, layer, squares)

@@ -7,6 +7,7 @@ budget. What is done to a layer is the method's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -14,8 +15,9 @@ from quantchat.calibration.forward import LayerForward, Taps
 from quantchat.calibration.layer import DenseLayer, read_layer
 from quantchat.errors import Cancelled
 from quantchat.hardware.processor import read_cpu
-from quantchat.model.rope import rope_table
+from quantchat.model.rope import layer_ropes
 from quantchat.model.weights import WeightReader
+from quantchat.ops.rope import RopeTable
 
 BF16_UNITS = frozenset({"avx512_bf16", "amx_bf16"})
 
@@ -46,8 +48,10 @@ class LayerWalk:
         self.spec = reader.source.spec
         self.device = reader.recipe.device
         self.ids = ids.to(self.device)
-        self.rope = rope_table(self.spec.rope, ids.shape[1], self.device)
-        self.forward = LayerForward(self.spec, self.rope, dtype)
+        self.ropes = layer_ropes(self.spec, ids.shape[1], self.device)
+        """Of each layer."""
+        self.forward = LayerForward(self.spec, self.ropes[0], dtype)
+        """How the layer at the cursor runs."""
         self.at = 0
         """The layer that comes next."""
         self.hidden = self._embedded()
@@ -55,6 +59,11 @@ class LayerWalk:
         self.memory_bytes = memory_bytes
         self._cancelled = cancelled
         self._behind: tuple[DenseLayer, torch.Tensor] | None = None
+
+    @property
+    def rope(self) -> RopeTable:
+        """The rotary embedding of the layer at the cursor."""
+        return self.ropes[min(self.at, len(self.ropes) - 1)]
 
     def check(self) -> None:
         """Raises Cancelled where calibration is to stop."""
@@ -102,6 +111,8 @@ class LayerWalk:
             )
         self._behind = None
         self.at += 1
+        if self.rope is not self.forward.rope:
+            self.forward = replace(self.forward, rope=self.rope)
 
     def _embedded(self) -> torch.Tensor:
         table = self.reader.weight("embed", "dense")

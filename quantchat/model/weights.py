@@ -157,7 +157,9 @@ class WeightReader:
         """Groups of a matrix whose inputs nothing is known of."""
         dense = self._dense_part(name)
         alike = torch.ones(dense.shape[1], device=dense.device)
-        return self.recipe.int4(dense, self.recipe.group_size, alike)
+        made = self.recipe.int4(dense, self.recipe.group_size, alike)
+        self._note_rounding(name, dense, made)
+        return made
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
         entry = self.source.checkpoint.tensors[self.source.names["embed"]]

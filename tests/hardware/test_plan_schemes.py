@@ -172,7 +172,7 @@ def test_blocks_that_are_encoded_anew_are_named(name: str) -> None:
 @pytest.mark.parametrize("name", ["nf4", "nf4-dq", "fp4"])
 def test_blocks_of_64_must_divide_the_rows(name: str) -> None:
     spec = dataclasses.replace(SMALL, intermediate=1504)
-    with pytest.raises(PlanError, match="no group of 64 divides 576, 1504") as caught:
+    with pytest.raises(PlanError, match="no group of 64 divides all of 576, 1504") as caught:
         plan(machine("H100"), spec, PlanRequest(scheme=name))
     assert "int8" in caught.value.hint
 

@@ -55,7 +55,6 @@ def test_blocks_of_parts_of_tensors_run_as_stored(family: str, tmp_path: Path) -
         )
         for decoder in (dense, stored)
     ]
-    differences = (made[0] - made[1]).abs()
-    assert differences.max() < 0.1 * made[0].std()
+    assert (made[0] - made[1]).abs().mean() < 0.03 * made[0].std()
     wanted = theirs(family, ids, **more_gguf.CASES[family][1])
     assert (made[0] - wanted).abs().mean() < 0.1 * wanted.std()
