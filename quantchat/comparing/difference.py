@@ -13,6 +13,9 @@ from itertools import zip_longest
 from quantchat.comparing.record import Answer, Round
 from quantchat.events import TokenScore
 
+KL_STEPS = (0.02, 0.1, 0.4, 1.0)
+"""Nats at which a token takes the next colour, on screens and in drawings."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Divergence:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from html import escape
 
 from quantchat.comparing import words
-from quantchat.comparing.difference import divergence, scored_pieces
+from quantchat.comparing.difference import KL_STEPS, divergence, scored_pieces
 from quantchat.comparing.record import Answer, Comparison, Round
 from quantchat.comparing.text_rows import TextRow, wrapped
 from quantchat.events import ModelInfo, TokenScore
@@ -35,10 +35,9 @@ BACK, PANE, INK, MUTED, ACCENT, WARNING = (
 PLAIN, SAME, PARTING, AFTER = 0, 1, 2, 3
 HEAT = 10
 """Tags from here on: the step of a KL."""
-KL_STEPS = (0.01, 0.05, 0.2, 0.5, 1.0)
-"""Nats at which the next colour begins."""
-HEAT_COLOURS = ("", "#24364a", "#3a4250", "#5c4a2e", "#7a4a2c", "#8f3440")
-MARKS = {PARTING: WARNING, HEAT + 4: WARNING, HEAT + 5: "#f7768e"}
+HEAT_COLOURS = ("", "#24364a", "#5c4a2e", "#7a4a2c", "#8f3440")
+"""Colours below the first step of a KL, and from each step on."""
+MARKS = {PARTING: WARNING, HEAT + 3: WARNING, HEAT + 4: "#f7768e"}
 """Tag -> colour of the line under it."""
 
 

@@ -40,6 +40,8 @@ class Palette:
     block_label: Style
     user: Style
     """Background of a user's turn."""
+    selected: Style
+    """Text that the mouse has selected."""
     keyword: Style
     string: Style
     number: Style
@@ -65,6 +67,12 @@ def palette_from(variables: Mapping[str, str]) -> Palette:
     panel = _color(variables, "panel", surface)
     muted = Style(foreground=mixed(0.62))
     success = solid("text-success", foreground)
+    primary = solid("text-primary", foreground)
+    ink = primary.foreground
+    if ink is None or ink.ansi is not None or background.ansi is not None:
+        selected = Style(reverse=True)
+    else:
+        selected = Style(background=background.blend(ink, 0.4))
     return Palette(
         base=Style(foreground=foreground, background=background),
         muted=muted,
@@ -76,7 +84,7 @@ def palette_from(variables: Mapping[str, str]) -> Palette:
         link=solid("text-primary", foreground) + Style(underline=True),
         heading=solid("text-primary", foreground) + Style(bold=True),
         marker=solid("text-primary", foreground),
-        primary=solid("text-primary", foreground),
+        primary=primary,
         accent=solid("text-accent", foreground),
         success=success,
         warning=solid("text-warning", foreground),
@@ -84,6 +92,7 @@ def palette_from(variables: Mapping[str, str]) -> Palette:
         block=Style(background=surface),
         block_label=muted + Style(background=panel),
         user=Style(background=surface),
+        selected=selected,
         keyword=solid("text-accent", foreground),
         string=success,
         number=solid("text-warning", foreground),

@@ -11,10 +11,9 @@ from textual.color import Color
 from textual.content import Content
 from textual.style import Style
 
+from quantchat.comparing.difference import KL_STEPS
 from quantchat.tui.markup.palette import Palette
 
-KL_STEPS = (0.02, 0.1, 0.4, 1.0)
-"""Nats at which a token takes the next ink."""
 CHANGE_STEPS = (0.05, 0.2, 0.5)
 """Changes of a probability, either way."""
 SHARES = (0.18, 0.36, 0.58, 0.85)
@@ -38,8 +37,6 @@ class Inks:
     cursor: Style
     far_cursor: Style
     """The cursor in the pane that is not chosen."""
-    selected: Style
-    """Text that the mouse has selected."""
 
     def of_kl(self, kl: float) -> Style | None:
         """None below the first step."""
@@ -75,13 +72,11 @@ def inks_from(palette: Palette, *, coarse: bool) -> Inks:
         )
         unlikelier: tuple[Style, ...] = steps
         far = Style(underline=True, bold=True)
-        selected = Style(reverse=True)
     else:
         divergent = tuple(_on(paper, bad, share) for share in SHARES)
         unlikelier = tuple(_on(paper, bad, share) for share in SHARES[1:])
         likelier = tuple(_on(paper, good, share) for share in SHARES[1:])
         far = Style(background=paper.blend(_color(palette.base), 0.3))
-        selected = Style(background=paper.blend(_color(palette.primary), 0.4))
     return Inks(
         divergent=divergent,
         unlikelier=unlikelier,
@@ -91,7 +86,6 @@ def inks_from(palette: Palette, *, coarse: bool) -> Inks:
         given=palette.muted,
         cursor=palette.base + Style(reverse=True, bold=True),
         far_cursor=far,
-        selected=selected,
     )
 
 

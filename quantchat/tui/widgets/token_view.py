@@ -264,10 +264,10 @@ class TokenView(ScrollView, can_focus=False):
         if strip is None or selection is not None:
             line = self._row(row)
             span = None if selection is None else selection.get_span(row)
-            if span is not None and self._inks is not None:
+            if span is not None:
                 start, end = span
                 until = len(line.plain) if end == -1 else end
-                line = line.stylize(self._inks.selected, start, until)
+                line = line.stylize(palette.selected, start, until)
             strip = Strip(line.render_segments(palette.base)).apply_offsets(0, row)
             margin = Strip.blank(MARGIN_CELLS, palette.base.rich_style)
             strip = Strip.join([margin, strip])

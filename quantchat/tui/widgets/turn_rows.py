@@ -89,7 +89,9 @@ class TurnRows(Keyed, ScrollView):
         if strip is None or selection is not None:
             line = self.stack.line(row)
             if selection is not None and (span := selection.get_span(row)) is not None:
-                line = self._selected(line, span)
+                start, end = span
+                until = len(line.plain) if end == -1 else end
+                line = line.stylize(palette.selected, start, until)
             margin = self._margin(width)
             left = Content(" " * margin)
             if self.stack.marked(row):
@@ -113,8 +115,3 @@ class TurnRows(Keyed, ScrollView):
 
     def _margin(self, width: int) -> int:
         return max(1, (width - self._width) // 2)
-
-    def _selected(self, line: Content, span: tuple[int, int]) -> Content:
-        start, end = span
-        style = self.screen.get_visual_style("screen--selection", partial=True)
-        return line.stylize(style, start, len(line.plain) if end == -1 else end)
