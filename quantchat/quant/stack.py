@@ -68,21 +68,18 @@ def _codebook(parts: list[CodebookWeight], count: int) -> CodebookWeight | None:
     if not _same([w.table for w in parts]):
         return None
     scales = _block_scales([w.scales for w in parts])
-    if scales is None:
-        return None
     packed = torch.cat([w.packed for w in parts])
     return CodebookWeight(packed, parts[0].table, scales, parts[0].block_size)
 
 
-def _block_scales(parts: list[BlockScales]) -> BlockScales | None:
-    """None where only some are nested, or where blocks of 256 would run from one into the next."""
+def _block_scales(parts: list[BlockScales]) -> BlockScales:
+    """Scales of scales are resolved where only some have them, or where blocks of 256 would run from
+    one part into the next.
+    """
     nested = [part for part in parts if isinstance(part, NestedScales)]
-    if not nested:
-        return torch.cat([part for part in parts if isinstance(part, torch.Tensor)])
-    if len(nested) != len(parts) or not _same([part.table for part in nested]):
-        return None
-    if any(part.codes.numel() % NESTED_BLOCK for part in nested[:-1]):
-        return None
+    whole = len(nested) == len(parts) and _same([part.table for part in nested])
+    if not whole or any(part.codes.numel() % NESTED_BLOCK for part in nested[:-1]):
+        return torch.cat([p.dequantize() if isinstance(p, NestedScales) else p for p in parts])
     return NestedScales(
         torch.cat([part.codes for part in nested]),
         nested[0].table,

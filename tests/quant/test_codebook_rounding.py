@@ -154,7 +154,11 @@ def test_nested_blocks_are_stacked_only_at_whole_blocks() -> None:
     assert stacked is not None
     back = torch.cat((whole.dequantize(torch.float32), part.dequantize(torch.float32)))
     assert torch.equal(stacked.dequantize(torch.float32), back)
-    assert concat_rows([part, whole]) is None
+    assert isinstance(stacked, CodebookWeight) and isinstance(stacked.scales, NestedScales)
+    across = concat_rows([part, whole])
+    assert isinstance(across, CodebookWeight) and isinstance(across.scales, torch.Tensor)
+    back = torch.cat((part.dequantize(torch.float32), whole.dequantize(torch.float32)))
+    assert torch.equal(across.dequantize(torch.float32), back)
     assert concat_rows([whole, nf4(torch.randn(20, 128))]) is None
     rows = torch.tensor([7, 3])
     assert torch.equal(

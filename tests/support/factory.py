@@ -212,7 +212,7 @@ def write_hf(
     if family == "internlm2":
         _as_internlm2(folder, model.config)
     if shards > 1:
-        _split(folder, shards)
+        split(folder, shards)
     if legacy_rope:
         config = json.loads((folder / "config.json").read_text())
         rope = config.pop("rope_parameters")
@@ -361,7 +361,8 @@ def _as_internlm2(folder: Path, config: Any) -> None:
     (folder / "config.json").write_text(json.dumps(table))
 
 
-def _split(folder: Path, shards: int) -> None:
+def split(folder: Path, shards: int) -> None:
+    """Lay a folder's one file out in shards with an index."""
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(folder / "model.safetensors")

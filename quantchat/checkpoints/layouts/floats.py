@@ -92,7 +92,7 @@ def mxfp4_module(parts: Parts) -> PackedModule:
 
     def read(loaded: Tensors) -> Codes:
         exponents = loaded["weight_scale"].view(torch.uint8).to(torch.int32) - EXPONENT_BIAS
-        scales = torch.ldexp(torch.ones((), device=exponents.device), exponents)
+        scales = torch.ldexp(torch.ones_like(exponents, dtype=torch.float32), exponents)
         return _table(loaded, scales.flatten(), MX_BLOCK)
 
     return parts.module(MXFP4, (n, k), read)

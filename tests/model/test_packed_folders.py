@@ -1,0 +1,139 @@
+"""Quantized folders end to end: values of the codes, logits of the dense twin, what is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from decoders import CPU, logits_in_chunks, make_pool
+from packed_folders import EXACT, ROUNDED, LayoutCase, pack_awq, write_packed
+
+from quantchat.engine.read_ahead import plan_request
+from quantchat.hardware.stored_types import PACKED_TYPES, stored_growth
+from quantchat.model.families import ModelSource, open_model
+from quantchat.model.loader import LoadedDecoder, load_decoder
+from quantchat.model.weights import Matrix, WeightReader, WeightRecipe, read_matrices
+from quantchat.ops.torch_ops import TorchOps
+from quantchat.quant.registry import SCHEMES
+from quantchat.quant.tensor import DenseWeight
+from quantchat.requests import LoadRequest
+
+TOKENS = 40
+PAGES = (7, 3, 5)
+
+
+def recipe(scheme: str, group_size: int = 0) -> WeightRecipe:
+    return WeightRecipe(
+        scheme=SCHEMES[scheme], group_size=group_size, dtype=torch.float32, device=CPU
+    )
+
+
+def matrices(source: ModelSource, scheme: str) -> tuple[dict[str, Matrix], WeightReader]:
+    reader = WeightReader(source, recipe(scheme))
+    return dict(read_matrices(reader, lambda name: None)), reader
+
+
+def dense(matrix: Matrix) -> torch.Tensor:
+    return torch.cat([part.dequantize(torch.float32) for part in matrix.parts])
+
+
+def loaded(path: Path, scheme: str, group_size: int = 0) -> LoadedDecoder:
+    source = open_model(path)
+    try:
+        return load_decoder(
+            source,
+            TorchOps(source.spec, device=CPU, dtype=torch.float32),
+            recipe(scheme, group_size),
+            context_tokens=TOKENS,
+            cache=None,
+            on_progress=lambda phase, done, total: None,
+            cancelled=lambda: False,
+        )
+    finally:
+        source.close()
+
+
+def logits(path: Path, scheme: str, ends: tuple[int, ...]) -> torch.Tensor:
+    decoder = loaded(path, scheme).decoder
+    ids = torch.arange(TOKENS).mul(37).remainder(decoder.spec.vocab).tolist()
+    pool = make_pool(decoder, pages=9, page_tokens=16)
+    return logits_in_chunks(decoder, pool, ids, PAGES, ends)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_codes_are_kept_and_mean_what_they_meant(name: str, tmp_path: Path) -> None:
+    packed, twin = write_packed(tmp_path, EXACT[name])
+    ours, theirs = open_model(packed), open_model(twin)
+    wanted, _ = matrices(theirs, "fp16")
+    as_stored, reader = matrices(ours, "stored")
+    unpacked, _ = matrices(ours, "fp16")
+    for matrix in wanted:
+        assert torch.equal(dense(as_stored[matrix]), dense(wanted[matrix])), matrix
+        assert torch.equal(dense(unpacked[matrix]), dense(wanted[matrix])), matrix
+        kept = [isinstance(part, DenseWeight) for part in as_stored[matrix].parts]
+        assert kept == [matrix == "head"] * len(kept), matrix
+        assert len(kept) == 1
+    assert not reader.errors and not reader.changes
+    request = plan_request(LoadRequest(model="x"), ours)
+    assert request.stored_types == {EXACT[name].kind, "F32"}
+    held = sum(p.nbytes for m, at in as_stored.items() if m != "head" for p in at.parts)
+    if PACKED_TYPES[EXACT[name].kind].route != "dense":
+        linears = [e for e in ours.checkpoint.tensors.values() if e.dtype == EXACT[name].kind]
+        in_file = sum(entry.nbytes for entry in linears)
+        rows = 4 * sum(entry.shape[0] for entry in linears)
+        assert held <= in_file * stored_growth(frozenset({EXACT[name].kind})) + rows
+    ours.close(), theirs.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["awq", "gptq v2", "bnb nf4 nested", "ct w8a8", "hf fp8 by tensor"]
+)
+def test_logits_are_those_of_the_dense_twin_at_any_cut(name: str, tmp_path: Path) -> None:
+    packed, twin = write_packed(tmp_path, EXACT[name], shards=3)
+    wanted = logits(twin, "fp16", (TOKENS,))
+    assert wanted.std() > 0.5
+    for ends in ((TOKENS,), tuple(range(1, TOKENS + 1))):
+        torch.testing.assert_close(logits(packed, "stored", ends), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "phi3"])
+def test_biases_and_stacked_projections(family: str, tmp_path: Path) -> None:
+    packed, twin = write_packed(tmp_path, EXACT["gptq v1"], family=family)
+    wanted = logits(twin, "fp16", (TOKENS,))
+    torch.testing.assert_close(logits(packed, "stored", (TOKENS,)), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_what_fits_no_format_is_rounded_and_said(name: str, tmp_path: Path) -> None:
+    case = ROUNDED[name]
+    packed, twin = write_packed(tmp_path, case)
+    ours, theirs = open_model(packed), open_model(twin)
+    wanted, _ = matrices(theirs, "fp16")
+    unpacked, _ = matrices(ours, "fp16")
+    as_stored, reader = matrices(ours, "stored")
+    (told,) = [words for words in reader.changes if words.startswith(case.kind)]
+    for matrix in wanted:
+        truth = dense(wanted[matrix])
+        assert torch.equal(dense(unpacked[matrix]), truth), matrix
+        error = float((dense(as_stored[matrix]) - truth).norm() / truth.norm())
+        assert error <= max(reader.changes[told]) + 1e-6
+        assert error < 0.012
+    assert told == f"{case.kind} re-encoded as int8 rows"
+    assert case.kind in plan_request(LoadRequest(model="x"), ours).stored_types
+    ours.close(), theirs.close()
+
+
+def test_products_of_scales_and_zeros_are_rounded_and_said(tmp_path: Path) -> None:
+    config = EXACT["awq"].config
+    case = LayoutCase(config, lambda weight: pack_awq(weight, short=False), "INT4-GROUPS")
+    notes = loaded(write_packed(tmp_path, case)[0], "stored").notes
+    assert len(notes) == 1 and "scales and offsets rounded to 16 bits" in notes[0]
+    assert "relative error 0.0" in notes[0]
+
+
+def test_another_scheme_tells_what_rounding_twice_costs(tmp_path: Path) -> None:
+    packed, _ = write_packed(tmp_path, EXACT["ct w8a8"])
+    notes = loaded(packed, "nf4", 64).notes
+    assert any(note.startswith("INT8-ROWS re-encoded as nf4: relative error") for note in notes)
+    assert "inputs of linears stay in 16 bits, where the file's writer rounded them" in notes

@@ -1,0 +1,439 @@
+"""Quantized folders as their writers lay them out, packed by formula, and dense twins of them.
+
+Owns the packers: numpy by the formats' definitions, sharing nothing with the readers under test. The
+twin holds the very values that the codes stand for.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import factory
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from quantchat.quant.codebook_rounding import FP4_TWELFTHS, NF4_TABLE, dynamic_map
+
+Packed = tuple[dict[str, torch.Tensor], torch.Tensor]
+"""Tensors by suffix, and the values float32 [N, K]."""
+AWQ_COLUMNS = (0, 2, 4, 6, 1, 3, 5, 7)
+"""Column of a word's eight that nibble i holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutCase:
+    """A layout under test."""
+
+    config: dict[str, Any]
+    pack: Callable[[torch.Tensor], Packed]
+    kind: str
+    """What the folder must call it."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Of the model."""
+
+
+def write_packed(
+    folder: Path, case: LayoutCase, *, family: str = "llama", shards: int = 1, **settings: Any
+) -> tuple[Path, Path]:
+    """(quantized folder, dense twin) of the factory's weights, head and embedding left dense."""
+    packed, twin = folder / "packed", folder / "twin"
+    fields = {"intermediate_size": 128, **case.settings, **settings}
+    config, weights = _weights(family, json.dumps(fields))
+    for path in (packed, twin):
+        path.mkdir(parents=True)
+        (path / "config.json").write_text(config)
+    tensors = dict(weights)
+    made: dict[str, torch.Tensor] = {}
+    for name, values in tensors.items():
+        if name.endswith("proj.weight"):
+            parts, dense = case.pack(values)
+            stem = name.removesuffix(".weight")
+            made |= {f"{stem}.{suffix}": part.contiguous() for suffix, part in parts.items()}
+            tensors[name] = dense.contiguous()
+        else:
+            made[name] = values
+    save_file(tensors, twin / "model.safetensors", metadata={"format": "pt"})
+    save_file(made, packed / "model.safetensors", metadata={"format": "pt"})
+    change_config(packed, quantization_config=case.config)
+    if shards > 1:
+        factory.split(packed, shards)
+    return packed, twin
+
+
+@cache
+def _weights(family: str, fields: str) -> tuple[str, dict[str, torch.Tensor]]:
+    """config.json and tensors of the factory's folder; made once, never changed."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = factory.write_hf(Path(place), family, tokenizer=False, **json.loads(fields))
+        return (folder / "config.json").read_text(), load_file(folder / "model.safetensors")
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    """Set keys of a folder's config.json."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def rounded(
+    weight: torch.Tensor, bits: int, size: int, *, symmetric: bool, short: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes [N, K], scales float32 [N, G] and zeros [N, G] of plain rounding.
+
+    `short`: scales of seven bits, whose products with zeros are float16 numbers.
+    """
+    n, k = weight.shape
+    groups = weight.double().numpy().reshape(n, k // size, size)
+    top = 2**bits - 1
+    if symmetric:
+        scale = np.abs(groups).max(-1) / (top / 2)
+        zero = np.full_like(scale, 2 ** (bits - 1))
+    else:
+        low, high = np.minimum(groups.min(-1), 0), np.maximum(groups.max(-1), 0)
+        scale = (high - low) / top
+        zero = np.rint(-low / scale).clip(0, top)
+    scale = scale.astype(np.float16).astype(np.float32)
+    if short:
+        mantissa, exponent = np.frexp(scale)
+        scale = np.ldexp(np.ceil(mantissa * 128) / 128, exponent).astype(np.float32)
+    codes = np.rint(groups / scale[..., None] + zero[..., None]).clip(0, top)
+    return codes.reshape(n, k).astype(np.int64), scale, zero.astype(np.int64)
+
+
+def values_of(codes: np.ndarray, scale: np.ndarray, zero: np.ndarray, group: Any) -> torch.Tensor:
+    """(q - z) s, float32 [N, K]; `group` [K] says which column of scale and zero is meant."""
+    wide = (codes - zero[:, group]).astype(np.float64) * scale[:, group].astype(np.float64)
+    return torch.from_numpy(wide.astype(np.float32))
+
+
+def along_last(codes: np.ndarray, bits: int) -> torch.Tensor:
+    """[R, C] -> int32 words [R, C bits / 32], bit j of code i at bit i * bits + j of the row."""
+    rows, count = codes.shape
+    stream = (codes[..., None] >> np.arange(bits) & 1).reshape(rows, count * bits)
+    width = -(-stream.shape[1] // 32) * 32
+    padded = np.zeros((rows, width), dtype=np.int64)
+    padded[:, : stream.shape[1]] = stream
+    words = (padded.reshape(rows, -1, 32) << np.arange(32)).sum(-1)
+    return torch.from_numpy(words.astype(np.uint32).view(np.int32))
+
+
+def awq_words(codes: np.ndarray) -> torch.Tensor:
+    """[R, C] -> int32 [R, C / 8] in AutoAWQ's order."""
+    eight = codes.reshape(codes.shape[0], -1, 8)[..., list(AWQ_COLUMNS)]
+    words = (eight << (4 * np.arange(8))).sum(-1)
+    return torch.from_numpy(words.astype(np.uint32).view(np.int32))
+
+
+def pack_awq(weight: torch.Tensor, size: int = 32, *, short: bool = True) -> Packed:
+    size = size if size > 0 else weight.shape[1]
+    codes, scale, zero = rounded(weight, 4, size, symmetric=False, short=short)
+    parts = {
+        "qweight": awq_words(codes.T),
+        "qzeros": awq_words(zero.T),
+        "scales": torch.from_numpy(scale.T.copy()).half(),
+    }
+    return parts, values_of(codes, scale, zero, np.arange(codes.shape[1]) // size)
+
+
+def pack_gptq(
+    weight: torch.Tensor,
+    bits: int = 4,
+    size: int = 32,
+    *,
+    v1: bool = True,
+    symmetric: bool = False,
+    shuffled: bool = False,
+    indexed: bool = True,
+) -> Packed:
+    k = weight.shape[1]
+    size = size if size > 0 else k
+    group = np.arange(k) // size
+    order = np.random.default_rng(3).permutation(k) if shuffled else np.arange(k)
+    codes, scale, zero = rounded(weight[:, order.copy()], bits, size, symmetric=symmetric)
+    codes, group = codes[:, np.argsort(order)], group[np.argsort(order)]
+    stored = (zero - 1) % 2**bits if v1 else zero
+    parts = {
+        "qweight": along_last(codes, bits).t(),
+        "qzeros": along_last(stored.T, bits),
+        "scales": torch.from_numpy(scale.T.copy()).half(),
+    }
+    if indexed:
+        parts["g_idx"] = torch.from_numpy(group.astype(np.int32))
+    return parts, values_of(codes, scale, zero, group)
+
+
+def pack_bnb(weight: torch.Tensor, table: str = "nf4", *, nested: bool = False) -> Packed:
+    """Nearest table values in blocks of 64 that run through the matrix row by row."""
+    n, k = weight.shape
+    fp4 = [*FP4_TWELFTHS, *(-value for value in FP4_TWELFTHS)]
+    entries = torch.tensor(NF4_TABLE if table == "nf4" else fp4, dtype=torch.float32)
+    entries = entries if table == "nf4" else entries / 12
+    flat = weight.flatten()
+    blocks = torch.nn.functional.pad(flat, (0, -flat.numel() % 64)).view(-1, 64)
+    absmax = blocks.abs().amax(1)
+    codes = (blocks[..., None] / absmax[:, None, None] - entries).abs().argmin(-1).flatten()
+    codes = codes[: flat.numel()].to(torch.uint8)
+    state: dict[str, Any] = {
+        "quant_type": table,
+        "blocksize": 64,
+        "dtype": "float32",
+        "shape": [n, k],
+    }
+    parts = {
+        "weight": (codes[0::2] << 4 | codes[1::2])[:, None],
+        "weight.quant_map": entries,
+        "weight.absmax": absmax,
+    }
+    scales = absmax
+    if nested:
+        offset = float(absmax.mean())
+        second = torch.nn.functional.pad(absmax - offset, (0, -absmax.numel() % 256)).view(-1, 256)
+        largest, steps = second.abs().amax(1), dynamic_map(torch.device("cpu"))
+        eight = (second[..., None] / largest[:, None, None] - steps).abs().argmin(-1)
+        scales = (steps[eight] * largest[:, None] + offset).flatten()[: absmax.numel()]
+        parts["weight.absmax"] = eight.flatten()[: absmax.numel()].to(torch.uint8)
+        parts |= {"weight.nested_absmax": largest, "weight.nested_quant_map": steps}
+        state |= {"nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": offset}
+    text = json.dumps(state).encode()
+    key = f"weight.quant_state.bitsandbytes__{table}"
+    parts[key] = torch.tensor(list(text), dtype=torch.uint8)
+    dense = entries[codes.long()] * scales.repeat_interleave(64)[: flat.numel()]
+    return parts, dense.view(n, k)
+
+
+def pack_bnb_int8(weight: torch.Tensor) -> Packed:
+    largest = weight.abs().amax(1)
+    codes = (weight / largest[:, None] * 127).round()
+    parts = {
+        "weight": codes.to(torch.int8),
+        "SCB": largest,
+        "weight_format": torch.zeros((), dtype=torch.uint8),
+    }
+    return parts, codes * (largest / 127)[:, None]
+
+
+def pack_compressed(
+    weight: torch.Tensor,
+    bits: int = 4,
+    size: int = 32,
+    *,
+    symmetric: bool = True,
+    shuffled: bool = False,
+) -> Packed:
+    n, k = weight.shape
+    size = size if size > 0 else k
+    order = np.random.default_rng(4).permutation(k) if shuffled else np.arange(k)
+    codes, scale, zero = rounded(weight[:, order.copy()], bits, size, symmetric=symmetric)
+    group = (np.arange(k) // size)[np.argsort(order)]
+    codes = codes[:, np.argsort(order)]
+    parts = {
+        "weight_packed": along_last(codes, bits),
+        "weight_scale": torch.from_numpy(scale).bfloat16(),
+        "weight_shape": torch.tensor([n, k]),
+    }
+    if not symmetric:
+        parts["weight_zero_point"] = along_last(zero.T, bits).t()
+    if shuffled:
+        parts["weight_g_idx"] = torch.from_numpy(group.astype(np.int32))
+    return parts, values_of(codes, scale, zero, group)
+
+
+def pack_int8(weight: torch.Tensor, *, static: bool = False) -> Packed:
+    scale = (weight.abs().amax(1, keepdim=True) / 127).bfloat16()
+    codes = (weight / scale.float()).round().clamp(-128, 127)
+    parts = {"weight": codes.to(torch.int8), "weight_scale": scale}
+    if static:
+        parts["input_scale"] = torch.tensor([0.02])
+    return parts, codes * scale.float()
+
+
+def pack_fp8(
+    weight: torch.Tensor,
+    tile: tuple[int, int] | None = None,
+    *,
+    name: str = "weight_scale",
+    whole: bool = False,
+) -> Packed:
+    """One scale a row, for all (`whole`), or for each tile, ragged at the edges."""
+    n, k = weight.shape
+    rows, columns = (n, k) if whole else tile or (1, k)
+    scale = torch.empty(-(-n // rows), -(-k // columns))
+    codes, dense = torch.empty(n, k, dtype=torch.float8_e4m3fn), torch.empty(n, k)
+    for i in range(scale.shape[0]):
+        for j in range(scale.shape[1]):
+            part = slice(i * rows, (i + 1) * rows), slice(j * columns, (j + 1) * columns)
+            scale[i, j] = weight[part].abs().max() / 448
+            codes[part] = (weight[part] / scale[i, j]).to(torch.float8_e4m3fn)
+            dense[part] = codes[part].float() * scale[i, j]
+    return {"weight": codes, name: scale.reshape(1) if whole else scale}, dense
+
+
+def pack_mxfp4(weight: torch.Tensor) -> Packed:
+    return _pack_e2m1(weight, 32, 0.0)
+
+
+def pack_nvfp4(weight: torch.Tensor) -> Packed:
+    return _pack_e2m1(weight, 16, 1000.0)
+
+
+def _pack_e2m1(weight: torch.Tensor, size: int, divisor: float) -> Packed:
+    n, k = weight.shape
+    positive = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
+    entries = torch.tensor([*positive, *(-value for value in positive)])
+    blocks = weight.view(n, -1, size)
+    wanted = blocks.abs().amax(-1) / 6
+    if divisor:
+        small = (wanted * divisor).to(torch.float8_e4m3fn)
+        scale = small.float() / divisor
+        parts = {"weight_scale": small, "weight_global_scale": torch.tensor([divisor])}
+    else:
+        exponent = wanted.log2().ceil()
+        scale = 2**exponent
+        parts = {"weight_scale": (exponent + 127).to(torch.uint8)}
+    codes = (blocks[..., None] / scale[..., None, None] - entries).abs().argmin(-1)
+    flat = codes.view(n, k).to(torch.uint8)
+    parts["weight_packed"] = flat[:, 0::2] | flat[:, 1::2] << 4
+    return parts, (entries[codes] * scale[..., None]).view(n, k)
+
+
+def _ct(format_: str, weights: dict[str, Any], inputs: Any = None) -> dict[str, Any]:
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": inputs}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": format_,
+        "quantization_status": "compressed",
+        "config_groups": {"group_0": group},
+        "ignore": ["lm_head"],
+        "kv_cache_scheme": None,
+    }
+
+
+def _int(bits: int, strategy: str, *, symmetric: bool = True) -> dict[str, Any]:
+    return {"num_bits": bits, "type": "int", "symmetric": symmetric, "strategy": strategy}
+
+
+def _gptq(bits: int = 4, **more: Any) -> dict[str, Any]:
+    fields = {"quant_method": "gptq", "bits": bits, "group_size": 32, "desc_act": False}
+    return {**fields, "sym": False, **more}
+
+
+_AWQ = {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemm"}
+_BNB4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "load_in_8bit": False}
+_FP8 = {"num_bits": 8, "type": "float", "symmetric": True}
+_DYNAMIC = {"num_bits": 8, "type": "int", "strategy": "token", "dynamic": True}
+
+EXACT: dict[str, LayoutCase] = {
+    "awq": LayoutCase(_AWQ, pack_awq, "INT4-GROUPS"),
+    "awq, one group": LayoutCase(
+        {**_AWQ, "group_size": -1}, lambda w: pack_awq(w, -1), "INT4-GROUPS"
+    ),
+    "gptq v1": LayoutCase(_gptq(), pack_gptq, "INT4-GROUPS"),
+    "gptq v1 symmetric, no g_idx": LayoutCase(
+        _gptq(sym=True), lambda w: pack_gptq(w, symmetric=True, indexed=False), "INT4-GROUPS"
+    ),
+    "gptq v2": LayoutCase(
+        _gptq(checkpoint_format="gptq_v2"), lambda w: pack_gptq(w, v1=False), "INT4-GROUPS"
+    ),
+    "gptq 2 bits": LayoutCase(_gptq(2), lambda w: pack_gptq(w, 2), "INT2-GROUPS"),
+    "gptq 3 bits": LayoutCase(_gptq(3), lambda w: pack_gptq(w, 3), "INT3-GROUPS"),
+    "gptq 8 bits by rows": LayoutCase(
+        _gptq(8, group_size=-1, sym=True),
+        lambda w: pack_gptq(w, 8, -1, symmetric=True),
+        "INT8-ROWS",
+    ),
+    "bnb nf4": LayoutCase(_BNB4, pack_bnb, "NF4"),
+    "bnb nf4 nested": LayoutCase(_BNB4, lambda w: pack_bnb(w, nested=True), "NF4"),
+    "bnb fp4": LayoutCase(_BNB4, lambda w: pack_bnb(w, "fp4"), "FP4"),
+    "bnb int8": LayoutCase(
+        {"quant_method": "bitsandbytes", "load_in_8bit": True}, pack_bnb_int8, "INT8-ROWS"
+    ),
+    "ct w4a16 groups": LayoutCase(
+        _ct("pack-quantized", _int(4, "group")), pack_compressed, "INT4-GROUPS"
+    ),
+    "ct w4a16 asymmetric": LayoutCase(
+        _ct("pack-quantized", _int(4, "group", symmetric=False)),
+        lambda w: pack_compressed(w, symmetric=False),
+        "INT4-GROUPS",
+    ),
+    "ct w4a16 by channel": LayoutCase(
+        _ct("pack-quantized", _int(4, "channel")),
+        lambda w: pack_compressed(w, 4, -1),
+        "INT4-GROUPS",
+    ),
+    "ct w8a16 by channel": LayoutCase(
+        _ct("pack-quantized", _int(8, "channel")), lambda w: pack_compressed(w, 8, -1), "INT8-ROWS"
+    ),
+    "ct w8a8": LayoutCase(
+        _ct("int-quantized", _int(8, "channel"), _DYNAMIC), pack_int8, "INT8-ROWS"
+    ),
+    "ct w8a8 static": LayoutCase(
+        _ct("int-quantized", _int(8, "channel"), _DYNAMIC),
+        lambda w: pack_int8(w, static=True),
+        "INT8-ROWS",
+    ),
+    "ct fp8 by channel": LayoutCase(
+        _ct("float-quantized", {**_FP8, "strategy": "channel"}, _DYNAMIC), pack_fp8, "FP8-ROWS"
+    ),
+    "ct fp8 by tensor": LayoutCase(
+        _ct("float-quantized", {**_FP8, "strategy": "tensor"}, _DYNAMIC),
+        lambda w: pack_fp8(w, whole=True),
+        "FP8-ROWS",
+    ),
+    "fbgemm fp8": LayoutCase({"quant_method": "fbgemm_fp8"}, pack_fp8, "FP8-ROWS"),
+    "hf fp8 by tensor": LayoutCase(
+        {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": None},
+        lambda w: pack_fp8(w, whole=True, name="weight_scale_inv"),
+        "FP8-ROWS",
+    ),
+    "ct mxfp4": LayoutCase(
+        _ct("mxfp4-pack-quantized", {**_FP8, "num_bits": 4, "strategy": "group"}),
+        pack_mxfp4,
+        "MXFP4",
+    ),
+    "ct nvfp4": LayoutCase(
+        _ct("nvfp4-pack-quantized", {**_FP8, "num_bits": 4, "strategy": "tensor_group"}),
+        pack_nvfp4,
+        "NVFP4",
+    ),
+}
+"""A stored format holds the file's values."""
+
+ROUNDED: dict[str, LayoutCase] = {
+    "awq, groups of 16": LayoutCase(
+        {**_AWQ, "group_size": 16}, lambda w: pack_awq(w, 16), "ODD-GROUPS"
+    ),
+    "gptq act-order": LayoutCase(
+        _gptq(desc_act=True), lambda w: pack_gptq(w, shuffled=True), "ACT-ORDER"
+    ),
+    "gptq 8 bits": LayoutCase(_gptq(8), lambda w: pack_gptq(w, 8), "INT8-GROUPS"),
+    "bnb nf4, blocks across rows": LayoutCase(
+        _BNB4, pack_bnb, "ODD-BLOCKS", {"hidden_size": 96, "intermediate_size": 96, "head_dim": 16}
+    ),
+    "ct act-order": LayoutCase(
+        _ct("pack-quantized", {**_int(4, "group"), "actorder": "group"}),
+        lambda w: pack_compressed(w, shuffled=True),
+        "ACT-ORDER",
+    ),
+    "ct fp8 by block": LayoutCase(
+        _ct("float-quantized", {**_FP8, "strategy": "block", "block_structure": [48, 40]}),
+        lambda w: pack_fp8(w, (48, 40)),
+        "FP8-BLOCKS",
+    ),
+    "hf fp8 by block": LayoutCase(
+        {
+            "quant_method": "fp8",
+            "activation_scheme": "dynamic",
+            "weight_block_size": [48, 40],
+            "modules_to_not_convert": ["lm_head"],
+        },
+        lambda w: pack_fp8(w, (48, 40), name="weight_scale_inv"),
+        "FP8-BLOCKS",
+    ),
+}
+"""No stored format does: int8 rows, with the error told."""
