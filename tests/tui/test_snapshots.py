@@ -20,6 +20,8 @@ from places import NOW_S, PLACES, World, go, world
 
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.keymap import keyed_classes
+from quantchat.tui.screens.chat import ChatScreen
+from quantchat.tui.screens.compare import CompareScreen
 from quantchat.tui.widgets import bars
 
 SIZES = ((200, 50), (80, 24))
@@ -27,7 +29,8 @@ THEMES = ("ink", "paper")
 KEPT = Path(__file__).parent / "snapshots"
 TAKE = os.environ.get("QUANTCHAT_TAKE_SNAPSHOTS") == "1"
 FOLDER_PREFIX = "quantchat-picture-"
-STILL_S = 0.06
+STILL_S = 0.07
+STILL_TIMES = 2
 PATIENCE_S = 5.0
 
 taken: dict[tuple[int, int], dict[str, dict[str, Picture] | Exception]] = {}
@@ -57,14 +60,25 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 async def still(world: World) -> Picture:
-    """The screen once it does not change any more."""
+    """The screen once it has not changed for a while."""
     until_s = time.monotonic() + PATIENCE_S
-    now = strips_of(world.app)
-    while True:
+    now, same = strips_of(world.app), 0
+    while same < STILL_TIMES and time.monotonic() < until_s:
         await asyncio.sleep(STILL_S)
         before, now = now, strips_of(world.app)
-        if now == before or time.monotonic() > until_s:
-            return picture_of(now)
+        same = same + 1 if now == before else 0
+    return picture_of(now)
+
+
+async def restyle(world: World, theme: str) -> None:
+    """Another theme, everywhere at once and not at each screen's next tick."""
+    world.app.theme = theme
+    world.app.clear_notifications()
+    await world.pilot.pause()
+    for screen in world.app.screen_stack:
+        if isinstance(screen, ChatScreen | CompareScreen):
+            screen.refresh_state()
+    await world.pilot.pause()
 
 
 async def take_all(
@@ -78,10 +92,7 @@ async def take_all(
                 await go(made, name)
                 pictures = {}
                 for theme in (*THEMES[1:], THEMES[0]):
-                    made.app.theme = theme
-                    made.app.clear_notifications()
-                    await made.pilot.pause()
-                    await made.pilot.pause()
+                    await restyle(made, theme)
                     pictures[theme] = await still(made)
                 found[name] = {theme: pictures[theme] for theme in THEMES}
             except Exception as error:
