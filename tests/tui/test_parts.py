@@ -91,7 +91,7 @@ def test_figures_are_read_by_people() -> None:
 
 def test_our_themes_say_every_colour() -> None:
     themes = {theme.name: theme for theme in own_themes()}
-    assert set(themes) == {"ink", "paper", "phosphor"}
+    assert set(themes) == {"ink", "paper", "phosphor", "plain", "sixteen"}
     assert not themes["paper"].dark and themes["ink"].dark
     for theme in themes.values():
         assert all(getattr(theme, colour) for colour in COLOURS)
