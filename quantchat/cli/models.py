@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -15,6 +16,7 @@ def command(as_json: bool) -> None:
     from quantchat.hub.catalog import CATALOG
     from quantchat.hub.local import list_local
 
+    waiting = _waiting()
     local = list_local()
     have = {model.name for model in local}
     if as_json:
@@ -31,6 +33,7 @@ def command(as_json: bool) -> None:
                         }
                         for model in local
                     ],
+                    "unfinished": waiting,
                     "catalog": [
                         {
                             "alias": entry.alias,
@@ -61,6 +64,9 @@ def command(as_json: bool) -> None:
         )
     else:
         click.echo("  nothing yet; `quantchat pull starter` fetches a small model")
+    if waiting:
+        click.echo("\nUnfinished; `quantchat pull` goes on, `quantchat rm NAME` gives one up")
+        _table([_waiting_row(job) for job in waiting])
     click.echo("\nTo fetch with `quantchat pull NAME`")
     _table(
         [
@@ -70,6 +76,33 @@ def command(as_json: bool) -> None:
         ]
     )
     click.echo("\nAny owner/name or owner/name:file.gguf of the hub works too, or a path.")
+
+
+def _waiting() -> list[dict[str, Any]]:
+    """Downloads that have not ended, in the order of asking."""
+    from quantchat.hub.downloads import wanted
+    from quantchat.hub.partial import unfinished
+
+    parts = {part.name: part for part in unfinished()}
+    jobs = [(job.name, job.state, job.message) for job in wanted()]
+    named = {name for name, _, _ in jobs}
+    jobs += [(name, "interrupted", "") for name in parts if name not in named]
+    return [
+        {
+            "name": name,
+            "state": state,
+            "message": message,
+            "done_bytes": parts[name].done_bytes if name in parts else 0,
+            "total_bytes": parts[name].total_bytes if name in parts else 0,
+        }
+        for name, state, message in jobs
+    ]
+
+
+def _waiting_row(job: Mapping[str, Any]) -> tuple[str, ...]:
+    done, total = job["done_bytes"], job["total_bytes"]
+    came = f"{size(done)} of {size(total)}" if total else "not begun"
+    return (job["name"], job["state"], came, job["message"].partition("\n")[0][:80])
 
 
 def size(size_bytes: int) -> str:

@@ -1,6 +1,7 @@
-"""`quantchat pull NAME`: download a model with a bar, speed and time left.
+"""`quantchat pull [NAME]...`: download models with a bar, speed and time left.
 
-Progress goes to stderr; stdout gets the path of the finished model. Ctrl+C leaves nothing behind.
+Progress goes to stderr; stdout gets the path of each finished model. What came before Ctrl+C, a
+fault or a kill stays for the next pull; without a name everything unfinished goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantchat.errors import Cancelled
+from quantchat.errors import Cancelled, DownloadError, QuantchatError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -27,33 +28,65 @@ _PLAIN_EVERY_S = 5.0
 
 
 @click.command()
-@click.argument("name")
-def command(name: str) -> None:
-    """Download a model: an alias of `quantchat models`, or owner/name[:file.gguf] of the hub."""
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def command(names: tuple[str, ...]) -> None:
+    """Download models: aliases of `quantchat models`, or owner/name[:file.gguf] of the hub.
+
+    Without a name, all downloads that have not ended go on where they stopped.
+    """
+    from quantchat.hub.downloads import wanted
+
+    if not names and not wanted():
+        click.echo("nothing waits to be downloaded; name a model of `quantchat models`", err=True)
+        return
+    missing = [name for name in dict.fromkeys(names) if not _told(name)]
+    if missing or not names:
+        _pull(missing)
+
+
+def _told(name: str) -> bool:
+    """Whether the model is on disk already, and said so."""
     from quantchat.hub.local import find
 
     model = find(name)
     if model is None:
-        model = _pull(name)
-        click.echo(f"{name} is ready ({model.size_bytes / 1e6:.0f} MB)", err=True)
-    else:
-        click.echo(f"{name} is on disk already ({model.size_bytes / 1e6:.0f} MB)", err=True)
+        return False
+    click.echo(f"{name} is on disk already ({model.size_bytes / 1e6:.0f} MB)", err=True)
     click.echo(str(model.path))
+    return True
 
 
-def _pull(name: str) -> LocalModel:
+class _Pull:
+    """What became of each download, told as it ends."""
+
+    def __init__(self, draw: Callable[[FetchProgress], None]) -> None:
+        self.moved = draw
+        self.errors: dict[str, QuantchatError] = {}
+        self.ended: list[tuple[str, LocalModel]] = []
+
+    def began(self, name: str) -> None:
+        """The progress names the source itself."""
+
+    def came(self, name: str, model: LocalModel) -> None:
+        """Kept, to be said when the bar is gone."""
+        self.ended.append((name, model))
+
+    def failed(self, name: str, error: QuantchatError) -> None:
+        """Kept; the next one has its turn."""
+        self.errors[name] = error
+
+
+def _pull(names: list[str]) -> None:
     """Fetch in a second thread, so that a signal never cuts a write in two."""
-    from quantchat.hub.fetch import fetch
-
     cancel, ended = threading.Event(), threading.Event()
-    done: list[LocalModel] = []
     failed: list[BaseException] = []
 
     with _drawing() as draw:
+        pull = _Pull(draw)
 
         def work() -> None:
             try:
-                done.append(fetch(name, on_progress=draw, cancel=cancel))
+                _work(names, pull, cancel)
             # Handed over to the main thread, which raises it.
             except BaseException as error:
                 failed.append(error)
@@ -70,12 +103,49 @@ def _pull(name: str) -> LocalModel:
             except KeyboardInterrupt:
                 cancel.set()
                 ended.wait()
-                raise click.Abort from None
+                failed.append(Cancelled("the download was stopped"))
+    for name, model in pull.ended:
+        click.echo(f"{name} is ready ({model.size_bytes / 1e6:.0f} MB)", err=True)
+        click.echo(str(model.path))
     if failed:
         if isinstance(failed[0], Cancelled):
+            click.echo("stopped; `quantchat pull` goes on with what has come", err=True)
             raise click.Abort
         raise failed[0]
-    return done[0]
+    _raise(list(pull.errors.values()))
+
+
+def _work(names: list[str], pull: _Pull, cancel: threading.Event) -> None:
+    from quantchat.hub.downloads import want
+    from quantchat.hub.drain import drain
+    from quantchat.hub.local import resolve
+    from quantchat.hub.names import entry_for
+
+    keys = []
+    for name in names:
+        entry = entry_for(name.strip())
+        if entry is None:
+            # No download could bring it; says why.
+            resolve(name)
+        else:
+            keys.append(entry.alias)
+    want(keys)
+    # What another process is at is waited for only where it was asked for.
+    drain(
+        pull,
+        cancel=cancel,
+        takes=lambda job: job.name in keys if names else job.state != "running",
+    )
+
+
+def _raise(errors: list[QuantchatError]) -> None:
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise DownloadError(
+            "\n".join(error.message for error in errors),
+            hint="; ".join(dict.fromkeys(error.hint for error in errors if error.hint)),
+        )
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""`quantchat rm NAME`: delete a downloaded model."""
+"""`quantchat rm NAME`: delete a downloaded model, or give an unfinished download up."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ import click
 @click.argument("name")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def command(name: str, yes: bool) -> None:
-    """Delete a model that quantchat downloaded."""
+    """Delete a model that quantchat downloaded, or what came of an unfinished download."""
     from quantchat.cli.models import size
-    from quantchat.hub.local import remove, resolve
+    from quantchat.hub.giving_up import give_up
+    from quantchat.hub.local import find, remove, resolve
 
+    if find(name) is None:
+        freed_bytes = give_up(name)
+        if freed_bytes is not None:
+            click.echo(f"{name} is not wanted any more, {size(freed_bytes)} freed")
+            return
     model = resolve(name)
     if not yes and model.origin == "download":
         click.confirm(

@@ -26,7 +26,7 @@ _PATIENT_ATTEMPTS = 12
 _WAIT_S = 0.5
 _MAX_WAIT_S = 30.0
 _MAX_ASKED_S = 300.0
-_RANGE_FAULTS = 3
+_RANGE_FAULTS = 6
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _STORAGE_STATUS = frozenset({400, 401, 403, 404, 410})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -93,6 +93,7 @@ class _Download:
         self._meter = meter
         self._cancel = cancel
         self._range_faults = 0
+        self._range_refused = 0
         self._joined = False
         """The bytes come from more than one answer."""
 
@@ -144,7 +145,7 @@ class _Download:
     def _attempt(self) -> None:
         remote, part = self._remote, self._part
         headers = {}
-        if part.done_bytes and self._range_faults < _RANGE_FAULTS:
+        if part.done_bytes and self._range_refused < _RANGE_FAULTS:
             headers["Range"] = f"bytes={part.done_bytes}-"
             if remote.digest is None:
                 headers["If-Range"] = part.etag
@@ -173,8 +174,8 @@ class _Download:
         remote, part = self._remote, self._part
         host = urlsplit(stream.url).hostname
         if stream.status == 416 and part.done_bytes:
-            self._range_faults += 1
-            raise SourceError(f"{host} refused to go on within {remote.name}", fault="broken")
+            self._range_refused += 1
+            raise self._range_fault(f"{host} refused to go on within {remote.name}")
         check_busy(stream)
         if stream.status not in (200, 206):
             # Signed storage addresses expire; the next try asks the source for a new one.
@@ -204,14 +205,13 @@ class _Download:
         remote, part = self._remote, self._part
         found = _CONTENT_RANGE.match(stream.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != part.done_bytes:
-            self._range_faults += 1
-            raise SourceError(f"{remote.name} came from the wrong place on", fault="broken")
+            raise self._range_fault(f"{remote.name} came from the wrong place on")
         if remote.size_bytes is not None and found[3] not in ("*", str(remote.size_bytes)):
             raise SourceError(
                 f"{remote.name} has {found[3]} bytes at the source, not {remote.size_bytes}",
                 fault="broken",
             )
-        self._range_faults = 0
+        self._range_faults = self._range_refused = 0
         return 0
 
     def _check_whole(self) -> int:
@@ -223,10 +223,13 @@ class _Download:
             self._restart()
             return 0
         if self._range_faults < _RANGE_FAULTS:
-            self._range_faults += 1
-            if self._range_faults < _RANGE_FAULTS:
-                raise SourceError(f"{remote.name} came from its start again", fault="broken")
+            raise self._range_fault(f"{remote.name} came from its start again")
         return part.done_bytes
+
+    def _range_fault(self, message: str) -> Busy:
+        """Another of the source's machines may do better, at once."""
+        self._range_faults += 1
+        return Busy(message, status=0, wait_s=_WAIT_S)
 
     def _restart(self) -> None:
         self._part.reset()

@@ -45,11 +45,7 @@ def drain(
     tried: set[str] = set()
     while True:
         turn = next(
-            (
-                job.name
-                for job in downloads.wanted()
-                if job.name not in tried and job.state != "running" and takes(job)
-            ),
+            (job.name for job in downloads.wanted() if job.name not in tried and takes(job)),
             None,
         )
         if turn is None:

@@ -96,6 +96,8 @@ def download_all(
     """
     base_bytes = meter.done_bytes
     crew = _Crew(transfers, work)
+    if transfers:
+        meter.step(transfers[0].target.name)
     crew.start()
     try:
         while not crew.wait(_LOOK_S):

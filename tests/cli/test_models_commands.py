@@ -95,19 +95,56 @@ def test_failures_are_two_lines(environment: dict[str, str]) -> None:
     assert code == 1 and "did you mean starter?" in err
 
 
+def half_there(tmp_path: Path) -> bool:
+    models = tmp_path / "home/data/models"
+    return any(path.stat().st_size for path in models.rglob("*.part"))
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals are a matter of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_cleans_up(
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_ended_by_a_signal_it_goes_on_later(
     environment: dict[str, str], tmp_path: Path, hub: FakeServer, number: signal.Signals
 ) -> None:
     hub.faults.slow_s = 0.1
     process = start(environment, "pull", "own/one")
-    models = tmp_path / "home/data/models"
-    wait_until(lambda: any(path.stat().st_size for path in models.rglob("*.gguf")))
+    wait_until(lambda: half_there(tmp_path))
     start_s = time.monotonic()
     process.send_signal(number)
     _, err = process.communicate(timeout=20)
     assert time.monotonic() - start_s < 3
-    assert process.returncode == 130
     assert "Traceback" not in err
-    assert [path.name for path in models.rglob("*")] == [".incoming"]
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130 and "goes on with what has come" in err
+    models = tmp_path / "home/data/models"
+    assert [path.name for path in models.iterdir()] == [".incoming"]
+    _, out, _ = run(environment, "models", "--json")
+    left = json.loads(out)["unfinished"]
+    state = "interrupted" if number == signal.SIGKILL else "stopped"
+    assert [(job["name"], job["state"]) for job in left] == [("own/one", state)]
+    assert 0 < left[0]["done_bytes"] < left[0]["total_bytes"] == len(gguf())
+
+    hub.faults.slow_s = 0.0
+    hub.requests.clear()
+    code, out, _ = run(environment, "pull")
+    assert (code, out) == (0, f"{models}/own--one/tiny.Q4.gguf\n")
+    assert Path(out.strip()).read_bytes() == gguf()
+    asked = [headers["range"] for path, headers in hub.requests if "/resolve/" in path]
+    assert asked == [f"bytes={left[0]['done_bytes']}-"]
+    assert list((models / ".incoming").iterdir()) == []
+
+
+def test_several_are_pulled_and_one_given_up(
+    environment: dict[str, str], tmp_path: Path, hub: FakeServer
+) -> None:
+    hub.repos["own/two"] = {"two.Q4.gguf": gguf(1000)}
+    code, out, err = run(environment, "pull", "own/nothing", "own/one", "own/two")
+    assert code == 1 and "own/nothing could not be downloaded" in err
+    assert [Path(line).name for line in out.splitlines()] == ["tiny.Q4.gguf", "two.Q4.gguf"]
+    code, out, _ = run(environment, "models")
+    assert "Unfinished" in out and "own/nothing  failed" in out
+    code, out, _ = run(environment, "rm", "own/nothing")
+    assert code == 0 and "not wanted any more" in out
+    code, _, err = run(environment, "pull")
+    assert code == 0 and "nothing waits" in err

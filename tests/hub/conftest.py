@@ -27,6 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr("quantchat.hub.download._WAIT_S", 0.01)
+    monkeypatch.setattr("quantchat.hub.download._MAX_WAIT_S", 0.02)
     return tmp_path / "home"
 
 

@@ -105,13 +105,13 @@ def test_wrong_bytes_are_refused(hub: FakeServer, models: Path, fault: str) -> N
     assert_nothing_left(models)
 
 
-def test_small_files_are_checked_by_their_git_digest(hub: FakeServer, models: Path) -> None:
-    hub.faults.corrupt = True
-    del hub.repos["own/folder"]["model.safetensors.index.json"]
-    hub.repos["own/folder"]["model.safetensors"] = b"w" * 100
+def test_small_files_are_checked_by_their_git_digest(hub: FakeServer) -> None:
+    config = hub.repos["own/folder"]["config.json"]
+    other = config.replace(b"Llama", b"Alpac")
+    hub.pages[f"/own/folder/resolve/{'c' * 40}/config.json"] = ("file", other)
     with pytest.raises(DownloadError, match=r"config\.json is not the file .* git digest"):
         pull("own/folder")
-    assert_nothing_left(models)
+    assert list_local() == []
 
 
 def test_pinned_digest_is_compared_before_the_download(hub: FakeServer, models: Path) -> None:

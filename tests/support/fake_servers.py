@@ -7,12 +7,15 @@ import hashlib
 import io
 import json
 import re
+import socket
+import struct
 import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal, TypeAlias, get_args
 from urllib.parse import unquote, urlsplit
 
 
@@ -34,10 +37,19 @@ class Faults:
     """Accept the request and never answer."""
     ignore_range: bool = False
     corrupt: bool = False
+    corrupt_answers: int = 0
+    """Send so many answers with wrong bytes."""
     change_after_drop: bool = False
     """Serve other bytes under another ETag once a connection was dropped."""
     extra_bytes: int = 0
     """Send more than was announced."""
+
+
+Trouble: TypeAlias = Literal[
+    "drop", "reset", "ignore_range", "416", "etag", "429", "503", "cut_headers", "stale", "shifted"
+]
+TROUBLES: tuple[Trouble, ...] = get_args(Trouble)
+"""What may go wrong once with a file request and must cost no byte that came already."""
 
 
 @dataclass
@@ -50,8 +62,21 @@ class FakeServer:
     token: str = "hf_fake"
     allowed: bool = True
     """Whether the token has been granted access to gated repositories."""
+    private: set[str] = field(default_factory=set)
+    disabled: set[str] = field(default_factory=set)
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Old name -> name of today."""
     cdn: str = ""
     """Redirect file requests to this origin."""
+    cdns: list[str] = field(default_factory=list)
+    """Redirect each file request to the next of these origins, over and over."""
+    troubles: dict[str, list[Trouble]] = field(default_factory=dict)
+    """End of a path -> one for each request, from the end, until none is left."""
+    trouble_bytes: int = 0
+    """Break a connection that met a trouble after so many bytes."""
+    listings_busy: int = 0
+    """Answer so many listings with 429 and a moment to wait."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
     pages: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     """Path -> (content type, body), for an index."""
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -118,6 +143,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _listing(self, repo: str) -> None:
         fake = self.fake
+        if fake.listings_busy:
+            fake.listings_busy -= 1
+            self._answer(429, b"{}", {"Retry-After": "0"})
+            return
+        if repo in fake.renamed:
+            self._answer(307, b"", {"Location": self.path.replace(repo, fake.renamed[repo])})
+            return
+        if repo in fake.disabled:
+            self._answer(403, b"{}", {"X-Error-Message": "Access to this resource is disabled."})
+            return
+        if repo in fake.private and not self._has_token():
+            self._answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})
+            return
         if fake.faults.status:
             self._answer(fake.faults.status, b"{}", {"X-Error-Code": fake.faults.error_code})
             return
@@ -147,23 +185,46 @@ class _Handler(BaseHTTPRequestHandler):
         if fake.cdn:
             self._answer(302, b"", {"Location": fake.cdn + self.path})
             return
+        if fake.cdns:
+            with fake.lock:
+                fake.cdns.append(fake.cdns.pop(0))
+            linked = hashlib.sha256(fake.repos[repo][name]).hexdigest()
+            self._answer(
+                302, b"", {"Location": fake.cdns[0] + self.path, "X-Linked-Etag": f'"{linked}"'}
+            )
+            return
         self._file(fake.repos[repo][name])
 
     def _file(self, body: bytes) -> None:
         faults = self.fake.faults
+        waiting = self.fake.troubles.get(urlsplit(self.path).path.rpartition("/")[2])
+        trouble = waiting.pop() if waiting else None
         if faults.busy:
             faults.busy -= 1
             self._answer(503, b"", {"Retry-After": "0"})
             return
+        if trouble in ("429", "503", "416", "stale"):
+            status = {"429": 429, "503": 503, "416": 416, "stale": 403}[trouble]
+            self._answer(status, b"", {"Retry-After": "0"} if trouble == "429" else {})
+            return
+        if trouble == "cut_headers":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Le")
+            return
         changed = faults.change_after_drop and not faults.drops
-        if faults.corrupt or changed:
+        wrong = faults.corrupt_answers > 0
+        faults.corrupt_answers -= wrong
+        if faults.corrupt or changed or wrong:
             body = bytes([body[0] ^ 0xFF]) + body[1:-1] + bytes([body[-1] ^ 0xFF])
         etag = f'"{hashlib.sha256(body).hexdigest()}"'
+        if trouble == "etag":
+            etag = '"other-name-of-the-same-bytes"'
         start = 0
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         same = self.headers.get("If-Range", etag) == etag
-        if asked and not faults.ignore_range and same:
+        if asked and not faults.ignore_range and trouble != "ignore_range" and same:
             start = int(asked[1])
+        if trouble == "shifted":
+            start = min(start + 1, len(body) - 1)
         part = body[start:]
         self.send_response(206 if start else 200)
         self.send_header("ETag", etag)
@@ -175,10 +236,21 @@ class _Handler(BaseHTTPRequestHandler):
         if faults.drops and len(part) > faults.drop_after_bytes:
             faults.drops -= 1
             part = part[: faults.drop_after_bytes]
+        if trouble is not None:
+            part = part[: self.fake.trouble_bytes]
         part += b"x" * faults.extra_bytes
-        for at in range(0, len(part), 4096):
-            self.wfile.write(part[at : at + 4096])
-            if faults.slow_s and self.fake.closing.wait(faults.slow_s):
+        self._body(part)
+        if trouble == "reset":
+            # Close with a reset in place of an orderly end.
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    def _body(self, part: bytes) -> None:
+        fake = self.fake
+        step_bytes = 4096 if fake.faults.slow_s else 1 << 16
+        for at in range(0, len(part), step_bytes):
+            self.wfile.write(part[at : at + step_bytes])
+            if fake.faults.slow_s and fake.closing.wait(fake.faults.slow_s):
                 return
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
