@@ -35,7 +35,7 @@ from quantchat.hardware.target import DTYPE_BYTES, ComputeDtype, Target, choose_
 from quantchat.hardware.ways import ways_of
 from quantchat.quant.registry import scheme_named
 from quantchat.quant.scheme import ActivationFormat, Scheme, WeightFormat
-from quantchat.spec import DecoderSpec
+from quantchat.spec import DecoderSpec, LongScaling
 
 __all__ = ["ExecutionPlan", "OpChoice", "PlanRequest", "plan"]
 
@@ -116,6 +116,7 @@ class _Planner:
         )
         dtype = compute_dtype(self.target, scheme, self.spec, triton=self.triton, words=self.words)
         memory = self._fit(scheme, kv, context, copy)
+        self._explain_rope(context)
         self._explain_machine()
         return ExecutionPlan(
             device="cpu" if self.gpu is None else "cuda",
@@ -283,6 +284,14 @@ class _Planner:
             departures=self.spec.departures,
         )
         return cpu_ops(target) if self.gpu is None else card_ops(target)
+
+    def _explain_rope(self, context: int) -> None:
+        scaling = self.spec.rope.scaling
+        if isinstance(scaling, LongScaling) and context > scaling.original_context:
+            self.words.take(
+                f"long rope factors: the context is beyond {scaling.original_context} tokens, and "
+                "a cache holds keys turned once and for all"
+            )
 
     def _explain_machine(self) -> None:
         if self.gpu is None:

@@ -44,6 +44,7 @@ FAMILIES: Mapping[str, DecoderSpec] = {
     "biases": replace(TINY, qkv_bias=True, output_bias=True, mlp_bias=True, tied_head=False),
     "head norms": replace(TINY, qk_norm=True, head_dim=32, attention_scale=32**-0.5),
     "part turned": replace(TINY, rope=RopeSpec(theta=10000.0, rotary_dim=8), windows=(0, 5)),
+    "a layer unturned": replace(TINY, rope_kinds=("none", "main")),
 }
 """What layers differ in, by name."""
 
