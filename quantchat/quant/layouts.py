@@ -89,7 +89,7 @@ def _groups(codes: GroupCodes) -> Stored:
     if codes.groups is not None or codes.bits > 4 or not group:
         return _int8(codes)
     scale = codes.scale.float()
-    offset = -codes.zero.float() * scale
+    offset = codes.offsets()
     pairs = [values.to(torch.float16) for values in (scale, offset)]
     if not all(bool(pair.isfinite().all()) for pair in pairs):
         return _int8(codes)

@@ -159,7 +159,8 @@ def test_nested_blocks_are_stacked_only_at_whole_blocks() -> None:
     assert isinstance(across, CodebookWeight) and isinstance(across.scales, torch.Tensor)
     back = torch.cat((part.dequantize(torch.float32), whole.dequantize(torch.float32)))
     assert torch.equal(across.dequantize(torch.float32), back)
-    assert concat_rows([whole, nf4(torch.randn(20, 128))]) is None
+    mixed = concat_rows([whole, nf4(torch.randn(20, 128))])
+    assert isinstance(mixed, CodebookWeight) and isinstance(mixed.scales, torch.Tensor)
     rows = torch.tensor([7, 3])
     assert torch.equal(
         part.take_rows(rows).dequantize(torch.float32), part.dequantize(torch.float32)[rows]

@@ -302,6 +302,60 @@ def _pack_e2m1(weight: torch.Tensor, size: int, divisor: float) -> Packed:
     return parts, (entries[codes] * scale[..., None]).view(n, k)
 
 
+def pack_qserve(weight: torch.Tensor, *, steps: bool) -> Packed:
+    """By the closed form of a tile's bytes."""
+    n, k = weight.shape
+    if steps:
+        scale = (weight.abs().amax(1) / 119).half().clamp_min(1e-6)
+        eight = (weight / scale.float()[:, None]).round().clamp(-119, 119).numpy().astype(int)
+        groups = eight.reshape(n, k // 128, 128)
+        low, high = np.minimum(groups.min(-1), 0), np.maximum(groups.max(-1), 0)
+        step = np.rint((high - low) / 15).clip(1, 17).astype(int)
+        zero = (-np.rint(low / step)).clip(0, 15).astype(int)
+        codes = (np.rint(groups / step[..., None]) + zero[..., None]).clip(0, 15).astype(int)
+        dense = torch.from_numpy(((codes - zero[..., None]) * step[..., None]).reshape(n, k))
+        dense = dense.float() * scale.float()[:, None]
+        order = (np.arange(n).reshape(-1, 4, 8).swapaxes(1, 2)).reshape(-1)
+        parts = {
+            "s2_scales": torch.from_numpy(step.T[:, order].astype(np.int8)),
+            "s2_zeros": torch.from_numpy((-zero * step).T[:, order].astype(np.uint8)).view(
+                torch.int8
+            ),
+        }
+        codes = codes.reshape(n, k)
+    else:
+        codes, wide, zeros = rounded(weight, 4, k, symmetric=False)
+        scale = torch.from_numpy(wide[:, 0]).half()
+        product = torch.from_numpy((zeros * wide)[:, 0]).half()
+        dense = torch.from_numpy(codes).float() * scale.float()[:, None] - product.float()[:, None]
+        parts = {"s1_szeros": product}
+    packed = np.zeros(n * k // 2, dtype=np.int64)
+    row, column = np.indices((n, k))
+    tile = (row // 32) * (k // 32) + column // 32
+    r, c = row % 32, column % 32
+    place = 64 * (r % 8) + 16 * (c % 16 // 4) + 8 * (c // 16) + 4 * (r % 16 // 8) + c % 4
+    np.add.at(packed, 512 * tile + place, codes << (4 * (r // 16)))
+    parts["qweight"] = torch.from_numpy(packed.astype(np.uint8)).view(torch.int8).view(n, k // 2)
+    return parts | {"s1_scales": scale}, dense
+
+
+def pack_squeezellm(weight: torch.Tensor, bits: int = 4, *, sparse: bool = True) -> Packed:
+    """Quantiles as tables, in an order of their own; the largest entries kept apart."""
+    shares = torch.linspace(0.02, 0.98, 2**bits)
+    order = torch.randperm(2**bits, generator=torch.Generator().manual_seed(1))
+    table = torch.quantile(weight, shares, dim=1).t().half().float()[:, order].contiguous()
+    apart = torch.zeros_like(weight)
+    if sparse:
+        apart = torch.where(weight.abs() > 2.5 * weight.std(), weight, 0).half().float()
+    codes = ((weight - apart)[..., None] - table[:, None]).abs().argmin(-1)
+    parts = {"qweight": along_last(codes.numpy(), bits).t(), "lookup_table": table}
+    if sparse:
+        made = apart.to_sparse_csr()
+        parts |= {"rows": made.crow_indices().int(), "cols": made.col_indices().int()}
+        parts["vals"] = made.values()
+    return parts, table.gather(1, codes) + apart
+
+
 def _ct(format_: str, weights: dict[str, Any], inputs: Any = None) -> dict[str, Any]:
     group = {"targets": ["Linear"], "weights": weights, "input_activations": inputs}
     return {
@@ -400,6 +454,23 @@ EXACT: dict[str, LayoutCase] = {
         _ct("nvfp4-pack-quantized", {**_FP8, "num_bits": 4, "strategy": "tensor_group"}),
         pack_nvfp4,
         "NVFP4",
+    ),
+    "qserve by rows": LayoutCase(
+        {"quant_method": "qoq", "wbits": 4, "group_size": -1},
+        lambda w: pack_qserve(w, steps=False),
+        "INT4-GROUPS",
+    ),
+    "qserve g128": LayoutCase(
+        {"quant_method": "qoq", "wbits": 4, "group_size": 128},
+        lambda w: pack_qserve(w, steps=True),
+        "QOQ-INT4",
+        {"hidden_size": 128, "head_dim": 32},
+    ),
+    "squeezellm": LayoutCase({"quant_method": "squeezellm", "wbits": 4}, pack_squeezellm, "LUT4"),
+    "squeezellm 3 bits": LayoutCase(
+        {"quant_method": "squeezellm", "wbits": 3},
+        lambda w: pack_squeezellm(w, 3, sparse=False),
+        "LUT3",
     ),
 }
 """A stored format holds the file's values."""

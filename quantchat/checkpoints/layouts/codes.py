@@ -19,7 +19,8 @@ class GroupCodes:
     """`w = (q - zero) * scale` with one pair for each group of inputs.
 
     codes: uint8 [N, K]; scale: float [N, G]; zero: uint8 [N, G]; groups: int64 [K], the group of
-    each input where they do not stand in a row, group_size inputs each.
+    each input where they do not stand in a row, group_size inputs each. Some files state
+    `-zero * scale` instead: offset float [N, G], which stands for `zero` then.
     """
 
     codes: torch.Tensor
@@ -28,6 +29,13 @@ class GroupCodes:
     group_size: int
     bits: int
     groups: torch.Tensor | None = None
+    offset: torch.Tensor | None = None
+
+    def offsets(self) -> torch.Tensor:
+        """What is added to `q * scale`, float32 [N, G]."""
+        if self.offset is not None:
+            return self.offset.float()
+        return -self.zero.float() * self.scale.float()
 
     def dense(self) -> torch.Tensor:
         """float32 [N, K]."""
@@ -36,6 +44,9 @@ class GroupCodes:
             values = self.codes.float() - zero.index_select(1, self.groups)
             return values.mul_(scale.index_select(1, self.groups))
         n, k = self.codes.shape
+        if self.offset is not None:
+            wide = self.codes.view(n, -1, self.group_size).float().mul_(scale[..., None])
+            return wide.add_(self.offsets()[..., None]).view(n, k)
         values = self.codes.view(n, -1, self.group_size).float() - zero[..., None]
         return values.mul_(scale[..., None]).view(n, k)
 

@@ -18,6 +18,8 @@ from quantchat.checkpoints.layouts.compressed import compressed
 from quantchat.checkpoints.layouts.floats import fbgemm, fp8
 from quantchat.checkpoints.layouts.gptq import gptq
 from quantchat.checkpoints.layouts.module import Layout
+from quantchat.checkpoints.layouts.qserve import qserve
+from quantchat.checkpoints.layouts.squeezellm import squeezellm
 from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import CheckpointError, UnsupportedModelError
 
@@ -32,11 +34,20 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "compressed-tensors": compressed,
         "fp8": lambda facts, tensors, read: fp8(facts, tensors),
         "fbgemm_fp8": lambda facts, tensors, read: fbgemm(facts, tensors),
+        "qoq": lambda facts, tensors, read: qserve(facts, tensors),
+        "squeezellm": lambda facts, tensors, read: squeezellm(facts, tensors),
     }
 )
 """quant_method -> reader."""
-OLD_CONFIGS: Mapping[str, str] = MappingProxyType({"quantize_config.json": "gptq"})
-"""Files beside config.json that quantizers wrote before its `quantization_config` was."""
+OLD_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "quantize_config.json": {".qweight": "gptq"},
+        "quant_config.json": {".s1_scales": "qoq", ".lookup_table": "squeezellm"},
+    }
+)
+"""Files beside config.json that quantizers wrote before its `quantization_config` was, and whose they
+are by the tensors there.
+"""
 NO_VALUES = frozenset({"I8", "U8", "I16", "U16", "I32", "U32", "F8_E4M3", "F8_E5M2", "F8_E8M0"})
 """Types that are no weights by themselves."""
 
@@ -67,10 +78,11 @@ def _config(folder: SafetensorsFolder) -> tuple[Facts | None, str]:
     facts = folder.config.optional_section("quantization_config")
     if facts is not None:
         return facts, facts.text("quant_method", default="unknown")
-    for name, method in OLD_CONFIGS.items():
+    for name, methods in OLD_CONFIGS.items():
         path = folder.path / name
-        if path.is_file() and any(tensor.endswith(".qweight") for tensor in folder.tensors):
-            return Facts(path, MappingProxyType(read_object(path)[0])), method
+        for ending, method in methods.items():
+            if path.is_file() and any(tensor.endswith(ending) for tensor in folder.tensors):
+                return Facts(path, MappingProxyType(read_object(path)[0])), method
     return None, ""
 
 
