@@ -34,6 +34,14 @@ def test_folders_agree_at_any_cut(family: str, tmp_path: Path) -> None:
         check(logits_in_chunks(decoder, pool, ids, PAGES, ends), wanted)
 
 
+def test_short_factors_serve_contexts_of_the_original_length(tmp_path: Path) -> None:
+    path = factory.write_hf(tmp_path / "model", "phi4_mini", tokenizer=False)
+    ids = token_ids(352)[:64]
+    decoder = float32_decoder(path, context_tokens=64)
+    pool = make_pool(decoder, pages=8, page_tokens=16)
+    check(logits_in_chunks(decoder, pool, ids, PAGES, (30, 64)), theirs("phi4_mini", ids))
+
+
 @pytest.mark.parametrize("family", more_gguf.CASES)
 def test_gguf_files_agree_at_any_cut(family: str, tmp_path: Path) -> None:
     decoder = float32_decoder(more_gguf.write(tmp_path / "m.gguf", family), context_tokens=TOKENS)
