@@ -99,6 +99,15 @@ class Hub:
             raise self.disabled(repo)
         return listing
 
+    def may_fetch(self, listing: Listing) -> bool:
+        """Whether the account has what a gated repository asks for."""
+        if not listing.gated:
+            return True
+        if not self.token:
+            return False
+        status, _, _ = self.ask(f"/api/models/{listing.repo}/auth-check")
+        return status not in (401, 403)
+
     def remote(self, listing: Listing, file: Listed) -> Remote:
         """Where a listed file is fetched from."""
         path = quote(file.path)
@@ -183,7 +192,11 @@ def label() -> str:
 def check_online() -> None:
     """Raise SourceError where the user told all programs to leave the hub alone."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
-        raise SourceError("HF_HUB_OFFLINE is set", hint="unset HF_HUB_OFFLINE to use the hub")
+        raise SourceError(
+            "HF_HUB_OFFLINE is set",
+            hint="unset HF_HUB_OFFLINE to use the hub",
+            fault="unreachable",
+        )
 
 
 def _token() -> str | None:

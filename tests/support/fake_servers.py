@@ -15,8 +15,8 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Literal, TypeAlias, get_args
-from urllib.parse import unquote, urlsplit
+from typing import Any, Literal, TypeAlias, get_args
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 @dataclass
@@ -62,6 +62,8 @@ class FakeServer:
     token: str = "hf_fake"
     allowed: bool = True
     """Whether the token has been granted access to gated repositories."""
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Repository -> what the hub tells of it beside its files."""
     private: set[str] = field(default_factory=set)
     disabled: set[str] = field(default_factory=set)
     renamed: dict[str, str] = field(default_factory=dict)
@@ -129,6 +131,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._file(body) if kind == "file" else self._answer(
                     200, body, {"Content-Type": kind}
                 )
+            elif path == "/api/models":
+                self._search(parse_qs(urlsplit(self.path).query))
+            elif check := re.fullmatch(r"/api/models/([^/]+/[^/]+)/auth-check", path):
+                open_to_all = check[1] not in fake.gated
+                granted = open_to_all or (self._has_token() and fake.allowed)
+                self._answer(200 if granted else 403, b"{}")
             elif listing := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/(.+)", path):
                 self._listing(listing[1])
             elif wanted := re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
@@ -140,6 +148,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _has_token(self) -> bool:
         return self.headers.get("Authorization") == f"Bearer {self.fake.token}"
+
+    def _search(self, asked: dict[str, list[str]]) -> None:
+        """As the hub does: by a part of the name, sorted, the highest first."""
+        fake = self.fake
+        words = asked.get("search", [""])[0].lower()
+        rows = [
+            {"id": repo, "private": False, **fake.facts.get(repo, {})}
+            for repo in fake.repos
+            if words in repo.lower()
+        ]
+        key = asked["sort"][0]
+        rows.sort(key=lambda row: row.get(key, 0 if key != "lastModified" else ""), reverse=True)
+        body = json.dumps(rows[: int(asked["limit"][0])]).encode()
+        self._answer(200, body, {"Content-Type": "application/json"})
 
     def _listing(self, repo: str) -> None:
         fake = self.fake
@@ -175,6 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
             siblings.append(item)
         gated = "manual" if repo in fake.gated else False
         answer = {"id": repo, "sha": "c" * 40, "gated": gated, "siblings": siblings}
+        answer |= fake.facts.get(repo, {})
         self._answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
     def _resolve(self, repo: str, name: str) -> None:
