@@ -24,6 +24,7 @@ from quantchat.model.families import ModelSource, open_model
 from quantchat.model.loader import LoadedDecoder, OnProgress
 from quantchat.model.weights import WeightReader, WeightRecipe
 from quantchat.ops.linear import LinearOp
+from quantchat.ops.plain import closed_head
 from quantchat.ops.select import make_ops
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.requests import LoadRequest
@@ -116,7 +117,9 @@ class Subject:
         """The head alone, as the dense decoder of `ops` has it; `plan` must be of a dense scheme."""
         assert plan.scheme.weights == "dense"
         recipe = WeightRecipe(scheme=plan.scheme, group_size=0, dtype=ops.dtype, device=ops.device)
-        return ops.head(WeightReader(self.source, recipe).head())
+        reader, spec = WeightReader(self.source, recipe), self.source.spec
+        bias = reader.vector("head.bias") if spec.head_bias else None
+        return closed_head(ops.head(reader.head()), spec, bias)
 
 
 def device_of(plan: ExecutionPlan) -> torch.device:

@@ -11,7 +11,7 @@ from quantchat.errors import CheckpointError, UnsupportedModelError
 from quantchat.model.config_hf import MAX_LAYERS, MAX_WIDTH, check_heads
 from quantchat.model.config_rope import DEFAULT_ROPE_THETA, long_attention_factor
 from quantchat.model.gguf_families import GGUF_ARCHITECTURES, GgufTraits
-from quantchat.model.hf_families import MAX_EXPERTS, checked_experts
+from quantchat.model.hf_families import MAX_EXPERTS, MAX_SCALE, checked_experts
 from quantchat.model.naming import (
     GGUF,
     GGUF_EXPERTS_APART,
@@ -189,8 +189,8 @@ def _with_scales(facts: Facts, word: str, traits: GgufTraits, spec: DecoderSpec)
     if not traits.multipliers:
         return spec
     divisor = facts.number(f"{word}.logit_scale", default=1.0)
-    if divisor == 0:
-        raise UnsupportedModelError(facts.path, f"{word}.logit_scale is 0")
+    if not 1 / MAX_SCALE <= abs(divisor) <= MAX_SCALE:
+        raise UnsupportedModelError(facts.path, f"{word}.logit_scale is {divisor}")
     return replace(
         spec,
         embedding_scale=facts.number(f"{word}.embedding_scale", default=1.0),
@@ -234,7 +234,7 @@ def _experts(
             i for i in range(layers) if f"blk.{i}.ffn_gate_inp.weight" not in file.tensors
         ),
     )
-    return checked_experts(facts, experts)
+    return checked_experts(facts, experts, layers)
 
 
 def _scaling(file: GgufFile, word: str, context: int) -> RopeScaling | None:

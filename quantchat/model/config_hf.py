@@ -118,8 +118,8 @@ def check_heads(facts: Facts, heads: int, kv_heads: int, head_dim: int) -> None:
         raise UnsupportedModelError(
             facts.path, f"{heads} query heads cannot share {kv_heads} KV heads evenly"
         )
-    if head_dim % 2:
-        raise UnsupportedModelError(facts.path, f"head size {head_dim} is odd")
+    if head_dim % 2 or not head_dim:
+        raise UnsupportedModelError(facts.path, f"head size {head_dim} is odd or 0")
 
 
 def _whole(value: float | None) -> int | None:

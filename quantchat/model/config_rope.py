@@ -63,8 +63,8 @@ def rope_from_parameters(
 
 
 def _rotary_dim(config: Facts, head_dim: int, partial: float) -> int:
-    rotary_dim = int(head_dim * partial)
-    if not 2 <= rotary_dim <= head_dim or rotary_dim % 2:
+    rotary_dim = int(head_dim * partial) if 0 < partial <= 1 else 0
+    if rotary_dim < 2 or rotary_dim % 2:
         raise UnsupportedModelError(
             config.path, f"partial_rotary_factor {partial} of heads of {head_dim}"
         )

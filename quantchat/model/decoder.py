@@ -14,7 +14,7 @@ from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.linear import LinearOp
-from quantchat.ops.plain import Norm, soft_capped
+from quantchat.ops.plain import Norm
 from quantchat.ops.rope import RopeTable
 from quantchat.ops.stream import Stream
 from quantchat.ops.torch_ops import TorchOps
@@ -65,8 +65,6 @@ class Decoder:
     blocks: tuple[Block, ...] = ()
     final_bias: torch.Tensor | None = None
     """Of a final LayerNorm, float32 [C]."""
-    head_bias: torch.Tensor | None = None
-    """float32 [vocab]."""
 
     @property
     def linears(self) -> tuple[LinearOp, ...]:
@@ -90,22 +88,13 @@ class Decoder:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states [R, C] -> logits float32 [R, vocab]."""
-        return self._closed(self.head(hidden)) if self.blocks else self.head(hidden).float()
+        return self.head(hidden).float()
 
     def step_logits(self, batch: Batch, pool: KvPool) -> torch.Tensor:
         """forward and the head of every row -> logits [T, vocab], as the head's kernel leaves them."""
         if self.blocks:
             return self.logits(self.forward(batch, pool))
         return self.ops.head_logits(self._run(batch, pool), self.final_norm, self.head)
-
-    def _closed(self, logits: torch.Tensor) -> torch.Tensor:
-        """What the spec does to logits behind the head's product, float32."""
-        spec, logits = self.spec, logits.float()
-        if self.head_bias is not None:
-            logits = logits + self.head_bias
-        if spec.logits_scale != 1:
-            logits = logits * spec.logits_scale
-        return soft_capped(logits, spec.logits_softcap) if spec.logits_softcap else logits
 
     def _run(self, batch: Batch, pool: KvPool) -> Stream:
         ops, layers = self.ops, self.layers

@@ -18,7 +18,7 @@ from quantchat.errors import CheckpointError
 from quantchat.model.config_gguf import gguf_naming, gguf_traits, spec_from_gguf
 from quantchat.model.config_hf import hf_traits, spec_from_config
 from quantchat.model.export_marker import Export, is_export, read_export
-from quantchat.model.names import tensor_names, tensor_rows, tensor_shape
+from quantchat.model.names import rows_of, tensor_names, tensor_shape
 from quantchat.model.naming import FALCON_TWO_NORMS, Naming
 from quantchat.model.rows import Rows
 from quantchat.spec import DecoderSpec, FactorScaling, LongScaling
@@ -84,7 +84,7 @@ def _source(checkpoint: Checkpoint) -> ModelSource:
             naming = FALCON_TWO_NORMS
         adjacent, offset = False, traits.norm_offset
     _check_factors(checkpoint.path, spec)
-    names, rows = tensor_names(spec, naming), tensor_rows(spec, naming)
+    names, rows = tensor_names(spec, naming), dict[str, Rows]()
     views: dict[str, TensorEntry] = {}
     for ours, theirs in names.items():
         entry = checkpoint.tensors.get(theirs)
@@ -92,7 +92,7 @@ def _source(checkpoint: Checkpoint) -> ModelSource:
             raise CheckpointError(
                 checkpoint.path, "is missing", tensor=theirs, hint="the model is incomplete"
             )
-        taken, wanted = rows.get(ours), tensor_shape(spec, ours)
+        taken, wanted = rows_of(spec, naming, ours), tensor_shape(spec, ours)
         if taken is not None:
             wanted = taken.whole_shape(wanted[1:])
         single = ours.endswith("shared_gate") and entry.shape == (1, *wanted)
@@ -104,7 +104,8 @@ def _source(checkpoint: Checkpoint) -> ModelSource:
         if view is not None:
             views[view.name] = view
             names[ours] = view.name
-            del rows[ours]
+        elif taken is not None:
+            rows[ours] = taken
     if views:
         checkpoint.add_views(views)
     return ModelSource(checkpoint, spec, names, adjacent, rows=rows, norm_offset=offset)

@@ -26,6 +26,9 @@ from quantchat.spec import (
 )
 
 MAX_EXPERTS = 1024
+MAX_EXPERTS_IN_ALL = 1 << 15
+"""Over all layers: twice what the widest models have."""
+MAX_SCALE = 1e6
 GEMMA3_LOCAL_THETA = 10000.0
 GEMMA3_GLOBAL_THETA = 1000000.0
 
@@ -95,8 +98,8 @@ def _smollm3(config: Facts, spec: DecoderSpec) -> DecoderSpec:
 
 def _granite(config: Facts, spec: DecoderSpec) -> DecoderSpec:
     scaling = config.number("logits_scaling", default=1.0)
-    if scaling == 0:
-        raise UnsupportedModelError(config.path, "logits_scaling is 0")
+    if not 1 / MAX_SCALE <= abs(scaling) <= MAX_SCALE:
+        raise UnsupportedModelError(config.path, f"logits_scaling is {scaling}")
     return replace(
         spec,
         embedding_scale=config.number("embedding_multiplier", default=1.0),
@@ -111,7 +114,7 @@ def _gemma(config: Facts, spec: DecoderSpec) -> DecoderSpec:
     if config.flag("use_bidirectional_attention", default=False):
         raise UnsupportedModelError(config.path, "use_bidirectional_attention is not supported")
     scalar = config.number("query_pre_attn_scalar", default=256.0)
-    if scalar <= 0:
+    if not 1 / MAX_SCALE <= scalar <= MAX_SCALE:
         raise UnsupportedModelError(config.path, f"query_pre_attn_scalar is {scalar}")
     return replace(
         spec,
@@ -205,7 +208,7 @@ def _mixtral(config: Facts, spec: DecoderSpec) -> DecoderSpec:
         intermediate=spec.intermediate,
         renormalise=True,
     )
-    return replace(spec, experts=checked_experts(config, experts))
+    return replace(spec, experts=checked_experts(config, experts, spec.layers))
 
 
 def _qwen_experts(config: Facts, spec: DecoderSpec, *, shared: bool) -> DecoderSpec:
@@ -227,7 +230,7 @@ def _qwen_experts(config: Facts, spec: DecoderSpec, *, shared: bool) -> DecoderS
         else 0,
         dense_layers=dense,
     )
-    return replace(spec, experts=checked_experts(config, experts))
+    return replace(spec, experts=checked_experts(config, experts, spec.layers))
 
 
 def _qwen2_experts(config: Facts, spec: DecoderSpec) -> DecoderSpec:
@@ -239,8 +242,12 @@ def _qwen3_experts(config: Facts, spec: DecoderSpec) -> DecoderSpec:
     return _qwen_experts(config, spec, shared=False)
 
 
-def checked_experts(config: Facts, experts: ExpertsSpec) -> ExpertsSpec:
-    """Refuse a choice of more experts than there are."""
+def checked_experts(config: Facts, experts: ExpertsSpec, layers: int) -> ExpertsSpec:
+    """Refuse a choice of more experts than there are, and more of them than any model has."""
+    if experts.count * layers > MAX_EXPERTS_IN_ALL:
+        raise UnsupportedModelError(
+            config.path, f"{experts.count} experts in each of {layers} layers"
+        )
     if experts.active > experts.count:
         raise UnsupportedModelError(
             config.path, f"{experts.active} experts a token of {experts.count}"

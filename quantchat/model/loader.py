@@ -37,7 +37,7 @@ from quantchat.model.weights import (
 )
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.linear import LinearForm, LinearOp, StackedLinear
-from quantchat.ops.plain import Experts, Mlp, Norm
+from quantchat.ops.plain import Experts, Mlp, Norm, closed_head
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.quant.tensor import StoredWeight
 from quantchat.spec import DecoderSpec
@@ -321,13 +321,12 @@ def _decoder(spec: DecoderSpec, ops: TorchOps, parts: _Parts, context_tokens: in
         embedding=parts.embedding,
         layers=() if plain else tuple(_layer(i, spec, parts, ops) for i in range(spec.layers)),
         final_norm=final if plain else final.to(ops.dtype),
-        head=linears["head"],
+        head=closed_head(linears["head"], spec, parts.vectors.get("head.bias")),
         ropes=layer_ropes(spec, context_tokens, ops.device),
         weight_bytes=weight_bytes,
         copy_bytes=sum(op.copy_bytes for op in linears.values()),
         blocks=tuple(_block(i, spec, parts) for i in range(spec.layers)) if plain else (),
         final_bias=parts.vectors.get("final_norm.bias"),
-        head_bias=parts.vectors.get("head.bias"),
     )
 
 

@@ -18,7 +18,7 @@ HUGGING_FACE: Mapping[str, str] = APART.patterns
 NORM_PARTS = ("attn_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm", "q_norm", "k_norm")
 _BIASES_OF_NORMS = ("attn_norm", "mlp_norm", "final_norm")
 
-__all__ = ["HUGGING_FACE", "layer_parts", "tensor_names", "tensor_rows", "tensor_shape"]
+__all__ = ["HUGGING_FACE", "layer_parts", "rows_of", "tensor_names", "tensor_shape"]
 
 
 def layer_parts(spec: DecoderSpec, layer: int) -> tuple[list[str], list[str]]:
@@ -72,33 +72,26 @@ def tensor_names(
     return {name: naming.theirs(name) for name in names}
 
 
-def tensor_rows(spec: DecoderSpec, naming: Naming) -> dict[str, Rows]:
-    """Our name -> which rows of the file's tensor it is, of tensors that share one with others."""
-    found: dict[str, Rows] = {}
-    for name in tensor_names(spec, naming):
-        part = _part(name)
-        rows = None
-        if part in ("q", "k", "v") and naming.qkv != "apart":
-            group = spec.heads // spec.kv_heads
-            rows = _qkv_rows(part, spec, group, grouped=naming.qkv == "grouped")
-        elif part in ("gate", "up") and naming.gate_up == "stacked" and spec.gated:
-            width = tensor_shape(spec, name)[0]
-            rows = Rows(start=0 if part == "gate" else width, run=width, of=2 * width)
-        elif ".experts." in name and naming.experts == "stacked":
-            height = tensor_shape(spec, name)[0]
-            assert spec.experts is not None
-            expert = int(name.split(".")[3])
-            rows = Rows(
-                start=expert * height, run=height, of=spec.experts.count * height, deep=True
-            )
-        if rows is not None:
-            found[name] = rows
-    return found
+def rows_of(spec: DecoderSpec, naming: Naming, name: str) -> Rows | None:
+    """Which rows of the file's tensor one of ours is; None where it is all of it."""
+    part = _part(name)
+    if part in ("q", "k", "v") and naming.qkv != "apart":
+        return _qkv_rows(part, spec, grouped=naming.qkv == "grouped")
+    if part in ("gate", "up") and naming.gate_up == "stacked" and spec.gated:
+        width = tensor_shape(spec, name)[0]
+        return Rows(start=0 if part == "gate" else width, run=width, of=2 * width)
+    if ".experts." in name and naming.experts == "stacked":
+        assert spec.experts is not None
+        height = tensor_shape(spec, name)[0]
+        expert = int(name.split(".")[3])
+        return Rows(start=expert * height, run=height, of=spec.experts.count * height, deep=True)
+    return None
 
 
-def _qkv_rows(part: str, spec: DecoderSpec, group: int, *, grouped: bool) -> Rows:
+def _qkv_rows(part: str, spec: DecoderSpec, *, grouped: bool) -> Rows:
     """Rows of q, k or v in a tensor of all three: one after another, or by KV head."""
     d, heads, kv_heads = spec.head_dim, spec.heads, spec.kv_heads
+    group = heads // kv_heads
     of = (heads + 2 * kv_heads) * d
     if grouped:
         start, run = {"q": (0, group), "k": (group, 1), "v": (group + 1, 1)}[part]

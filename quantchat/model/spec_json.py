@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 from quantchat.checkpoints.facts import Facts
 from quantchat.errors import CheckpointError, UnsupportedModelError
 from quantchat.model.config_hf import MAX_LAYERS, MAX_WIDTH, check_heads
-from quantchat.model.hf_families import MAX_EXPERTS, checked_experts
+from quantchat.model.hf_families import MAX_EXPERTS, MAX_SCALE, checked_experts
 from quantchat.spec import (
     Activation,
     DecoderSpec,
@@ -33,7 +33,6 @@ from quantchat.spec import (
 MAX_CONTEXT = 1 << 24
 MAX_VOCAB = 1 << 22
 MAX_NAME_CHARS = 100
-MAX_SCALE = 1e6
 
 W = TypeVar("W", bound=str)
 
@@ -147,7 +146,7 @@ def _experts(facts: Facts | None, layers: int) -> ExpertsSpec | None:
         shared_intermediate=facts.integer("shared_intermediate", minimum=0, maximum=MAX_WIDTH),
         dense_layers=dense,
     )
-    return checked_experts(facts, experts)
+    return checked_experts(facts, experts, layers)
 
 
 def _rope(facts: Facts, head_dim: int) -> RopeSpec:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from quantchat.ops.linear import LinearOp
-from quantchat.spec import Activation, ExpertsSpec, NormKind
+from quantchat.ops.linear import LinearForm, LinearOp
+from quantchat.spec import Activation, DecoderSpec, ExpertsSpec, NormKind
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,3 +123,34 @@ def activated(x: torch.Tensor, kind: Activation) -> torch.Tensor:
 def soft_capped(x: torch.Tensor, cap: float) -> torch.Tensor:
     """cap * tanh(x / cap)."""
     return torch.tanh(x / cap) * cap
+
+
+class ClosedHead:
+    """An output head and what a spec does to its logits; see LinearOp, but float32."""
+
+    def __init__(self, op: LinearOp, spec: DecoderSpec, bias: torch.Tensor | None) -> None:
+        """`bias`: float32 [vocab]."""
+        self.out_features, self.in_features = op.out_features, op.in_features
+        self.weight_bytes, self.copy_bytes = op.weight_bytes, op.copy_bytes
+        self.kernel, self.owns_copy = op.kernel, op.owns_copy
+        self._op = op
+        self._bias = bias
+        self._scale, self._cap = spec.logits_scale, spec.logits_softcap
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        logits = self._op(x).float()
+        if self._bias is not None:
+            logits = logits + self._bias
+        if self._scale != 1:
+            logits = logits * self._scale
+        return soft_capped(logits, self._cap) if self._cap else logits
+
+    def packed(self) -> LinearForm | None:
+        """See LinearOp.packed."""
+        return self._op.packed()
+
+
+def closed_head(op: LinearOp, spec: DecoderSpec, bias: torch.Tensor | None) -> LinearOp:
+    """The head that gives a model's logits; `op` itself where these are its outputs."""
+    same = bias is None and spec.logits_scale == 1 and spec.logits_softcap == 0
+    return op if same else ClosedHead(op, spec, bias)

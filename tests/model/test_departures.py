@@ -55,3 +55,17 @@ def test_rounded_kept_and_exported(
     assert exported.source.spec == exact.spec
     assert torch.equal(logits(exported, scheme), made)
     exported.close()
+
+
+@pytest.mark.parametrize("family", ["phi2", "gemma2", "granite"])
+def test_a_head_alone_gives_the_models_logits(family: str, tmp_path: Path) -> None:
+    subject = open_subject(str(write(tmp_path / "model", family)))
+    plan = subject.plan("fp16", "16bit", "cpu", 64)
+    ops = subject.ops(plan, torch.float32)
+    decoder = subject.float32_decoder(plan, lambda *words: None, lambda: False)
+    states = torch.randn(3, decoder.spec.hidden, generator=torch.Generator().manual_seed(2))
+    head = subject.dense_head(plan, ops)
+    assert torch.equal(head(states), decoder.logits(states))
+    raw = states @ decoder.embedding.weight.dequantize(torch.float32).t()
+    assert (head(states) - raw).abs().max() > 0.1
+    subject.close()
