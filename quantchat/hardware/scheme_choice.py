@@ -174,6 +174,8 @@ def _auto_card(case: SchemeCase, words: Reasons) -> Scheme:
     if _runs(case):
         words.take(f"as stored: the kernels read {_types(types)}, a wider scheme adds nothing")
         return SCHEMES["stored"]
+    if is_packed(types):
+        words.refuse(f"as stored: no packed op reads {_types(types - PLAIN_TYPES)}")
     context = case.request.context_tokens or min(CONTEXT_FOR_SCHEME, spec.context)
     kv = likely_kv(asked_kv(case.request.kv), case.target.gpu)
     for name in ("fp16", "int8", "int4"):

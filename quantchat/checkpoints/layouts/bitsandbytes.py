@@ -39,7 +39,7 @@ def bitsandbytes(facts: Facts, tensors: Mapping[str, TensorEntry], read_bytes: R
         raise UnsupportedModelError(
             facts.path, f"{facts.prefix}load_in_4bit and load_in_8bit are both {str(four).lower()}"
         )
-    modules = [_int8(tensors, name) for name in owners(tensors, "SCB")]
+    modules = [_int8(tensors, name, read_bytes) for name in owners(tensors, "SCB")]
     for table in TABLES:
         modules += [
             _table(tensors, name, table, read_bytes) for name in owners(tensors, STATE + table)
@@ -48,9 +48,13 @@ def bitsandbytes(facts: Facts, tensors: Mapping[str, TensorEntry], read_bytes: R
     return Layout(modules=tuple(modules), other=other)
 
 
-def _int8(tensors: Mapping[str, TensorEntry], name: str) -> PackedModule:
+def _int8(tensors: Mapping[str, TensorEntry], name: str, read_bytes: ReadBytes) -> PackedModule:
     parts = Parts(tensors, name)
     shape = parts.matrix("weight", ("I8",))
+    if parts.has("weight_format"):
+        told = tensors[f"{name}.weight_format"]
+        if told.nbytes > MOST_STATE_BYTES or any(read_bytes(told.name)):
+            parts.refuse("weight_format", "is not 0: only rows in a row are read")
     parts.take("SCB", ("F32",), (shape[0],))
 
     def read(loaded: Tensors) -> Codes:

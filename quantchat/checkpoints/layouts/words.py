@@ -16,7 +16,7 @@ def unpack_words(words: torch.Tensor, bits: int) -> torch.Tensor:
     """
     assert words.dtype == torch.int32 and bits in PACKED_BITS
     rows = words.shape[0]
-    data = words.contiguous().view(torch.uint8)
+    data = words.contiguous().view(-1).view(torch.uint8).view(rows, -1)
     if bits == 8:
         return data
     if bits == 4:
