@@ -8,8 +8,11 @@ from collections import Counter
 from pathlib import Path
 
 from places import home, world
+from textual._styles_cache import StylesCache
 from textual.app import App, ComposeResult
 from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import TextArea
 
 from quantchat.bench.scripted import long_answer
 from quantchat.tui.widgets.transcript import STRIPS_KEPT, Transcript
@@ -183,3 +186,8 @@ async def test_closed_screens_are_gone(tmp_path: Path) -> None:
         )
         alive.subtract(type(each).__name__ for each in made.app.screen_stack)
         assert {name: count for name, count in alive.items() if count > KEPT} == {}
+        areas = [each for each in gc.get_objects() if isinstance(each, TextArea)]
+        assert sum(not each.is_attached for each in areas) <= 2 * KEPT
+        whose = {id(each._styles_cache) for each in gc.get_objects() if isinstance(each, Widget)}
+        caches = [each for each in gc.get_objects() if isinstance(each, StylesCache)]
+        assert sum(id(each) not in whose for each in caches) < 10

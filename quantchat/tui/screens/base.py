@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from textual.app import SystemCommand
 from textual.screen import ModalScreen, Screen
 
+from quantchat.tui.closed import forget_closed
 from quantchat.tui.keymap import Keyed
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class AppScreen(Keyed, Screen[None]):
         """The app."""
         return cast("QuantchatApp", self.app)
 
+    def on_unmount(self) -> None:
+        forget_closed(self.desk)
+
 
 class AppDialog(Keyed, ModalScreen[Result]):
     """A screen above another one."""
@@ -36,3 +40,6 @@ class AppDialog(Keyed, ModalScreen[Result]):
     def desk(self) -> QuantchatApp:
         """The app."""
         return cast("QuantchatApp", self.app)
+
+    def on_unmount(self) -> None:
+        forget_closed(self.desk)
