@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
-from quantchat.cli import bench_agree, bench_decode, bench_kernels, bench_start, bench_ui
+from quantchat.cli import (
+    bench_agree,
+    bench_decode,
+    bench_download,
+    bench_kernels,
+    bench_start,
+    bench_ui,
+)
 
 
 @click.group("bench")
@@ -17,3 +24,4 @@ command.add_command(bench_agree.command)
 command.add_command(bench_kernels.command)
 command.add_command(bench_start.command)
 command.add_command(bench_ui.command)
+command.add_command(bench_download.command)

@@ -19,6 +19,7 @@ from quantchat.hub.catalog import CATALOG, CatalogEntry, entry_of
 from quantchat.hub.incoming import discard
 from quantchat.hub.manifest import Container, Manifest, read_manifest
 from quantchat.hub.names import entry_for
+from quantchat.hub.splits import split_parts, without_later_parts
 
 Origin: TypeAlias = Literal["download", "file", "folder", "hf-cache"]
 
@@ -174,8 +175,19 @@ def _from_file(text: str, path: Path) -> LocalModel:
         raise ModelNotFoundError(
             f"{text} is not a GGUF file", hint="name a .gguf file or a folder with safetensors"
         )
+    parts = [path.with_name(name) for name in split_parts(path.name)] or [path]
+    missing = next((part for part in parts if not part.is_file()), None)
+    if missing is not None:
+        raise ModelNotFoundError(
+            f"{text} is one of {len(parts)} parts of a model, and {missing.name} is not beside it",
+            hint="put all parts into one folder",
+        )
     return LocalModel(
-        name=text, path=path, container="gguf", size_bytes=path.stat().st_size, origin="file"
+        name=text,
+        path=parts[0],
+        container="gguf",
+        size_bytes=sum(part.stat().st_size for part in parts),
+        origin="file",
     )
 
 
@@ -191,7 +203,7 @@ def _from_folder(text: str, folder: Path) -> LocalModel:
             size_bytes=hf_cache.folder_size(folder),
             origin="folder",
         )
-    files = sorted(folder.glob("*.gguf"))
+    files = [folder / name for name in _gguf_names(folder)]
     if len(files) == 1:
         return _from_file(text, files[0])
     if files:
@@ -202,6 +214,11 @@ def _from_folder(text: str, folder: Path) -> LocalModel:
         f"{text} holds neither a GGUF file nor config.json with all its safetensors",
         hint="an unfinished download? fetch it again",
     )
+
+
+def _gguf_names(folder: Path) -> list[str]:
+    """The GGUF models of a folder, a split one by its first part."""
+    return without_later_parts(path.name for path in folder.glob("*.gguf"))
 
 
 def _unknown(text: str) -> ModelNotFoundError:
