@@ -61,9 +61,10 @@ class SchemeCase:
 def choose_scheme(case: SchemeCase, words: Reasons) -> Scheme:
     """The scheme; raises PlanError where the one asked for cannot run, naming what can."""
     if case.request.scheme == "auto":
-        if case.target.gpu is None:
-            return _auto_cpu(case, words)
-        return _auto_card(case, words) if case.triton else _auto_plain_card(words)
+        scheme = _auto(case, words)
+        if case.request.container != "gguf":
+            _explain_rounding(case, scheme, words)
+        return scheme
     scheme = scheme_named(case.request.scheme)
     gpu = case.target.gpu
     if gpu is not None and gpu.sm < scheme.lowest_sm:
@@ -84,6 +85,12 @@ def choose_scheme(case: SchemeCase, words: Reasons) -> Scheme:
         words.refuse(held)
     _explain_rounding(case, scheme, words)
     return scheme
+
+
+def _auto(case: SchemeCase, words: Reasons) -> Scheme:
+    if case.target.gpu is None:
+        return _auto_cpu(case, words)
+    return _auto_card(case, words) if case.triton else _auto_plain_card(words)
 
 
 def _check_calibration(spec: DecoderSpec, scheme: Scheme) -> None:
@@ -116,11 +123,6 @@ def _explain_rounding(case: SchemeCase, scheme: Scheme, words: Reasons) -> None:
         words.take(
             f"{scheme.title} from {_types(lossy)}: the file's blocks are decoded and encoded anew, "
             "what they lost does not come back"
-        )
-    if scheme.weights == "int4_group" and case.spec.departures:
-        words.take(
-            f"{scheme.title}: all columns' errors count alike, the inputs of these blocks are not "
-            "simulated"
         )
     if scheme.calibration != "none":
         words.take(

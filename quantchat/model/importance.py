@@ -2,7 +2,8 @@
 
 A few random token ids run through the dense weights while these are read for rounding, one matrix
 at a time; the mean square of each input weighs its column's rounding error. Real text would differ
-in detail, but which channels are large is mostly the weights' own doing. Llama-like blocks alone.
+in detail, but which channels are large is mostly the weights' own doing. Llama-like blocks alone;
+others are `block_probe`'s.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import torch
 
 from quantchat.checkpoints.base import Fetch, TensorEntry
 from quantchat.checkpoints.safetensors import SafetensorsFolder
+from quantchat.model.block_probe import BlockProbe
 from quantchat.model.families import ModelSource
 from quantchat.model.importance import ActivationProbe
 from quantchat.model.names import NORM_PARTS, layer_parts, tensor_shape
@@ -134,14 +135,11 @@ class WeightReader:
         self, layer: str, parts: tuple[str, ...], bias: torch.Tensor | None
     ) -> list[StoredWeight]:
         """Groups of the parts, errors weighed by the inputs; to be called in order of execution."""
-        if self.source.spec.departures:
-            return [self._int4_alike(layer + part) for part in parts]
         if self._probe is None:
-            self._probe = ActivationProbe(
-                self.source.spec, self.recipe.device, self._embed, self.vector
-            )
+            kind = BlockProbe if self.source.spec.departures else ActivationProbe
+            self._probe = kind(self.source.spec, self.recipe.device, self._embed, self.vector)
         probe = self._probe
-        fused = layer + next((name for name, of in FUSED.items() if of == parts), parts[0])
+        fused = layer + next((name for name, of in FUSED.items() if set(parts) & {*of}), parts[0])
         probe.begin(fused)
         importance = probe.importance()
         weights: list[StoredWeight] = []
@@ -152,14 +150,6 @@ class WeightReader:
             self._note_rounding(layer + part, dense, weights[-1])
         probe.end(fused, bias)
         return weights
-
-    def _int4_alike(self, name: str) -> StoredWeight:
-        """Groups of a matrix whose inputs nothing is known of."""
-        dense = self._dense_part(name)
-        alike = torch.ones(dense.shape[1], device=dense.device)
-        made = self.recipe.int4(dense, self.recipe.group_size, alike)
-        self._note_rounding(name, dense, made)
-        return made
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
         entry = self.source.checkpoint.tensors[self.source.names["embed"]]

@@ -13,6 +13,7 @@ from decoders import CPU, batch_of, float32_decoder, make_pool
 from quantchat.model import importance
 from quantchat.model.families import open_model
 from quantchat.model.weights import Matrix, WeightReader, WeightRecipe, read_matrices
+from quantchat.ops.plain import Norm
 from quantchat.quant.registry import SCHEMES
 from quantchat.quant.rounding import int4_group
 from quantchat.quant.tensor import Int4GroupWeight
@@ -105,3 +106,37 @@ def test_weights_that_overflow_count_all_inputs_alike(tmp_path: Path) -> None:
     read(path, spy)
     assert all(bool(weights.isfinite().all()) for weights in seen)
     assert bool((seen[6] == 1).all())
+
+
+@pytest.mark.parametrize("family", factory.MORE_SETTINGS)
+@torch.inference_mode()
+def test_the_stream_behind_all_blocks_is_the_decoders_own(family: str, tmp_path: Path) -> None:
+    path = factory.write_hf(tmp_path / "model", family, tokenizer=False)
+    # Rope factors of a context as long as the probe's.
+    decoder = float32_decoder(path, context_tokens=64)
+    spec = decoder.spec
+    random = torch.Generator().manual_seed(importance.SEED)
+    ids = torch.randint(spec.vocab, (64,), generator=random).tolist()
+    pool = make_pool(decoder, pages=5, page_tokens=16)
+    wanted = decoder.forward(batch_of(pool, [(ids, 0, 64, (1, 2, 3, 4))]), pool)
+    source = open_model(path)
+    recipe = WeightRecipe(
+        scheme=SCHEMES["int4"], group_size=16, dtype=torch.float32, device=CPU, int4=cheap
+    )
+    reader = WeightReader(source, recipe)
+    for _ in read_matrices(reader, lambda name: None):
+        pass
+    probe = reader._probe
+    assert probe is not None
+    norm = Norm(decoder.final_norm, decoder.final_bias)
+    made = norm(probe._residual, kind=spec.norm, eps=spec.norm_eps, dtype=torch.float32)
+    torch.testing.assert_close(made, wanted, rtol=1e-3, atol=1e-3)
+    source.close()
+
+
+def cheap(
+    weight: torch.Tensor, group_size: int, weights: torch.Tensor | None = None, /
+) -> Int4GroupWeight:
+    """Rounds without looking for the best scales; the probe does not see what comes out."""
+    assert weights is not None and bool((weights >= importance.FLOOR).all())
+    return int4_group(weight[:1], group_size, weights)
