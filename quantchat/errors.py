@@ -67,7 +67,7 @@ class DownloadError(QuantchatError):
 
 
 class Cancelled(QuantchatError):
-    """The user stopped it; nothing half-done stays behind."""
+    """The user stopped it; nothing half-done is ever used."""
 
 
 class PlanError(QuantchatError):

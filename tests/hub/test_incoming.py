@@ -60,6 +60,8 @@ def test_two_at_once_end_with_one_whole_model(hub: FakeServer, models: Path) -> 
     hub.faults.slow_s = 0.005
     children = [subprocess.Popen([sys.executable, "-c", _CHILD, "own/folder"]) for _ in range(2)]
     assert [child.wait(60) for child in children] == [0, 0]
+    asked = hub.paths("/resolve/")
+    assert len(asked) == len(set(asked)), "the second one waits for what the first one brings"
     model = resolve("own/folder")
     for path in model.path.glob("*.safetensors"):
         assert path.read_bytes() == hub.repos["own/folder"][path.name]
