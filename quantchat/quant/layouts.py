@@ -6,6 +6,7 @@ its cost.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,7 @@ from quantchat.quant.lut import LutBits, LutWeight, SparseRows
 from quantchat.quant.pack import pack_nibbles, pack_triples
 from quantchat.quant.progressive import ProgressiveWeight
 from quantchat.quant.rounding import int8_channel
+from quantchat.quant.slices import row_slices
 from quantchat.quant.tensor import (
     Fp8ChannelWeight,
     Int4GroupWeight,
@@ -72,9 +74,16 @@ def stored_from_codes(codes: Codes) -> Stored:
 
 
 def relative_error(weight: StoredWeight, dense: torch.Tensor) -> float:
-    """RMS of what a weight misses dense [N, K] by, over the RMS of dense."""
-    missed = weight.dequantize(torch.float32).sub_(dense).norm()
-    return float(missed / dense.norm().clamp_min(1e-12))
+    """RMS of what a weight misses dense [N, K] by, over the RMS of dense; in slices of rows."""
+    missed = total = 0.0
+    order = torch.arange(dense.shape[0], device=dense.device)
+    for rows in row_slices(dense, 4):
+        part = dense[rows].float()
+        missed += (
+            float((weight.take_rows(order[rows]).dequantize(torch.float32) - part).norm()) ** 2
+        )
+        total += float(part.norm()) ** 2
+    return math.sqrt(missed / max(total, 1e-24))
 
 
 def _int8(codes: Codes) -> Stored:

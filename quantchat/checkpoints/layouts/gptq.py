@@ -46,6 +46,9 @@ def gptq(facts: Facts, tensors: Mapping[str, TensorEntry]) -> Layout:
             f"{facts.prefix}checkpoint_format {word[:40]!r} is not supported",
             hint=f"readable: {', '.join(FORMATS)}",
         )
+    if facts.get("dynamic") or facts.flag("is_marlin_format", default=False):
+        key = "dynamic" if facts.get("dynamic") else "is_marlin_format"
+        raise UnsupportedModelError(facts.path, f"{facts.prefix}{key} is not supported")
     group = facts.integer("group_size", default=128, minimum=-1)
     order = facts.flag("desc_act", default=False) or facts.flag("static_groups", default=False)
     symmetric = facts.flag("sym", default=False)

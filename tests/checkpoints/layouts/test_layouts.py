@@ -255,6 +255,7 @@ def gptq_tensors(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
         ({**GPTQ, "bits": 5}, {}, "bits 5"),
         ({**GPTQ, "bits": "4"}, {}, "bits is text '4'"),
         ({**GPTQ, "checkpoint_format": "marlin"}, {}, "checkpoint_format 'marlin'"),
+        ({**GPTQ, "dynamic": {"x": {"bits": 8}}}, {}, "dynamic is not supported"),
         ({**GPTQ, "group_size": 16}, {}, "scales': has shape (2, 16), (4, 16) expected"),
         (GPTQ, {"scales": None}, "scales': is missing"),
         (GPTQ, {"qzeros": torch.zeros(2, 4, dtype=torch.int32)}, "(2, 2) expected"),
