@@ -27,7 +27,6 @@ from quantchat.quant.lut import LutBits, LutWeight, SparseRows
 from quantchat.quant.pack import pack_nibbles, pack_triples
 from quantchat.quant.progressive import ProgressiveWeight
 from quantchat.quant.rounding import int8_channel
-from quantchat.quant.slices import row_slices
 from quantchat.quant.tensor import (
     Fp8ChannelWeight,
     Int4GroupWeight,
@@ -37,6 +36,8 @@ from quantchat.quant.tensor import (
 
 ROUNDED = "re-encoded as int8 rows"
 OFFSETS = "scales and offsets rounded to 16 bits"
+SLICE_ELEMENTS = 1 << 22
+"""Of a matrix, whose errors are looked at together."""
 TABLES = "tables rounded to 16 bits"
 
 
@@ -77,7 +78,9 @@ def relative_error(weight: StoredWeight, dense: torch.Tensor) -> float:
     """RMS of what a weight misses dense [N, K] by, over the RMS of dense; in slices of rows."""
     missed = total = 0.0
     order = torch.arange(dense.shape[0], device=dense.device)
-    for rows in row_slices(dense, 4):
+    step = max(1, SLICE_ELEMENTS // dense.shape[1])
+    for start in range(0, dense.shape[0], step):
+        rows = slice(start, start + step)
         part = dense[rows].float()
         missed += (
             float((weight.take_rows(order[rows]).dequantize(torch.float32) - part).norm()) ** 2
