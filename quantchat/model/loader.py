@@ -87,6 +87,8 @@ class _Parts:
     """float32, by our names."""
     own_table: bool
     """The embedding's memory is not the head's."""
+    notes: tuple[str, ...]
+    """What was rounded on the way from the file, in words with the error."""
 
 
 def load_decoder(
@@ -113,7 +115,7 @@ def load_decoder(
     if parts is None:
         parts = _rounded(reader, ops, cache, made, on_progress, cancelled)
     decoder = _decoder(source.spec, ops, parts, context_tokens)
-    return LoadedDecoder(decoder, _notes(reader), from_cache)
+    return LoadedDecoder(decoder, parts.notes, from_cache)
 
 
 def _from_cache(
@@ -173,7 +175,7 @@ def _restored(
     vectors = {name: tensors[file.index.vectors[name]] for name in vector_names(spec)}
     heads = {name for part in file.index.linears["head"] for name in part.tensors.values()}
     own_table = linears["head"].owns_copy or heads.isdisjoint(table.tensors.values())
-    return _Parts(linears, Embedding(embedding), vectors, own_table)
+    return _Parts(linears, Embedding(embedding), vectors, own_table, file.index.notes)
 
 
 def _rounded(
@@ -224,14 +226,16 @@ def _rounded(
             if table is None:
                 table = head if spec.tied_head else reader.weight("embed", "dense")
         vectors = _vectors(reader, made)
+        notes = reader.notes()
         if writer is not None:
+            writer.add_notes(notes)
             _write_rest(writer, table, linears["head"], head, vectors)
     finally:
         if writer is not None:
             writer.discard()
     on_progress(phase, steps, steps)
     own_table = table is not head or linears["head"].owns_copy
-    return _Parts(linears, Embedding(table), vectors, own_table)
+    return _Parts(linears, Embedding(table), vectors, own_table, notes)
 
 
 def _vectors(reader: WeightReader, made: MatrixSource | None) -> dict[str, torch.Tensor]:
@@ -382,17 +386,4 @@ def _block(i: int, spec: DecoderSpec, parts: _Parts) -> Block:
         k_norm=vectors.get(prefix + "k_norm"),
         o=linears[prefix + "o"],
         mlp=mlp,
-    )
-
-
-def _notes(reader: WeightReader) -> tuple[str, ...]:
-    changes = {f"{kind} blocks re-encoded as int8 rows": e for kind, e in reader.errors.items()}
-    folder = reader.source.checkpoint
-    left_out = folder.notes if isinstance(folder, SafetensorsFolder) else ()
-    return (
-        *(
-            f"{words}: relative error {100 * max(errors):.2f} % at worst over {len(errors)} tensors"
-            for words, errors in sorted((changes | reader.changes).items())
-        ),
-        *left_out,
     )

@@ -134,6 +134,10 @@ class PackedWriter:
         self._index.vectors[name] = name
         self._append(name, values)
 
+    def add_notes(self, notes: tuple[str, ...]) -> None:
+        """Keep what is told of the parts, for those who read them."""
+        self._index.notes = notes
+
     def commit(self) -> None:
         """Finish the file and put it in place; drops the oldest beyond KEEP_FILES."""
         if self._file is None:

@@ -29,6 +29,8 @@ from quantchat.quant.tensor import (
 STORED = "stored "
 """A form that begins so is a stored format, not an op's own."""
 MAX_PARTS = 8
+MAX_NOTES = 64
+MAX_NOTE_CHARACTERS = 400
 MAX_LINEARS = 1 << 16
 MAX_SIZE = 1 << 40
 
@@ -64,6 +66,8 @@ class Index:
     embedding: PartEntry | None = None
     vectors: dict[str, str] = field(default_factory=dict)
     """Our name of a norm weight -> tensor."""
+    notes: tuple[str, ...] = ()
+    """What was told when the parts were made."""
 
     def to_text(self) -> str:
         """As JSON."""
@@ -75,6 +79,7 @@ class Index:
                 },
                 "embedding": None if self.embedding is None else _described(self.embedding),
                 "vectors": self.vectors,
+                "notes": self.notes,
             }
         )
 
@@ -90,6 +95,7 @@ class Index:
             {name: _parts(described) for name, described in table["linears"].items()},
             _part(table.get("embedding")),
             _names(table.get("vectors")),
+            _lines(table.get("notes", [])),
         )
 
 
@@ -170,3 +176,11 @@ def _names(described: Any) -> dict[str, str]:
     if not isinstance(described, dict) or not all(isinstance(v, str) for v in described.values()):
         raise ValueError("names of tensors are not a table of texts")
     return dict(described)
+
+
+def _lines(described: Any) -> tuple[str, ...]:
+    if not isinstance(described, list) or len(described) > MAX_NOTES:
+        raise ValueError("the notes are no short list")
+    if not all(isinstance(line, str) and len(line) <= MAX_NOTE_CHARACTERS for line in described):
+        raise ValueError("a note is no short text")
+    return tuple(described)

@@ -66,6 +66,16 @@ class WeightReader:
         """A quick way for large tensors to the device, while there is one."""
         self._probe: ActivationProbe | None = None
 
+    def notes(self) -> tuple[str, ...]:
+        """What was rounded on the way from the file with its error, and what of it is left out."""
+        changes = {f"{kind} blocks re-encoded as int8 rows": e for kind, e in self.errors.items()}
+        folder = self.source.checkpoint
+        rounded = tuple(
+            f"{words}: relative error {100 * max(errors):.2f} % at worst over {len(errors)} tensors"
+            for words, errors in sorted((changes | self.changes).items())
+        )
+        return rounded + (folder.notes if isinstance(folder, SafetensorsFolder) else ())
+
     def vector(self, name: str) -> torch.Tensor:
         """A norm weight or bias, float32 on the device."""
         values = self.source.checkpoint.dense(

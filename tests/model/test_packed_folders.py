@@ -13,6 +13,7 @@ from quantchat.engine.read_ahead import plan_request
 from quantchat.hardware.stored_types import PACKED_TYPES, stored_growth
 from quantchat.model.families import ModelSource, open_model
 from quantchat.model.loader import LoadedDecoder, load_decoder
+from quantchat.model.packed_cache import PackedCache
 from quantchat.model.weights import Matrix, WeightReader, WeightRecipe, read_matrices
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.quant.registry import SCHEMES
@@ -38,7 +39,9 @@ def dense(matrix: Matrix) -> torch.Tensor:
     return torch.cat([part.dequantize(torch.float32) for part in matrix.parts])
 
 
-def loaded(path: Path, scheme: str, group_size: int = 0) -> LoadedDecoder:
+def loaded(
+    path: Path, scheme: str, group_size: int = 0, cache: PackedCache | None = None
+) -> LoadedDecoder:
     source = open_model(path)
     try:
         return load_decoder(
@@ -46,7 +49,7 @@ def loaded(path: Path, scheme: str, group_size: int = 0) -> LoadedDecoder:
             TorchOps(source.spec, device=CPU, dtype=torch.float32),
             recipe(scheme, group_size),
             context_tokens=TOKENS,
-            cache=None,
+            cache=cache,
             on_progress=lambda phase, done, total: None,
             cancelled=lambda: False,
         )
@@ -134,6 +137,11 @@ def test_products_of_scales_and_zeros_are_rounded_and_said(tmp_path: Path) -> No
 
 def test_another_scheme_tells_what_rounding_twice_costs(tmp_path: Path) -> None:
     packed, _ = write_packed(tmp_path, EXACT["ct w8a8"])
-    notes = loaded(packed, "nf4", 64).notes
+    cache = PackedCache(tmp_path, "abc", "nf4", 64)
+    first = loaded(packed, "nf4", 64, cache)
+    again = loaded(packed, "nf4", 64, cache)
+    assert again.from_cache and not first.from_cache
+    assert again.notes == first.notes
+    notes = first.notes
     assert any(note.startswith("INT8-ROWS re-encoded as nf4: relative error") for note in notes)
     assert "inputs of linears stay in 16 bits, where the file's writer rounded them" in notes

@@ -341,6 +341,7 @@ def pack_qserve(weight: torch.Tensor, *, steps: bool) -> Packed:
 
 def pack_squeezellm(weight: torch.Tensor, bits: int = 4, *, sparse: bool = True) -> Packed:
     """Quantiles as tables, in an order of their own; the largest entries kept apart."""
+    n = weight.shape[0]
     shares = torch.linspace(0.02, 0.98, 2**bits)
     order = torch.randperm(2**bits, generator=torch.Generator().manual_seed(1))
     table = torch.quantile(weight, shares, dim=1).t().half().float()[:, order].contiguous()
@@ -350,9 +351,10 @@ def pack_squeezellm(weight: torch.Tensor, bits: int = 4, *, sparse: bool = True)
     codes = ((weight - apart)[..., None] - table[:, None]).abs().argmin(-1)
     parts = {"qweight": along_last(codes.numpy(), bits).t(), "lookup_table": table}
     if sparse:
-        made = apart.to_sparse_csr()
-        parts |= {"rows": made.crow_indices().int(), "cols": made.col_indices().int()}
-        parts["vals"] = made.values()
+        row, column = apart.nonzero(as_tuple=True)
+        starts = torch.bincount(row, minlength=n).cumsum(0)
+        parts |= {"rows": torch.cat((torch.zeros(1), starts)).int(), "cols": column.int()}
+        parts["vals"] = apart[row, column]
     return parts, table.gather(1, codes) + apart
 
 
