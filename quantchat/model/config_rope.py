@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from quantchat.checkpoints.facts import Facts
 from quantchat.errors import CheckpointError, UnsupportedModelError
 from quantchat.spec import (
     DynamicScaling,
+    FactorScaling,
     LinearScaling,
     Llama3Scaling,
     LongScaling,
@@ -17,6 +19,8 @@ from quantchat.spec import (
 )
 
 DEFAULT_ROPE_THETA = 10000.0
+MOST = 1e12
+"""Of bases and factors: beyond, and below its inverse, angles are no numbers."""
 
 
 def rope_from_config(
@@ -127,3 +131,34 @@ def _long_scaling(config: Facts, parameters: Facts, rotary_dim: int, context: in
 def long_attention_factor(growth: float, original: int) -> float:
     """What LongRoPE multiplies cos and sin by where a file does not say."""
     return math.sqrt(1 + math.log(growth) / math.log(original)) if growth > 1 else 1.0
+
+
+def check_rope(path: Path, rope: RopeSpec) -> None:
+    """Raises UnsupportedModelError where a rotary embedding would give no finite angles."""
+    scaling = rope.scaling
+    numbers = [rope.theta]
+    if isinstance(scaling, LongScaling):
+        numbers += [*scaling.short, *scaling.long, scaling.attention_factor]
+    elif isinstance(scaling, FactorScaling):
+        numbers += scaling.factors
+    elif scaling is not None:
+        numbers.append(scaling.factor)
+    if isinstance(scaling, YarnScaling):
+        numbers += [scaling.beta_fast, scaling.beta_slow, scaling.attention_factor]
+    ordered = True
+    if isinstance(scaling, Llama3Scaling):
+        numbers += [scaling.low_freq_factor, scaling.high_freq_factor]
+        ordered = scaling.low_freq_factor < scaling.high_freq_factor
+    grows = isinstance(scaling, DynamicScaling) and (scaling.factor < 1 or rope.rotary_dim < 4)
+    if (
+        rope.theta <= 1
+        or grows
+        or not ordered
+        or not all(1 / MOST <= number <= MOST for number in numbers)
+    ):
+        raise UnsupportedModelError(
+            path,
+            f"rotary embedding of base {rope.theta:g} with {type(scaling).__name__} gives no angles"
+            if scaling is not None
+            else f"rotary embedding of base {rope.theta:g} gives no angles",
+        )

@@ -17,6 +17,7 @@ from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import CheckpointError
 from quantchat.model.config_gguf import gguf_naming, gguf_traits, spec_from_gguf
 from quantchat.model.config_hf import hf_traits, spec_from_config
+from quantchat.model.config_rope import check_rope
 from quantchat.model.export_marker import Export, is_export, read_export
 from quantchat.model.names import rows_of, tensor_names, tensor_shape
 from quantchat.model.naming import FALCON_TWO_NORMS, Naming
@@ -72,6 +73,7 @@ def _source(checkpoint: Checkpoint) -> ModelSource:
     else:
         if is_export(checkpoint.path):
             export = read_export(checkpoint)
+            _check_ropes(checkpoint.path, export.spec)
             return ModelSource(checkpoint, export.spec, {}, adjacent_pairs=True, export=export)
         traits = hf_traits(checkpoint.config)
         layout = read_layout(checkpoint)
@@ -83,7 +85,7 @@ def _source(checkpoint: Checkpoint) -> ModelSource:
         if traits.name == "falcon" and spec.placement == "parallel_two":
             naming = FALCON_TWO_NORMS
         adjacent, offset = False, traits.norm_offset
-    _check_factors(checkpoint.path, spec)
+    _check_ropes(checkpoint.path, spec)
     names, rows = tensor_names(spec, naming), dict[str, Rows]()
     views: dict[str, TensorEntry] = {}
     for ours, theirs in names.items():
@@ -111,8 +113,11 @@ def _source(checkpoint: Checkpoint) -> ModelSource:
     return ModelSource(checkpoint, spec, names, adjacent, rows=rows, norm_offset=offset)
 
 
-def _check_factors(path: Path, spec: DecoderSpec) -> None:
-    """Raises CheckpointError where rope factors are not one for each pair."""
+def _check_ropes(path: Path, spec: DecoderSpec) -> None:
+    """Raises CheckpointError where factors are not one for each pair, or angles no numbers."""
+    for rope in (spec.rope, spec.local_rope):
+        if rope is not None:
+            check_rope(path, rope)
     scaling, pairs = spec.rope.scaling, spec.rope.rotary_dim // 2
     sets: tuple[tuple[float, ...], ...] = ()
     if isinstance(scaling, FactorScaling):

@@ -11,6 +11,9 @@ from quantchat.checkpoints.ggml.types import TYPES
 if TYPE_CHECKING:
     import torch
 
+if TYPE_CHECKING:
+    import torch
+
 PLAIN_BYTES = frozenset({"F32", "F16", "BF16"})
 
 

@@ -102,6 +102,30 @@ def test_long_factors_must_be_one_for_each_pair(
         open_model(change(folder, section="rope_parameters", **changes))
 
 
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "default", "rope_theta": 0.0},
+        {"rope_type": "default", "rope_theta": 1.0},
+        {"rope_type": "linear", "factor": 0.0, "rope_theta": 1e4},
+        {"rope_type": "linear", "factor": 1e-300, "rope_theta": 1e4},
+        {"rope_type": "yarn", "factor": 2.0, "beta_fast": 0.0, "rope_theta": 1e4},
+        {"rope_type": "dynamic", "factor": 0.5, "rope_theta": 1e4},
+        {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 4.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+            "rope_theta": 1e4,
+        },
+    ],
+)
+def test_angles_must_be_numbers(folders: Path, tmp_path: Path, rope: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedModelError, match="gives no angles"):
+        open_model(change(copy_of(folders, "olmo2", tmp_path), rope_parameters=rope))
+
+
 def test_both_containers_give_the_same_spec(folders: Path, tmp_path: Path) -> None:
     for family, (_, overrides) in more_gguf.CASES.items():
         file = read_spec(more_gguf.write(tmp_path / f"{family}.gguf", family))
