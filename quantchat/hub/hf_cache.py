@@ -21,6 +21,7 @@ from quantchat.hub.progress import Counter
 from quantchat.hub.splits import split_parts, without_later_parts
 
 _COPY_BYTES = 1 << 20
+_CHAT_ENDINGS = ("ForCausalLM", "Gemma3ForConditionalGeneration")
 _CONFIG_BYTES = 1 << 20
 _INDEX_BYTES = 32 << 20
 
@@ -148,7 +149,7 @@ def is_chat_folder(folder: Path) -> bool:
     """Whether a folder holds the config and all weights of a causal language model."""
     config = _read_json(folder / "config.json", _CONFIG_BYTES)
     names = config.get("architectures")
-    if not isinstance(names, list) or not any(str(n).endswith("ForCausalLM") for n in names):
+    if not isinstance(names, list) or not any(str(n).endswith(_CHAT_ENDINGS) for n in names):
         return False
     return has_weights(folder)
 

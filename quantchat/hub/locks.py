@@ -15,14 +15,21 @@ else:
 
 def try_lock(file: IO[str]) -> bool:
     """Take the lock of an open file; False while somebody else has it."""
-    try:
-        if sys.platform == "win32":
+    if sys.platform == "win32":
+        try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
+        except OSError:
+            return False
+        return True
+    else:
+        try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        except BlockingIOError:
+            return False
+        except OSError:
+            # A file system without locks must not make anybody wait for ever.
+            return True
+        return True
 
 
 def open_locked(path: Path) -> IO[str] | None:

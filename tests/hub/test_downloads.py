@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from quantchat.hub.drain import drain
 from quantchat.hub.fetch import FetchProgress, fetch
 from quantchat.hub.giving_up import give_up
 from quantchat.hub.local import LocalModel, list_local
+from quantchat.hub.part import Part
 from quantchat.hub.partial import partial, unfinished
 from quantchat.hub.progress import Meter
 
@@ -192,3 +194,29 @@ def test_wanted_file_of_another_size_is_begun_anew(hub: FakeServer) -> None:
     model = fetch("own/one", on_progress=lambda _: None, cancel=threading.Event())
     assert model.path.read_bytes() == body
     assert not any("range" in headers for _, headers in hub.requests)
+
+
+def test_disk_that_fills_up_is_told_and_what_came_is_kept(
+    hub: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = Part.append
+
+    def full(self: Part, chunk: bytes) -> None:
+        if self.done_bytes + len(chunk) > 100_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, chunk)
+
+    hub.faults.slow_s = 0.001
+    with monkeypatch.context() as patch:
+        patch.setattr(Part, "append", full)
+        with pytest.raises(DownloadError, match="No space left on device") as caught:
+            fetch("own/one", on_progress=lambda _: None, cancel=threading.Event())
+    assert "what came is kept" in caught.value.hint
+    assert states() == [("own/one", "failed")]
+    kept_bytes = unfinished()[0].done_bytes
+    assert kept_bytes > 50_000
+    hub.faults.slow_s = 0.0
+    hub.requests.clear()
+    model = fetch("own/one", on_progress=lambda _: None, cancel=threading.Event())
+    assert model.path.read_bytes() == hub.repos["own/one"]["tiny.Q4.gguf"]
+    assert hub.requests[-1][1]["range"] == f"bytes={kept_bytes}-"
