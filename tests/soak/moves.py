@@ -182,8 +182,9 @@ async def compare(user: User) -> None:
     comparison = user.app.comparison
     assert comparison is not None
     await user.until(lambda: comparison.ready, "both sides are ready")
+    before = comparison.shown
     await user.write(user.question())
-    await user.until(lambda: comparison.answering, "both answer")
+    await user.until(lambda: comparison.shown is not before, "both are asked")
     await user.until(lambda: not comparison.answering, "both have answered")
     await user.press("alt+right", "alt+down", "pageup", "f9", "f9")
 
