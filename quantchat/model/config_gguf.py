@@ -11,7 +11,7 @@ from quantchat.errors import CheckpointError, UnsupportedModelError
 from quantchat.model.config_hf import MAX_LAYERS, MAX_WIDTH, check_heads
 from quantchat.model.config_rope import DEFAULT_ROPE_THETA, long_attention_factor
 from quantchat.model.gguf_families import GGUF_ARCHITECTURES, GgufTraits
-from quantchat.model.hf_families import MAX_EXPERTS, MAX_SCALE, checked_experts
+from quantchat.model.hf_keys import MAX_EXPERTS, MAX_SCALE, checked_experts
 from quantchat.model.naming import (
     GGUF,
     GGUF_EXPERTS_APART,

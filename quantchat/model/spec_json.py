@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 from quantchat.checkpoints.facts import Facts
 from quantchat.errors import CheckpointError, UnsupportedModelError
 from quantchat.model.config_hf import MAX_LAYERS, MAX_WIDTH, check_heads
-from quantchat.model.hf_families import MAX_EXPERTS, MAX_SCALE, checked_experts
+from quantchat.model.hf_keys import MAX_EXPERTS, MAX_SCALE, checked_experts
 from quantchat.spec import (
     Activation,
     DecoderSpec,
