@@ -11,10 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from quantchat.comparing import words
-from quantchat.comparing.difference import divergence, most_divergent, scored_pieces
+from quantchat.comparing.difference import KL_STEPS, divergence, most_divergent, scored_pieces
 from quantchat.comparing.markdown import visible
 from quantchat.comparing.record import Answer, Comparison, Round
-from quantchat.comparing.svg import KL_STEPS
 from quantchat.events import Candidate
 
 PIPED_COLUMNS = 120
