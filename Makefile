@@ -32,8 +32,9 @@ chat: $(RUN_READY)
 setup: $(RUN_READY)
 setup-test: $(TEST_READY)
 
+# A test waits more than it computes: one process a core, four at most.
 test: check
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 
 check: lint types imports
 
