@@ -22,7 +22,6 @@ SIDE_BY_SIDE_COLUMNS = 72
 HEAT = (
     "",
     "on grey23",
-    "on grey30",
     "black on yellow3",
     "black on dark_orange",
     "bold white on red3",

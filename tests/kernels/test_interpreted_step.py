@@ -53,6 +53,9 @@ class FakeSequence:
     def prompt_tokens(self) -> int:
         return len(self.prompt)
 
+    def draws_of(self, tokens: int) -> int:
+        return tokens - len(self.prompt)
+
 
 def truth(table: torch.Tensor, sequence: FakeSequence) -> list[int]:
     """The answer's next tokens by the eager runner's path."""

@@ -144,7 +144,8 @@ def logits_of(
     """float32 [S, T, V] of the walk's ids under other weights."""
     hidden = table[walk.ids].float()
     for index, layer in enumerate(layers):
-        hidden = walk.forward.run(layer, hidden, walk.spec.window(index))[0]
+        forward = replace(walk.forward, rope=walk.ropes[index])
+        hidden = forward.run(layer, hidden, walk.spec.window(index))[0]
     normed = torch.nn.functional.rms_norm(
         hidden, (walk.spec.hidden,), final_norm, walk.spec.norm_eps
     )

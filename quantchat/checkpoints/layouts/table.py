@@ -5,40 +5,18 @@ Owns the choice and what no layout explains. Methods without a reader are refuse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
-from quantchat.checkpoints.base import TensorEntry
 from quantchat.checkpoints.facts import Facts
 from quantchat.checkpoints.json_file import read_object
-from quantchat.checkpoints.layouts.awq import awq
-from quantchat.checkpoints.layouts.bitsandbytes import bitsandbytes
-from quantchat.checkpoints.layouts.compressed import compressed
-from quantchat.checkpoints.layouts.floats import fbgemm, fp8
-from quantchat.checkpoints.layouts.gptq import gptq
-from quantchat.checkpoints.layouts.module import Layout
-from quantchat.checkpoints.layouts.qserve import qserve
-from quantchat.checkpoints.layouts.squeezellm import squeezellm
 from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import CheckpointError, UnsupportedModelError
 
-ReadBytes: TypeAlias = Callable[[str], bytes]
-Reader: TypeAlias = Callable[[Facts, Mapping[str, TensorEntry], ReadBytes], Layout]
+if TYPE_CHECKING:
+    from quantchat.checkpoints.layouts.module import Layout
 
-READERS: Mapping[str, Reader] = MappingProxyType(
-    {
-        "awq": lambda facts, tensors, read: awq(facts, tensors),
-        "gptq": lambda facts, tensors, read: gptq(facts, tensors),
-        "bitsandbytes": bitsandbytes,
-        "compressed-tensors": compressed,
-        "fp8": lambda facts, tensors, read: fp8(facts, tensors),
-        "fbgemm_fp8": lambda facts, tensors, read: fbgemm(facts, tensors),
-        "qoq": lambda facts, tensors, read: qserve(facts, tensors),
-        "squeezellm": lambda facts, tensors, read: squeezellm(facts, tensors),
-    }
-)
-"""quant_method -> reader."""
 OLD_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "quantize_config.json": {".qweight": "gptq"},
@@ -57,6 +35,8 @@ def read_layout(folder: SafetensorsFolder) -> Layout | None:
     facts, method = _config(folder)
     if facts is None:
         return None
+    from quantchat.checkpoints.layouts.readers import READERS
+
     reader = READERS.get(method)
     if reader is None:
         raise UnsupportedModelError(

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from quantchat.checkpoints.layouts.codes import DoubleScales, GroupCodes, StepCodes, TableCodes
 from quantchat.checkpoints.layouts.qserve import in_order, unpack_tiles
-from quantchat.checkpoints.layouts.table import READERS, read_layout
+from quantchat.checkpoints.layouts.readers import READERS
+from quantchat.checkpoints.layouts.table import read_layout
 from quantchat.checkpoints.layouts.words import swap_nibbles, unpack_awq, unpack_words
 from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import CheckpointError, UnsupportedModelError
