@@ -57,11 +57,11 @@ class ModeLine(Painted):
         return line.truncate(width, ellipsis=True)
 
 
-class DifferenceLine(Painted):
-    """Right against left, in two lines; or the question of a blind round."""
+class _Lines(Painted):
+    """As many rows as lines, each cut to the width; only a change is drawn."""
 
-    def __init__(self) -> None:
-        super().__init__(id="difference")
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
         self._lines: list[Content] = []
 
     def show(self, lines: Sequence[Content]) -> None:
@@ -84,32 +84,23 @@ class DifferenceLine(Painted):
         return Content("\n").join(line.truncate(width, ellipsis=True) for line in self._lines)
 
 
-class TokenTable(Painted):
+class DifferenceLine(_Lines):
+    """Right against left, in two lines; or the question of a blind round."""
+
+    def __init__(self) -> None:
+        super().__init__(id="difference")
+
+
+class TokenTable(_Lines):
     """The five likeliest tokens of both models at the cursor."""
 
     def __init__(self) -> None:
         super().__init__(id="token")
-        self._lines: list[Content] = []
 
     def show(self, lines: Sequence[Content]) -> None:
         """New lines; none hides it."""
-        same = len(lines) == len(self._lines) and all(
-            new.is_same(old) for new, old in zip(lines, self._lines, strict=True)
-        )
-        if not same:
-            taller = len(lines) != len(self._lines)
-            self._lines = list(lines)
-            self.display = bool(lines)
-            self.refresh(layout=taller)
-
-    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """A row a line."""
-        return len(self._lines)
-
-    def render(self) -> Content:
-        """Cut to the width."""
-        width = self.size.width
-        return Content("\n").join(line.truncate(width, ellipsis=True) for line in self._lines)
+        super().show(lines)
+        self.display = bool(lines)
 
 
 def difference_lines(
