@@ -21,6 +21,8 @@ LETTERS = string.ascii_lowercase + string.ascii_uppercase + string.digits + "+*=
 BASE = "."
 """The most frequent style."""
 DIFF_LINES = 120
+MARK = "-- "
+"""Begins a heading in a file."""
 FLAGS = ("bold", "dim", "italic", "underline", "strike", "reverse")
 SEEN = ("underline", "strike", "reverse")
 """Without a character, too."""
@@ -87,14 +89,37 @@ def as_file(name: str, pictures: Mapping[str, Picture]) -> str:
     lines = [f"{name}, themes {' and '.join(pictures)}", "", *pictures[first].rows]
     for theme in others:
         if pictures[theme].rows != pictures[first].rows:
-            lines += ["", f"-- text in {theme}", *pictures[theme].rows]
-    lines += ["", f"-- styles in {first}", *pictures[first].styles]
-    lines += ["", f"-- legend of {first}", *pictures[first].legend]
+            lines += ["", f"{MARK}text in {theme}", *pictures[theme].rows]
+    lines += ["", f"{MARK}styles in {first}", *pictures[first].styles]
+    lines += ["", f"{MARK}legend of {first}", *pictures[first].legend]
     for theme in others:
         if pictures[theme].styles != pictures[first].styles:
-            lines += ["", f"-- styles in {theme}", *pictures[theme].styles]
-        lines += ["", f"-- legend of {theme}", *pictures[theme].legend]
+            lines += ["", f"{MARK}styles in {theme}", *pictures[theme].styles]
+        lines += ["", f"{MARK}legend of {theme}", *pictures[theme].legend]
     return "\n".join(lines) + "\n"
+
+
+def from_file(text: str) -> dict[str, Picture]:
+    """The pictures of a file, by theme: what `as_file` wrote."""
+    head, _, rest = text.partition("\n")
+    themes = head.partition(", themes ")[2].split(" and ")
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    key, lines = ("text", themes[0]), list[str]()
+    for line in [*rest.splitlines()[1:], "", f"{MARK}end of end"]:
+        if line.startswith(MARK):
+            found[key] = tuple(lines[:-1])
+            what, _, theme = line.removeprefix(MARK).replace(" in ", " of ").partition(" of ")
+            key, lines = (what, theme), []
+        else:
+            lines.append(line)
+
+    def of(what: str, theme: str) -> tuple[str, ...]:
+        return found.get((what, theme)) or found[what, themes[0]]
+
+    return {
+        theme: Picture(of("text", theme), of("styles", theme), of("legend", theme))
+        for theme in themes
+    }
 
 
 def difference(kept: str, taken: str) -> str:

@@ -12,6 +12,7 @@ from fakes import FakeEngine, Script
 from textual.events import Paste
 from textual.pilot import Pilot
 
+from quantchat.errors import ModelNotFoundError
 from quantchat.tui import clipboard
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.control import editor, slash
@@ -349,3 +350,20 @@ def test_the_editor_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(editor, "USUAL", ())
     with pytest.raises(editor.EditorError, match="no editor"):
         editor.editor_command({})
+
+
+async def test_a_wrong_file_is_said_and_the_model_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test() as pilot:
+        await ready(pilot, app)
+        before = app.preferences.settings.model
+
+        def find(name: str) -> None:
+            raise ModelNotFoundError(f"{name} is not a GGUF file", hint="name a .gguf file")
+
+        monkeypatch.setattr(app.library, "find", find)
+        await ask(pilot, app, "/model ./junk.gguf")
+        await wait_until(pilot, lambda: "is not a GGUF file" in notes(app))
+        assert app.is_running and app.preferences.settings.model == before

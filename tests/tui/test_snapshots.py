@@ -12,10 +12,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pictures import Picture, as_file, difference, picture_of, strips_of
+from pictures import Picture, as_file, difference, from_file, picture_of, strips_of
 from places import NOW_S, PLACES, World, go, world
 
 from quantchat.tui.app import QuantchatApp
@@ -29,9 +30,12 @@ THEMES = ("ink", "paper")
 KEPT = Path(__file__).parent / "snapshots"
 TAKE = os.environ.get("QUANTCHAT_TAKE_SNAPSHOTS") == "1"
 FOLDER_PREFIX = "quantchat-picture-"
-STILL_S = 0.07
-STILL_TIMES = 2
-PATIENCE_S = 5.0
+FOLDER_NAME = re.compile(re.escape(FOLDER_PREFIX) + r"\w{8}")
+TICK_S = 0.05
+STILL_S = 0.2
+DIFFERENT_S = 3.0
+"""A screen that does not look as it did may be late: so long it has to stand still."""
+PATIENCE_S = 15.0
 
 taken: dict[tuple[int, int], dict[str, dict[str, Picture] | Exception]] = {}
 """By size and place; all pictures of a size are taken in one app."""
@@ -59,15 +63,28 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(found)
 
 
-async def still(world: World) -> Picture:
-    """The screen once it has not changed for a while."""
+def now_shown(world: World) -> Picture:
+    """What is on the screen, without the name of the folder."""
+    found = picture_of(strips_of(world.app))
+    rows = (FOLDER_NAME.sub(FOLDER_PREFIX + "00000000", row) for row in found.rows)
+    return replace(found, rows=tuple(rows))
+
+
+async def looked_at(world: World, theme: str, kept: Picture | None) -> Picture:
+    """The screen once it looks as it did, or else once it has not changed for a while."""
+    still_s = STILL_S if kept is None else DIFFERENT_S
     until_s = time.monotonic() + PATIENCE_S
-    now, same = strips_of(world.app), 0
-    while same < STILL_TIMES and time.monotonic() < until_s:
-        await asyncio.sleep(STILL_S)
-        before, now = now, strips_of(world.app)
-        same = same + 1 if now == before else 0
-    return picture_of(now)
+    await restyle(world, theme)
+    now, since_s = now_shown(world), time.monotonic()
+    while now != kept and time.monotonic() < min(since_s + still_s, until_s):
+        await asyncio.sleep(TICK_S)
+        if world.app.theme != theme:
+            # A preview that came late.
+            await restyle(world, theme)
+        before, now = now, now_shown(world)
+        if now != before:
+            since_s = time.monotonic()
+    return now
 
 
 async def restyle(world: World, theme: str) -> None:
@@ -88,12 +105,14 @@ async def take_all(
     found: dict[str, dict[str, Picture] | Exception] = {}
     async with world(folder, size, theme=THEMES[0]) as made:
         for name in PLACES:
+            path = file_of(name, size)
+            known = not TAKE and path.exists()
+            kept = from_file(path.read_text(encoding="utf-8")) if known else {}
             try:
                 await go(made, name)
                 pictures = {}
                 for theme in (*THEMES[1:], THEMES[0]):
-                    await restyle(made, theme)
-                    pictures[theme] = await still(made)
+                    pictures[theme] = await looked_at(made, theme, kept.get(theme))
                 found[name] = {theme: pictures[theme] for theme in THEMES}
             except Exception as error:
                 made.app.theme = THEMES[0]
@@ -101,10 +120,8 @@ async def take_all(
     return found
 
 
-def file_text(name: str, size: tuple[int, int], pictures: dict[str, Picture]) -> str:
-    """As it is kept: without the name of the folder."""
-    text = as_file(f"{name} at {size[0]}x{size[1]}", pictures)
-    return re.sub(re.escape(FOLDER_PREFIX) + r"\w{8}", FOLDER_PREFIX + "00000000", text)
+def file_of(name: str, size: tuple[int, int]) -> Path:
+    return KEPT / f"{name}-{size[0]}x{size[1]}.txt"
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
@@ -115,8 +132,8 @@ def test_a_screen_looks_as_it_did(name: str, size: tuple[int, int], folder: Path
     pictures = taken[size][name]
     if isinstance(pictures, Exception):
         raise pictures
-    text = file_text(name, size, pictures)
-    path = KEPT / f"{name}-{size[0]}x{size[1]}.txt"
+    text = as_file(f"{name} at {size[0]}x{size[1]}", pictures)
+    path = file_of(name, size)
     if TAKE:
         KEPT.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -127,8 +144,15 @@ def test_a_screen_looks_as_it_did(name: str, size: tuple[int, int], folder: Path
         pytest.fail(f"{path.name} differs:\n{difference(kept, text)}", pytrace=False)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_a_file_of_pictures_is_read_as_it_was_written(size: tuple[int, int]) -> None:
+    for name in PLACES:
+        text = file_of(name, size).read_text(encoding="utf-8")
+        assert as_file(text.partition(", themes ")[0], from_file(text)) == text
+
+
 def test_no_picture_is_left_of_a_place_that_is_gone() -> None:
-    wanted = {f"{name}-{width}x{height}.txt" for name in PLACES for width, height in SIZES}
+    wanted = {file_of(name, size).name for name in PLACES for size in SIZES}
     assert {path.name for path in KEPT.glob("*")} - wanted == set()
 
 

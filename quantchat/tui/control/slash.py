@@ -69,10 +69,13 @@ def _set(key: str) -> Take:
 
 
 def _model(app: QuantchatApp, word: str) -> None:
-    if app.library.find(word) is None:
-        app.notify(f"There is no model {word!r}; /model lists them.", severity="warning")
-    else:
-        app.choose_model(word)
+    def choose() -> None:
+        if app.library.find(word) is None:
+            app.notify(f"There is no model {word!r}; /model lists them.", severity="warning")
+        else:
+            app.choose_model(word)
+
+    _try(app, choose)
 
 
 def _scheme(app: QuantchatApp, word: str) -> None:
