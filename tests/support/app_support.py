@@ -14,7 +14,10 @@ from fakes import FakeEngine, Script
 from textual.pilot import Pilot
 
 from quantchat.errors import Cancelled, DownloadError, QuantchatError
+from quantchat.hub.http import SourceError
 from quantchat.hub.progress import FetchProgress
+from quantchat.hub.search import FoundRepo, Sort
+from quantchat.hub.variants import Offer
 from quantchat.requests import LoadRequest
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
@@ -37,6 +40,9 @@ class FakeLibrary:
         self.hold = threading.Event()
         self.hold.set()
         """Cleared, a fetch stands still."""
+        self.found: list[FoundRepo] = []
+        self.search_error: SourceError | None = None
+        self.offers: dict[str, Offer] = {}
 
     def rows(self) -> list[ModelRow]:
         """Both models."""
@@ -85,6 +91,19 @@ class FakeLibrary:
         """Forget it."""
         self.there[name] = False
         return SIZE_BYTES
+
+    def search(self, query: str, sort: Sort, cancel: threading.Event) -> list[FoundRepo]:
+        """Those of `found` that have the words."""
+        if self.search_error is not None:
+            raise self.search_error
+        words = query.lower().split()
+        return [row for row in self.found if all(word in row.repo.lower() for word in words)]
+
+    def offer(self, repo: str, cancel: threading.Event) -> Offer:
+        """One of `offers`."""
+        if repo not in self.offers:
+            raise SourceError(f"there is no {repo} on the hub", hint="check the name")
+        return self.offers[repo]
 
 
 class FakeSchemes:

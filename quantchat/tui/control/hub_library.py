@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from quantchat.hub.catalog import CatalogEntry
     from quantchat.hub.local import LocalModel
     from quantchat.hub.progress import FetchProgress
+    from quantchat.hub.search import FoundRepo, Sort
+    from quantchat.hub.variants import Offer
 
 
 class HubLibrary:
@@ -53,6 +55,18 @@ class HubLibrary:
         from quantchat.hub.local import remove
 
         return remove(name)
+
+    def search(self, query: str, sort: Sort, cancel: threading.Event) -> list[FoundRepo]:
+        """Repositories of the hub that match, best first."""
+        from quantchat.hub.search import search
+
+        return search(query, sort=sort, cancel=cancel)
+
+    def offer(self, repo: str, cancel: threading.Event) -> Offer:
+        """What a repository has to fetch."""
+        from quantchat.hub.variants import variants
+
+        return variants(repo, cancel=cancel)
 
 
 def _local_row(model: LocalModel) -> ModelRow:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from quantchat.hub.progress import FetchProgress
+    from quantchat.hub.search import FoundRepo, Sort
+    from quantchat.hub.variants import Offer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +50,9 @@ class Library(Protocol):
 
     def remove(self, name: str) -> int:
         """Delete it; the bytes freed."""
+
+    def search(self, query: str, sort: Sort, cancel: threading.Event) -> list[FoundRepo]:
+        """Repositories of the hub that match, best first; raises Cancelled, SourceError."""
+
+    def offer(self, repo: str, cancel: threading.Event) -> Offer:
+        """What a repository has to fetch; raises Cancelled, SourceError."""
