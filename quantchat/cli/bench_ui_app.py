@@ -24,6 +24,8 @@ from quantchat.requests import ChatRequest, LoadRequest, Role, ScoreRequest, Slo
 if TYPE_CHECKING:
     from textual.driver import Driver
 
+    from quantchat.hub.search import FoundRepo, Sort
+    from quantchat.hub.variants import Offer
     from quantchat.settings.model import Settings
     from quantchat.store.chats import Chats
     from quantchat.tui.app import QuantchatApp
@@ -157,6 +159,14 @@ class Shelf:
     def remove(self, name: str) -> int:
         """Nothing is deleted."""
         raise EngineError(f"{name} is not deleted in a benchmark")
+
+    def search(self, query: str, sort: Sort, cancel: object) -> list[FoundRepo]:
+        """The hub is left alone."""
+        return []
+
+    def offer(self, repo: str, cancel: object) -> Offer:
+        """The hub is left alone."""
+        raise EngineError(f"{repo} is not looked up in a benchmark")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
