@@ -10,12 +10,13 @@ from pathlib import Path
 from quantchat.checkpoints.gguf import GgufFile
 from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import CheckpointError
+from quantchat.gguf_names import split_parts
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def open_checkpoint(path: Path) -> GgufFile | SafetensorsFolder:
-    """Open a .gguf file, a folder with config.json and *.safetensors, or a folder with one .gguf.
+    """Open a .gguf file, a folder with config.json and *.safetensors, or a folder with one GGUF model.
 
     Raises CheckpointError with a hint for anything else; files that run code (pickles) are refused.
     """
@@ -36,7 +37,7 @@ def _open_folder(folder: Path) -> GgufFile | SafetensorsFolder:
     ggufs = [name for name in names if name.lower().endswith(".gguf")]
     if tensors and "config.json" in names:
         return SafetensorsFolder(folder)
-    if len(ggufs) == 1:
+    if len(ggufs) == 1 or (ggufs and set(ggufs) == {*split_parts(ggufs[0])}):
         return GgufFile(folder / ggufs[0])
     if ggufs:
         shown = ", ".join(ggufs[:4]) + (", ..." if len(ggufs) > 4 else "")

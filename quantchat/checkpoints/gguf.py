@@ -1,6 +1,6 @@
-"""GGUF files: metadata and named byte ranges, checked before use.
+"""GGUF files, split ones too: metadata and named byte ranges, checked before use.
 
-Owns the tensor table and the file's life. Value parsing is in `gguf_metadata`, block arithmetic in
+Owns the tensor table and the files' life. Value parsing is in `gguf_metadata`, block arithmetic in
 `ggml`. What the metadata means (family, tokenizer, rope) belongs to the loader.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Literal
@@ -20,11 +21,13 @@ from quantchat.checkpoints.gguf_metadata import CUT_OFF_HINT, Cursor, read_metad
 from quantchat.checkpoints.mapping import FileMapping
 from quantchat.checkpoints.ranges import check_overlaps, check_range
 from quantchat.errors import CheckpointError, UnsupportedModelError
+from quantchat.gguf_names import split_parts
 
 if TYPE_CHECKING:
     import torch
 
 MAGIC = b"GGUF"
+SPLIT_COUNT = "split.count"
 VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
 MAX_METADATA_KEYS = 1 << 16
@@ -38,34 +41,77 @@ MIN_TENSOR_BYTES = 24
 """Name length, number of dimensions, type and offset."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What one file says of itself."""
+
+    version: int
+    metadata: Facts
+    tensors: dict[str, TensorEntry]
+    sha256: str
+
+
 class GgufFile:
-    """An open GGUF file (little endian, version 2 or 3). See `Checkpoint` for how views live."""
+    """An open GGUF model (little endian, version 2 or 3), in one file or in all parts of a split
+    one. See `Checkpoint` for how views live.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Raises CheckpointError for damage, UnsupportedModelError for what we do not read."""
-        self.path = path
-        self._mapping = FileMapping(path)
-        try:
-            with self._mapping.buffer() as buffer:
-                self._read(Cursor(buffer, path))
-        except BaseException:
-            self._mapping.close()
-            raise
+        """Raises CheckpointError for damage, UnsupportedModelError for what we do not read.
 
-    def _read(self, cursor: Cursor) -> None:
-        self.version, tensor_count, key_count = _read_counts(cursor)
-        self.metadata = Facts(self.path, MappingProxyType(read_metadata(cursor, key_count)))
-        splits = self.metadata.integer("split.count", default=1)
-        if splits > 1:
-            raise UnsupportedModelError(
-                self.path,
-                f"is one of {splits} parts of a model",
-                hint="join the parts with llama-gguf-split --merge",
+        `path`: the file, or any part of a split model; the other parts lie beside it.
+        """
+        self._mappings: dict[Path, FileMapping] = {}
+        try:
+            self.path, heads = self._open(path)
+        except BaseException:
+            self.close()
+            raise
+        self.version, self.metadata = heads[0].version, heads[0].metadata
+        self.tensors: Mapping[str, TensorEntry] = MappingProxyType(_joined(heads))
+        self._header_sha256 = "|".join(head.sha256 for head in heads)
+
+    def _open(self, path: Path) -> tuple[Path, list[_Head]]:
+        """Path and head of the first file, then the heads of all others."""
+        head = self._read(path)
+        count = head.metadata.integer(SPLIT_COUNT, default=1)
+        if count <= 1:
+            return path, [head]
+        names = split_parts(path.name)
+        if len(names) != count:
+            raise CheckpointError(
+                path,
+                f"is one of {count} parts of a model, which its name does not say",
+                hint=f"it should end in -00001-of-{min(count, 99999):05d}.gguf",
             )
-        self.tensors: Mapping[str, TensorEntry] = MappingProxyType(
-            _read_tensors(cursor, tensor_count, _alignment(self.metadata))
-        )
-        self._header_sha256 = hashlib.sha256(cursor.buffer[: cursor.position]).hexdigest()
+        paths = [path.with_name(name) for name in names]
+        heads = []
+        for number, part in enumerate(paths):
+            if part != path and not part.exists():
+                raise CheckpointError(
+                    path,
+                    f"is one of {count} parts of a model, and {part.name} is not beside it",
+                    hint="put all parts into one folder",
+                )
+            heads.append(head if part == path else self._read(part))
+            _check_part(part, heads[-1].metadata, number, count)
+        told = heads[0].metadata.optional_integer("split.tensors.count")
+        found = sum(len(each.tensors) for each in heads)
+        if told is not None and told != found:
+            raise CheckpointError(
+                paths[0], f"says {told} tensors, its parts hold {found}", hint=CUT_OFF_HINT
+            )
+        return paths[0], heads
+
+    def _read(self, path: Path) -> _Head:
+        mapping = self._mappings[path] = FileMapping(path)
+        with mapping.buffer() as buffer:
+            cursor = Cursor(buffer, path)
+            version, tensor_count, key_count = _read_counts(cursor)
+            metadata = Facts(path, MappingProxyType(read_metadata(cursor, key_count)))
+            tensors = _read_tensors(cursor, tensor_count, _alignment(metadata))
+            digest = hashlib.sha256(buffer[: cursor.position]).hexdigest()
+        return _Head(version, metadata, tensors, digest)
 
     @property
     def container(self) -> Literal["gguf"]:
@@ -74,7 +120,7 @@ class GgufFile:
     def raw(self, name: str) -> torch.Tensor:
         """The tensor's blocks as stored: uint8 [nbytes], no copy."""
         entry = self.tensors[name]
-        return self._mapping.view(entry.offset, entry.nbytes)
+        return self._mappings[entry.file].view(entry.offset, entry.nbytes)
 
     def dense(
         self,
@@ -98,14 +144,18 @@ class GgufFile:
         self.tensors = MappingProxyType({**self.tensors, **views})
 
     def identity(self) -> str:
-        """Hash of name, size, modification time and header."""
-        mapping = self._mapping
-        facts = f"{self.path.name}|{mapping.size}|{mapping.modified_ns}|{self._header_sha256}"
+        """Hash of names, sizes, modification times and headers."""
+        files = "|".join(
+            f"{path.name}|{mapping.size}|{mapping.modified_ns}"
+            for path, mapping in sorted(self._mappings.items())
+        )
+        facts = f"{files}|{self._header_sha256}"
         return hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()[:20]
 
     def close(self) -> None:
-        """Let go of the file; views made before stay valid."""
-        self._mapping.close()
+        """Let go of the files; views made before stay valid."""
+        for mapping in self._mappings.values():
+            mapping.close()
 
     def __enter__(self) -> GgufFile:
         return self
@@ -117,6 +167,30 @@ class GgufFile:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _joined(heads: list[_Head]) -> dict[str, TensorEntry]:
+    """All files' tensors; raises CheckpointError for one that comes twice."""
+    tensors: dict[str, TensorEntry] = {}
+    for head in heads:
+        for name, entry in head.tensors.items():
+            if name in tensors:
+                raise CheckpointError(
+                    entry.file, f"is in {tensors[name].file.name} too", tensor=name
+                )
+            tensors[name] = entry
+    return tensors
+
+
+def _check_part(path: Path, metadata: Facts, number: int, count: int) -> None:
+    """Raises CheckpointError where a file is not the part that its name says."""
+    said = metadata.integer(SPLIT_COUNT, default=1), metadata.integer("split.no", default=0)
+    if said != (count, number):
+        raise CheckpointError(
+            path,
+            f"says that it is part {said[1] + 1} of {said[0]}",
+            hint="the parts of two models are mixed, or a name was changed; download it again",
+        )
 
 
 def _read_counts(cursor: Cursor) -> tuple[int, int, int]:

@@ -1,26 +1,13 @@
-"""GGUF models in several files: `NAME-00001-of-00003.gguf` and its siblings.
+"""GGUF models in several files: one name for all parts.
 
-Owns the naming rule alone; reading the parts is the checkpoints' business.
+The naming rule is gguf_names'; reading the parts is the checkpoints' business.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-_SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
-_PARTS_MAX = 1000
-
-
-def split_parts(name: str) -> tuple[str, ...]:
-    """The names of all parts that a part's name implies, the first one first; empty for others."""
-    found = _SPLIT.fullmatch(name)
-    if found is None:
-        return ()
-    count = int(found["count"])
-    if not 1 <= int(found["number"]) <= count or not 1 < count <= _PARTS_MAX:
-        return ()
-    return tuple(f"{found['stem']}-{n:05d}-of-{found['count']}.gguf" for n in range(1, count + 1))
+from quantchat.gguf_names import split_parts as split_parts
 
 
 def first_part(name: str) -> str:

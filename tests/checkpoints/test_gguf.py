@@ -14,6 +14,7 @@ import tiny_tokenizer
 import torch
 from ggml_quantize import PACKERS
 
+from quantchat.checkpoints.detect import open_checkpoint
 from quantchat.checkpoints.gguf import GgufFile
 from quantchat.errors import CheckpointError
 
@@ -163,8 +164,61 @@ def test_identity_follows_the_file(tmp_path: Path) -> None:
     assert identity(path) != before
 
 
-def test_a_part_of_a_split_model_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "m-00001-of-00003.gguf"
-    path.write_bytes(raw_gguf.file(keys=[raw_gguf.key("split.count", 2, struct.pack("<H", 3))]))
-    with pytest.raises(CheckpointError, match="one of 3 parts"):
+def test_a_split_model_is_the_whole_one(tmp_path: Path) -> None:
+    """Parts as the gguf package writes them; named by any part or by the folder."""
+    whole = factory.write_gguf(tmp_path / "whole.gguf", "qwen3", tensor_type="Q4_1")
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    first = factory.write_gguf(
+        folder / "m.gguf", "qwen3", tensor_type="Q4_1", tokenizer=False, part_tensors=9
+    )
+    assert first.name.startswith("m-00001-of-0000") and len(list(folder.iterdir())) > 2
+    identities = set()
+    for named in (first, max(folder.iterdir()), folder):
+        with open_checkpoint(named) as parts, GgufFile(whole) as wanted:
+            assert isinstance(parts, GgufFile)
+            assert parts.path == first and set(parts.tensors) == set(wanted.tensors)
+            assert parts.metadata.text("general.architecture") == "qwen3"
+            for name in wanted.tensors:
+                assert torch.equal(parts.raw(name), wanted.raw(name)), name
+            identities.add(parts.identity())
+    assert len(identities) == 1
+    last = max(folder.iterdir())
+    os.utime(last, ns=(10**18, 10**18))
+    with GgufFile(first) as parts:
+        assert parts.identity() not in identities
+
+
+def part(number: int, count: int, *tensors: str, told: int = 2) -> bytes:
+    keys = [
+        raw_gguf.key("split.no", 2, struct.pack("<H", number)),
+        raw_gguf.key("split.count", 2, struct.pack("<H", count)),
+        raw_gguf.key("split.tensors.count", 5, struct.pack("<i", told)),
+    ]
+    described = [raw_gguf.tensor(name, [8], offset=32 * i) for i, name in enumerate(tensors)]
+    return raw_gguf.file(keys=keys, tensors=described, data=bytes(32 * len(tensors)))
+
+
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        ({1: part(0, 2, "a")}, "m-00002-of-00002.gguf is not beside it"),
+        ({1: part(0, 2, "a"), 2: part(0, 2, "b")}, "says that it is part 1 of 2"),
+        ({1: part(0, 2, "a"), 2: part(1, 3, "b")}, "says that it is part 2 of 3"),
+        ({1: part(0, 2, "a"), 2: part(1, 2, "a")}, "is in m-00001-of-00002.gguf too"),
+        ({1: part(0, 2, "a"), 2: part(1, 2)}, "says 2 tensors, its parts hold 1"),
+        ({1: part(0, 3, "a"), 2: part(1, 3, "b")}, "is one of 3 parts .* name does not say"),
+    ],
+)
+def test_parts_that_are_no_model(parts: dict[int, bytes], problem: str, tmp_path: Path) -> None:
+    for number, data in parts.items():
+        (tmp_path / f"m-{number:05d}-of-00002.gguf").write_bytes(data)
+    with pytest.raises(CheckpointError, match=problem):
+        GgufFile(tmp_path / "m-00001-of-00002.gguf")
+
+
+def test_a_part_under_another_name_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(part(0, 2, "a"))
+    with pytest.raises(CheckpointError, match="one of 2 parts of a model, which its name"):
         GgufFile(path)

@@ -231,12 +231,14 @@ def write_gguf(
     tensor_type: str = "F32",
     seed: int = 0,
     tokenizer: bool = True,
+    part_tensors: int = 0,
     **config_overrides: Any,
 ) -> Path:
     """A GGUF file of the weights that `write_hf` writes for the same seed and overrides.
 
     Matrices whose rows are whole blocks of `tensor_type` take it, the rest stay F32. Rows of q and k
-    are permuted where the architecture is llama, as llama.cpp's converter does.
+    are permuted where the architecture is llama, as llama.cpp's converter does. With `part_tensors`
+    the model is split into parts of so many, after one with none; the first one's path is given.
     """
     import gguf
 
@@ -244,7 +246,9 @@ def write_gguf(
     model = build_model(family, seed=seed, **config_overrides)
     config = model.config
     arch = "llama" if family in ("llama", "llama3", "mistral") else family
-    writer = gguf.GGUFWriter(path, arch)
+    writer = gguf.GGUFWriter(
+        path, arch, split_max_tensors=part_tensors, small_first_shard=part_tensors > 0
+    )
     _add_shape(writer, config)
     if tokenizer:
         tiny_tokenizer.add_to_gguf(writer, PRE.get(family, "gpt-2"), config.vocab_size)
@@ -270,7 +274,7 @@ def write_gguf(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
+    return min(path.parent.glob(f"{path.stem}-*.gguf")) if part_tensors else path
 
 
 def permute_rows(weight: np.ndarray, heads: int) -> np.ndarray:
