@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Literal
 
 from quantchat.checkpoints.base import Fetch, TensorEntry
 from quantchat.checkpoints.facts import Facts
+from quantchat.checkpoints.files import DISK, Bytes, Files
 from quantchat.checkpoints.ggml.types import TYPES, TYPES_BY_ID, GgmlType
 from quantchat.checkpoints.gguf_metadata import CUT_OFF_HINT, Cursor, read_metadata
-from quantchat.checkpoints.mapping import FileMapping
 from quantchat.checkpoints.ranges import check_overlaps, check_range
 from quantchat.errors import CheckpointError, UnsupportedModelError
 from quantchat.gguf_names import split_parts
@@ -42,7 +42,7 @@ MIN_TENSOR_BYTES = 24
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
+class Head:
     """What one file says of itself."""
 
     version: int
@@ -56,12 +56,13 @@ class GgufFile:
     one. See `Checkpoint` for how views live.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, files: Files = DISK) -> None:
         """Raises CheckpointError for damage, UnsupportedModelError for what we do not read.
 
         `path`: the file, or any part of a split model; the other parts lie beside it.
         """
-        self._mappings: dict[Path, FileMapping] = {}
+        self._files = files
+        self._mappings: dict[Path, Bytes] = {}
         try:
             self.path, heads = self._open(path)
         except BaseException:
@@ -71,7 +72,7 @@ class GgufFile:
         self.tensors: Mapping[str, TensorEntry] = MappingProxyType(_joined(heads))
         self._header_sha256 = "|".join(head.sha256 for head in heads)
 
-    def _open(self, path: Path) -> tuple[Path, list[_Head]]:
+    def _open(self, path: Path) -> tuple[Path, list[Head]]:
         """Path and head of the first file, then the heads of all others."""
         head = self._read(path)
         count = head.metadata.integer(SPLIT_COUNT, default=1)
@@ -87,7 +88,7 @@ class GgufFile:
         paths = [path.with_name(name) for name in names]
         heads = []
         for number, part in enumerate(paths):
-            if part != path and not part.exists():
+            if part != path and not self._files.exists(part):
                 raise CheckpointError(
                     path,
                     f"is one of {count} parts of a model, and {part.name} is not beside it",
@@ -103,15 +104,10 @@ class GgufFile:
             )
         return paths[0], heads
 
-    def _read(self, path: Path) -> _Head:
-        mapping = self._mappings[path] = FileMapping(path)
+    def _read(self, path: Path) -> Head:
+        mapping = self._mappings[path] = self._files.open(path)
         with mapping.buffer() as buffer:
-            cursor = Cursor(buffer, path)
-            version, tensor_count, key_count = _read_counts(cursor)
-            metadata = Facts(path, MappingProxyType(read_metadata(cursor, key_count)))
-            tensors = _read_tensors(cursor, tensor_count, _alignment(metadata))
-            digest = hashlib.sha256(buffer[: cursor.position]).hexdigest()
-        return _Head(version, metadata, tensors, digest)
+            return read_head(Cursor(buffer, path, mapping.size))
 
     @property
     def container(self) -> Literal["gguf"]:
@@ -169,7 +165,7 @@ class GgufFile:
         self.close()
 
 
-def _joined(heads: list[_Head]) -> dict[str, TensorEntry]:
+def _joined(heads: list[Head]) -> dict[str, TensorEntry]:
     """All files' tensors; raises CheckpointError for one that comes twice."""
     tensors: dict[str, TensorEntry] = {}
     for head in heads:
@@ -191,6 +187,15 @@ def _check_part(path: Path, metadata: Facts, number: int, count: int) -> None:
             f"says that it is part {said[1] + 1} of {said[0]}",
             hint="the parts of two models are mixed, or a name was changed; download it again",
         )
+
+
+def read_head(cursor: Cursor) -> Head:
+    """Metadata and tensor table of a file; raises MoreNeeded where the cursor's bytes end in them."""
+    version, tensor_count, key_count = _read_counts(cursor)
+    metadata = Facts(cursor.path, MappingProxyType(read_metadata(cursor, key_count)))
+    tensors = _read_tensors(cursor, tensor_count, _alignment(metadata))
+    digest = hashlib.sha256(cursor.buffer[: cursor.position]).hexdigest()
+    return Head(version, metadata, tensors, digest)
 
 
 def _read_counts(cursor: Cursor) -> tuple[int, int, int]:

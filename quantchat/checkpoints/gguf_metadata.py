@@ -31,19 +31,31 @@ _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
 
+class MoreNeeded(Exception):
+    """The file goes on, but only its beginning is here, and that does not reach far enough."""
+
+    def __init__(self, until_byte: int) -> None:
+        super().__init__(until_byte)
+        self.until_byte = until_byte
+
+
 class Cursor:
-    """Reads little-endian values one after another; raises CheckpointError past the end."""
+    """Reads little-endian values one after another; raises CheckpointError past the file's end.
 
-    __slots__ = ("buffer", "path", "position", "size")
+    Where `buffer` is only the beginning of the `size` bytes, past that it raises MoreNeeded.
+    """
 
-    def __init__(self, buffer: memoryview, path: Path) -> None:
+    __slots__ = ("buffer", "held", "path", "position", "size")
+
+    def __init__(self, buffer: memoryview, path: Path, size: int | None = None) -> None:
         self.buffer = buffer
         self.path = path
         self.position = 0
-        self.size = len(buffer)
+        self.held = len(buffer)
+        self.size = self.held if size is None else size
 
     def need(self, count: int, width: int, what: str) -> None:
-        """Check that `count` items of at least `width` bytes can still follow."""
+        """Check that `count` items of at least `width` bytes can still follow, and are here."""
         left = self.size - self.position
         if count * width > left:
             raise CheckpointError(
@@ -51,6 +63,8 @@ class Cursor:
                 f"{what} needs {_bytes(count * width)} at byte {self.position}, {left} bytes are left",
                 hint=CUT_OFF_HINT,
             )
+        if self.position + count * width > self.held:
+            raise MoreNeeded(self.position + count * width)
 
     def u32(self, what: str) -> int:
         """Four bytes."""
@@ -91,7 +105,7 @@ class Cursor:
     def texts(self, count: int, what: str) -> list[str]:
         """Many strings, as fast as Python can."""
         self.need(count, 8, what)
-        buffer, position, size = self.buffer, self.position, self.size
+        buffer, position, held = self.buffer, self.position, self.held
         unpack = _U64.unpack_from
         found: list[str] = []
         append = found.append
@@ -100,7 +114,7 @@ class Cursor:
                 (length,) = unpack(buffer, position)
                 position += 8
                 end = position + length
-                if end > size:
+                if end > held:
                     self.position = position
                     self.need(length, 1, f"entry {len(found)} of {what}")
                 append(str(buffer[position:end], "utf-8"))

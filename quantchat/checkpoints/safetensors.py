@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from quantchat.checkpoints.base import Fetch, TensorEntry
 from quantchat.checkpoints.facts import Facts
-from quantchat.checkpoints.json_file import read_object
-from quantchat.checkpoints.mapping import FileMapping
+from quantchat.checkpoints.files import DISK, Bytes, Files
 from quantchat.checkpoints.safetensors_header import Header, read_header, values
 from quantchat.errors import CheckpointError
 
@@ -34,12 +33,13 @@ SUFFIX = ".safetensors"
 class SafetensorsFolder:
     """An open model folder. See `Checkpoint` for how views live."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, files: Files = DISK) -> None:
         """Raises CheckpointError naming the file, and the tensor or shard that is missing."""
         self.path = folder
-        config, config_bytes = read_object(folder / CONFIG)
+        self.files = files
+        config, config_bytes = files.read_object(folder / CONFIG)
         self.config = Facts(folder / CONFIG, MappingProxyType(config))
-        self._mappings: dict[Path, FileMapping] = {}
+        self._mappings: dict[Path, Bytes] = {}
         self._headers: dict[Path, Header] = {}
         self._modules: dict[str, PackedModule] = {}
         self.notes: tuple[str, ...] = ()
@@ -146,11 +146,11 @@ class SafetensorsFolder:
         self.close()
 
     def _open_tensors(self) -> dict[str, TensorEntry]:
-        if (self.path / SINGLE).exists():
+        if self.files.exists(self.path / SINGLE):
             return dict(self._open_file(SINGLE).tensors)
-        if (self.path / INDEX).exists():
+        if self.files.exists(self.path / INDEX):
             return self._open_shards()
-        names = sorted(entry.name for entry in self.path.iterdir() if entry.name.endswith(SUFFIX))
+        names = [name for name in self.files.names(self.path) if name.endswith(SUFFIX)]
         if len(names) == 1:
             return dict(self._open_file(names[0]).tensors)
         if not names:
@@ -163,13 +163,13 @@ class SafetensorsFolder:
 
     def _open_file(self, name: str) -> Header:
         path = self.path / name
-        self._mappings[path] = FileMapping(path)
+        self._mappings[path] = self.files.open(path)
         self._headers[path] = read_header(self._mappings[path])
         return self._headers[path]
 
     def _open_shards(self) -> dict[str, TensorEntry]:
         index = self.path / INDEX
-        table, index_bytes = read_object(index)
+        table, index_bytes = self.files.read_object(index)
         self._digest.update(index_bytes)
         weight_map = Facts(index, table).section("weight_map")
         shard_of = {tensor: weight_map.text(tensor) for tensor in weight_map}
@@ -193,7 +193,7 @@ class SafetensorsFolder:
         if not plain:
             raise CheckpointError(index, f"shard {shard[:80]!r} is not a plain *.safetensors name")
         try:
-            there = (self.path / shard).is_file()
+            there = self.files.exists(self.path / shard)
         except OSError:
             there = False
         if not there:

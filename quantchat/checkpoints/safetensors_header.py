@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from quantchat.checkpoints.base import TensorEntry
+from quantchat.checkpoints.files import Bytes
 from quantchat.checkpoints.json_file import parse_object
-from quantchat.checkpoints.mapping import FileMapping
 from quantchat.checkpoints.ranges import check_overlaps, check_range
 from quantchat.errors import CheckpointError, UnsupportedModelError
 
@@ -63,7 +63,7 @@ class Header:
     """Of the header's bytes."""
 
 
-def read_header(mapping: FileMapping) -> Header:
+def read_header(mapping: Bytes) -> Header:
     """Read and check a file's header; CheckpointError names file and tensor."""
     path, size = mapping.path, mapping.size
     if size < LENGTH_BYTES:

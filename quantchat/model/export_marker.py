@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any
 
 from quantchat.checkpoints.facts import Facts
-from quantchat.checkpoints.json_file import read_object
 from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import UnsupportedModelError
 from quantchat.model.spec_json import spec_from_json
@@ -44,15 +43,10 @@ class Export:
     index: Mapping[str, Any]
 
 
-def is_export(folder: Path) -> bool:
-    """Whether a folder holds a model that quantchat wrote."""
-    return (folder / MARKER).is_file()
-
-
 def read_export(checkpoint: SafetensorsFolder) -> Export:
     """The export in an open folder; raises CheckpointError, UnsupportedModelError."""
     path = checkpoint.path / MARKER
-    table, _ = read_object(path, max_bytes=MAX_MARKER_BYTES)
+    table, _ = checkpoint.files.read_object(path, max_bytes=MAX_MARKER_BYTES)
     facts = Facts(path, MappingProxyType(table))
     if facts.integer("format") != FORMAT:
         raise UnsupportedModelError(

@@ -18,7 +18,7 @@ from quantchat.errors import CheckpointError
 from quantchat.model.config_gguf import gguf_naming, gguf_traits, spec_from_gguf
 from quantchat.model.config_hf import hf_traits, spec_from_config
 from quantchat.model.config_rope import check_rope
-from quantchat.model.export_marker import Export, is_export, read_export
+from quantchat.model.export_marker import MARKER, Export, read_export
 from quantchat.model.names import rows_of, tensor_names, tensor_shape
 from quantchat.model.naming import FALCON_TWO_NORMS, Naming
 from quantchat.model.rows import Rows
@@ -51,7 +51,7 @@ def open_model(path: Path) -> ModelSource:
     """Open a GGUF file or a model folder; raises CheckpointError naming what is wrong."""
     checkpoint = open_checkpoint(path)
     try:
-        return _source(checkpoint)
+        return source_of(checkpoint)
     except BaseException:
         checkpoint.close()
         raise
@@ -64,14 +64,15 @@ def read_spec(path: Path) -> DecoderSpec:
     return source.spec
 
 
-def _source(checkpoint: Checkpoint) -> ModelSource:
+def source_of(checkpoint: Checkpoint) -> ModelSource:
+    """The model in an open checkpoint; raises CheckpointError naming what is wrong."""
     assert isinstance(checkpoint, (GgufFile, SafetensorsFolder))
     offset = 0.0
     if isinstance(checkpoint, GgufFile):
         spec, naming = spec_from_gguf(checkpoint), gguf_naming(checkpoint)
         adjacent = gguf_traits(checkpoint).adjacent_pairs
     else:
-        if is_export(checkpoint.path):
+        if checkpoint.files.exists(checkpoint.path / MARKER):
             export = read_export(checkpoint)
             _check_ropes(checkpoint.path, export.spec)
             return ModelSource(checkpoint, export.spec, {}, adjacent_pairs=True, export=export)

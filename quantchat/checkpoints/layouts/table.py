@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from quantchat.checkpoints.facts import Facts
-from quantchat.checkpoints.json_file import read_object
 from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import CheckpointError, UnsupportedModelError
 
@@ -61,8 +60,10 @@ def _config(folder: SafetensorsFolder) -> tuple[Facts | None, str]:
     for name, methods in OLD_CONFIGS.items():
         path = folder.path / name
         for ending, method in methods.items():
-            if path.is_file() and any(tensor.endswith(ending) for tensor in folder.tensors):
-                return Facts(path, MappingProxyType(read_object(path)[0])), method
+            if folder.files.exists(path) and any(
+                tensor.endswith(ending) for tensor in folder.tensors
+            ):
+                return Facts(path, MappingProxyType(folder.files.read_object(path)[0])), method
     return None, ""
 
 
