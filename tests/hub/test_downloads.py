@@ -108,9 +108,14 @@ def test_drain_stops_at_cancel_and_keeps_the_rest(hub: FakeServer) -> None:
     hub.faults.slow_s = 0.05
     want(["own/one", "own/folder"])
     cancel = threading.Event()
-    threading.Timer(0.3, cancel.set).start()
+
+    class Impatient(Log):
+        def moved(self, progress: FetchProgress) -> None:
+            if progress.done_bytes:
+                cancel.set()
+
     with pytest.raises(Cancelled):
-        drain(Log(), cancel=cancel)
+        drain(Impatient(), cancel=cancel)
     assert states() == [("own/one", "stopped"), ("own/folder", "waiting")]
     assert [each.name for each in unfinished()] == ["own/one"]
     assert (give_up("own/one") or 0) > 0
@@ -141,10 +146,17 @@ def test_running_download_is_not_given_up(hub: FakeServer) -> None:
 def test_second_one_waits_for_the_first(hub: FakeServer) -> None:
     seen: list[FetchProgress] = []
     cancel = threading.Event()
-    with partial("own--one", cancel=cancel, on_wait=lambda: None):
-        threading.Timer(0.4, cancel.set).start()
-        with pytest.raises(Cancelled):
-            fetch("own/one", on_progress=seen.append, cancel=cancel)
+
+    def look(progress: FetchProgress) -> None:
+        seen.append(progress)
+        if "another quantchat" in progress.detail:
+            cancel.set()
+
+    with (
+        partial("own--one", cancel=cancel, on_wait=lambda: None),
+        pytest.raises(Cancelled),
+    ):
+        fetch("own/one", on_progress=look, cancel=cancel)
     assert "another quantchat" in seen[-1].detail
     assert hub.requests == []
 
@@ -185,9 +197,13 @@ def test_kept_bytes_are_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wanted_file_of_another_size_is_begun_anew(hub: FakeServer) -> None:
     hub.faults.slow_s = 0.05
     cancel = threading.Event()
-    threading.Timer(0.3, cancel.set).start()
+
+    def enough(progress: FetchProgress) -> None:
+        if progress.done_bytes:
+            cancel.set()
+
     with pytest.raises(Cancelled):
-        fetch("own/one", on_progress=lambda _: None, cancel=cancel)
+        fetch("own/one", on_progress=enough, cancel=cancel)
     hub.faults.slow_s = 0.0
     hub.repos["own/one"]["tiny.Q4.gguf"] = body = gguf(150_000)[::-1]
     hub.requests.clear()

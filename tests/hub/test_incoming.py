@@ -28,7 +28,7 @@ _CHILD = (
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is a matter of POSIX")
 def test_kill_leaves_no_usable_half_and_is_resumed(hub: FakeServer, models: Path) -> None:
-    hub.faults.slow_s = 0.05
+    hub.faults.slow_s = 0.5
     child = subprocess.Popen([sys.executable, "-c", _CHILD, "own/one"])
 
     def half_there() -> bool:

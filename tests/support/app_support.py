@@ -12,10 +12,10 @@ from typing import Any
 
 from fakes import FakeEngine, Script
 from textual.pilot import Pilot
+from transfer_support import SIZE_BYTES, FakeTransfers
 
-from quantchat.errors import Cancelled, DownloadError, QuantchatError
+from quantchat.errors import QuantchatError
 from quantchat.hub.http import SourceError
-from quantchat.hub.progress import FetchProgress
 from quantchat.hub.search import FoundRepo, Sort
 from quantchat.hub.variants import Offer
 from quantchat.requests import LoadRequest
@@ -26,9 +26,8 @@ from quantchat.store.quality import Quality
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.control.library import ModelRow
 from quantchat.tui.control.schemes import Held, SchemeRow
+from quantchat.tui.control.transfers import Transfers
 from quantchat.tui.widgets.prompt import Prompt
-
-SIZE_BYTES = 98_362_432
 
 
 class FakeLibrary:
@@ -36,10 +35,6 @@ class FakeLibrary:
 
     def __init__(self, *, on_disk: bool = True) -> None:
         self.there = {"starter": on_disk, "other": False}
-        self.error: DownloadError | None = None
-        self.hold = threading.Event()
-        self.hold.set()
-        """Cleared, a fetch stands still."""
         self.found: list[FoundRepo] = []
         self.search_error: SourceError | None = None
         self.offers: dict[str, Offer] = {}
@@ -64,28 +59,6 @@ class FakeLibrary:
     def find(self, name: str) -> ModelRow | None:
         """By name."""
         return next((row for row in self.rows() if row.name == name), None)
-
-    def fetch(
-        self, name: str, on_progress: Callable[[FetchProgress], None], cancel: threading.Event
-    ) -> None:
-        """Half, then the rest unless it is held or cancelled."""
-        on_progress(
-            FetchProgress(
-                done_bytes=SIZE_BYTES // 2,
-                total_bytes=SIZE_BYTES,
-                bytes_per_s=4e6,
-                remaining_s=12.0,
-                source="a test",
-                detail="",
-                stalled=False,
-            )
-        )
-        while not self.hold.wait(0.005):
-            if cancel.is_set():
-                raise Cancelled("stopped")
-        if self.error is not None:
-            raise self.error
-        self.there[name] = True
 
     def remove(self, name: str) -> int:
         """Forget it."""
@@ -182,15 +155,18 @@ def make_app(
     engine: FakeEngine | None = None,
     library: FakeLibrary | None = None,
     schemes: FakeSchemes | None = None,
+    transfers: Transfers | None = None,
     **settings: Any,
 ) -> QuantchatApp:
     """An app whose database and settings lie in `folder`; the same folder is the same user."""
+    library = library or FakeLibrary()
     return QuantchatApp(
         engine or FakeEngine([Script("The sky is blue.")]),
         Settings(animations=False, **settings),
         Chats(open_database(folder / "conversations.db")),
-        library or FakeLibrary(),
+        library,
         schemes=schemes or FakeSchemes(),
+        transfers=transfers or FakeTransfers(library.there),
         settings_path=folder / "settings.toml",
         new_engine=FakeEngine,
     )
@@ -203,7 +179,7 @@ def fake(app: QuantchatApp) -> FakeEngine:
 
 
 async def wait_until(
-    pilot: Pilot[None], condition: Callable[[], object], timeout_s: float = 20.0
+    pilot: Pilot[None], condition: Callable[[], object], timeout_s: float = 60.0
 ) -> None:
     """Let the app run until the condition holds.
 

@@ -325,7 +325,7 @@ def fake_wheel(package: str, version: str, members: dict[str, bytes]) -> tuple[s
     return f"{stem}-{version}-py3-none-any.whl", out.getvalue()
 
 
-def wait_until(condition: object, timeout_s: float = 10.0) -> None:
+def wait_until(condition: object, timeout_s: float = 60.0) -> None:
     """Poll until `condition()` holds."""
     assert callable(condition)
     until_s = time.monotonic() + timeout_s

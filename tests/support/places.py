@@ -88,7 +88,7 @@ class World:
 
     async def until(self, reached: Callable[[], object]) -> None:
         """Let the app run until then."""
-        await wait_until(self.pilot, reached, timeout_s=10)
+        await wait_until(self.pilot, reached)
 
     async def front(self, kind: type[Screen[object]]) -> None:
         """Until a screen of that kind is in front and laid out."""

@@ -2,13 +2,18 @@
 
 For each line on stdin it forks one, which prints its process id, the turn that streams, when its
 first token was due on the shared clock, and tokens a second; "dead" follows once it was killed.
+In the file `pulse` stands when it last ran and when it was last kept waiting for the processor.
 """
 
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
+import struct
 import sys
+import threading
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -17,6 +22,22 @@ from app_support import ask, make_app, ready, wait_until
 from fakes import FakeEngine, Script
 
 TOK_PER_S = 40.0
+BEAT_S = 0.005
+LATE_S = 0.02
+PULSE = struct.Struct("dd")
+
+
+def pulse(folder: Path) -> None:
+    """Note for ever when this process ran, and when it did not though it wanted to."""
+    with (folder / "pulse").open("r+b") as file, mmap.mmap(file.fileno(), PULSE.size) as shared:
+        late_s = last_s = time.perf_counter()
+        while True:
+            time.sleep(BEAT_S)
+            now_s = time.perf_counter()
+            if now_s - last_s > BEAT_S + LATE_S:
+                late_s = now_s
+            last_s = now_s
+            PULSE.pack_into(shared, 0, now_s, late_s)
 
 
 async def stream(folder: Path) -> None:
@@ -32,6 +53,8 @@ async def stream(folder: Path) -> None:
         answering = app.conversation.answering
         assert answering is not None
         answer = engine._answers[0]
+        (folder / "pulse").write_bytes(bytes(PULSE.size))
+        threading.Thread(target=pulse, args=(folder,), daemon=True).start()
         speed = TOK_PER_S * 16.0 / 8.5
         sys.__stdout__.write(
             f"{os.getpid()} {answering.turn.id} {answer.started + 1 / speed} {speed}\n"

@@ -19,7 +19,7 @@ from quantchat.tui.app import QuantchatApp
 from quantchat.tui.keymap import bounds_of, keyed_classes
 
 SIZE = (120, 30)
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 LONG = "\n".join(f"line {at} of a long answer" for at in range(90))
 
 
