@@ -152,10 +152,6 @@ class Shelf:
 
         return ModelRow(name=name, title=name, size_bytes=0, on_disk=True)
 
-    def fetch(self, name: str, on_progress: object, cancel: object) -> None:
-        """Nothing is ever missing."""
-        raise EngineError(f"{name} is not fetched in a benchmark")
-
     def remove(self, name: str) -> int:
         """Nothing is deleted."""
         raise EngineError(f"{name} is not deleted in a benchmark")

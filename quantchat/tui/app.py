@@ -30,9 +30,11 @@ from quantchat.store.records import Attachment
 from quantchat.tui import clipboard
 from quantchat.tui.bridge import Bridge
 from quantchat.tui.commands import commands, with_keys
+from quantchat.tui.control.arrivals import Arrivals
 from quantchat.tui.control.chat_options import ChatOptions
 from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.control.conversation import Conversation
+from quantchat.tui.control.last_time import LastTime
 from quantchat.tui.control.library import Library
 from quantchat.tui.control.loads import SLOT, Loads
 from quantchat.tui.control.memory_speed import MemorySpeed
@@ -42,6 +44,7 @@ from quantchat.tui.control.preferences import MODEL_KEYS, Preferences
 from quantchat.tui.control.schemes import SchemeBook
 from quantchat.tui.control.status import Status
 from quantchat.tui.control.switching import Switching
+from quantchat.tui.control.transfers import NoTransfers, Transfers
 from quantchat.tui.control.writer import TurnWriter
 from quantchat.tui.looks import Looks
 from quantchat.tui.messages import Item
@@ -55,8 +58,6 @@ from quantchat.tui.unseen import UNSEEN
 log = logging.getLogger(__name__)
 
 POLL_S = 0.15
-BIN_S = 30 * 86_400.0
-"""How long deleted conversations can be brought back."""
 
 
 class QuantchatApp(Opening):
@@ -87,6 +88,7 @@ class QuantchatApp(Opening):
         library: Library,
         *,
         schemes: SchemeBook | None = None,
+        transfers: Transfers | None = None,
         settings_path: Path | None = None,
         new_engine: Callable[[], Engine] | None = None,
         warnings: Sequence[str] = (),
@@ -98,6 +100,7 @@ class QuantchatApp(Opening):
         self.chats = chats
         self.library = library
         self.schemes: SchemeBook = PlanSchemes() if schemes is None else schemes
+        self.transfers: Transfers = NoTransfers() if transfers is None else transfers
         self.preferences = Preferences(settings, settings_path)
         self.new_engine = new_engine
         self._warnings = tuple(warnings)
@@ -106,14 +109,18 @@ class QuantchatApp(Opening):
         self.own_keys = OwnKeys(self)
         self.trouble = Trouble(self)
         self.memory_speed = MemorySpeed(self)
+        self.arrivals = Arrivals(self)
+        self.last_time = LastTime(self)
         self.writer = TurnWriter(chats, self._store_failed)
         self.loads = Loads(
             engine,
             library,
+            self.transfers,
             in_thread=self._in_thread,
             on_loop=self._on_loop,
             changed=self.state_changed,
             failed=self.trouble.load_failed,
+            waits=self.arrivals.waits,
             revive=self.replace_engine,
         )
         self.conversation = Conversation(
@@ -139,6 +146,7 @@ class QuantchatApp(Opening):
         self.status = Status(
             self.loads,
             self.conversation,
+            self.transfers,
             lambda: self.preferences.settings,
             key=self.own_keys.long_name,
         )
@@ -177,16 +185,16 @@ class QuantchatApp(Opening):
         self._begun = True
         for warning in self._warnings:
             self.notify(warning, severity="warning", timeout=10)
-        self._restore()
+        self.last_time.restore()
         self.bridge.start()
         self.set_interval(POLL_S, self._poll)
         self.loads.want(self.preferences.load_request())
-        self._in_thread(self._empty_bin)
+        self.transfers.begin()
+        self._in_thread(self.last_time.empty_bin)
 
     def on_unmount(self) -> None:
         self.bridge.stop()
-        if self.loads.job is not None:
-            self.loads.job.cancel()
+        self.transfers.close()
         self.conversation.close()
         self.writer.close()
         self.engine.close()
@@ -324,36 +332,8 @@ class QuantchatApp(Opening):
         """Take the user's keys out of the settings file again."""
         self.own_keys.read()
 
-    def _restore(self) -> None:
-        try:
-            recovered = self.chats.recover()
-            recent = self.chats.latest()
-            if recent is not None:
-                self.conversation.open(recent.id)
-            if recovered:
-                self.notify(
-                    f"The last answer was cut off; {self.own_keys.name('screen.go_on')} continues it.",
-                    timeout=8,
-                )
-            history = [
-                turn.content
-                for chat in reversed(self.chats.list(limit=20))
-                for turn in self.chats.path(chat.id)
-                if turn.role == "user"
-            ]
-            self.chat_screen.prompt.remember(history)
-        except StoreError as error:
-            log.exception("conversations could not be read")
-            self.push_screen(Dialog("Conversations could not be read", error.message, error.hint))
-
-    def _empty_bin(self) -> None:
-        try:
-            self.chats.purge(older_than_s=BIN_S)
-        except StoreError as error:
-            log.warning("deleted conversations are not erased: %s", error)
-
     def _poll(self) -> None:
-        self.loads.poll()
+        self.arrivals.poll()
         self.memory_speed.poll()
 
     def state_changed(self) -> None:

@@ -44,7 +44,7 @@ class Trouble:
             log.warning("%s %s was not loaded: %s", request.model, request.scheme, problem.message)
         answering = app.loads.answering
         if answering is not None and app.preferences.load_request() == request:
-            self._take_back(answering)
+            self.take_back(answering)
         if answering is None:
             app.conversation.stop()
         elif problem.cancelled or not problem.from_engine:
@@ -116,7 +116,7 @@ class Trouble:
             timeout=6 if problem.cancelled else 12,
         )
 
-    def _take_back(self, answering: LoadRequest) -> None:
+    def take_back(self, answering: LoadRequest) -> None:
         """The settings say again what answers."""
         problem = self._app.preferences.change(
             model=answering.model,

@@ -8,6 +8,7 @@ import pytest
 from app_support import FakeLibrary, answered, ask, fake, make_app, ready, shown, wait_until
 from fakes import FakeEngine, Script
 from textual.widgets import Button, Static, TextArea
+from transfer_support import FakeTransfers
 
 from quantchat.errors import DownloadError
 from quantchat.requests import WayOut
@@ -319,8 +320,9 @@ async def test_a_dead_engine_is_said_again_and_revived_by_the_next_load(tmp_path
 
 async def test_a_missing_model_is_one_key_away(tmp_path: Path) -> None:
     library = FakeLibrary(on_disk=False)
-    library.hold.clear()
-    app = make_app(tmp_path, library=library)
+    transfers = FakeTransfers(library.there)
+    transfers.hold = True
+    app = make_app(tmp_path, library=library, transfers=transfers)
     async with app.run_test(size=(120, 40)) as pilot:
         await wait_until(pilot, lambda: app.loads.state == "missing")
         await pilot.press("enter")
@@ -328,15 +330,16 @@ async def test_a_missing_model_is_one_key_away(tmp_path: Path) -> None:
         assert "46.9 MiB of 93.8 MiB" in app.status.activity()[0]
         await pilot.press("escape")
         await wait_until(pilot, lambda: app.loads.state == "missing")
-        library.hold.set()
+        transfers.hold = False
         await pilot.press("enter")
         await ready(pilot, app)
 
 
 async def test_no_source_answering_says_what_to_do(tmp_path: Path) -> None:
     library = FakeLibrary(on_disk=False)
-    library.error = DownloadError("no source answered", hint="check the proxy")
-    app = make_app(tmp_path, library=library)
+    transfers = FakeTransfers(library.there)
+    transfers.error = DownloadError("no source answered", hint="check the proxy")
+    app = make_app(tmp_path, library=library, transfers=transfers)
     async with app.run_test(size=(120, 40)) as pilot:
         await wait_until(pilot, lambda: app.loads.state == "missing")
         await ask(pilot, app, "hello")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from quantchat.tui.control.library import ModelRow
@@ -11,7 +10,6 @@ from quantchat.tui.control.library import ModelRow
 if TYPE_CHECKING:
     from quantchat.hub.catalog import CatalogEntry
     from quantchat.hub.local import LocalModel
-    from quantchat.hub.progress import FetchProgress
     from quantchat.hub.search import FoundRepo, Sort
     from quantchat.hub.variants import Offer
 
@@ -41,14 +39,6 @@ class HubLibrary:
             if entry is None:
                 raise
             return _entry_row(entry)
-
-    def fetch(
-        self, name: str, on_progress: Callable[[FetchProgress], None], cancel: threading.Event
-    ) -> None:
-        """Bring it to disk; raises DownloadError, Cancelled."""
-        from quantchat.hub.fetch import fetch
-
-        fetch(name, on_progress=on_progress, cancel=cancel)
 
     def remove(self, name: str) -> int:
         """Delete a download; the bytes freed."""

@@ -1,17 +1,16 @@
 """Models on disk and in the catalog as one list, for the picker and the first start.
 
-Owns nothing but the view: files and transfers belong to `quantchat.hub`, imported when used.
+Owns nothing but the view: files belong to `quantchat.hub`, imported when used; what is fetched to
+`transfers`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from quantchat.hub.progress import FetchProgress
     from quantchat.hub.search import FoundRepo, Sort
     from quantchat.hub.variants import Offer
 
@@ -34,19 +33,31 @@ class ModelRow:
     gated: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShelfPick:
+    """A recommendation: which of the rows, and why."""
+
+    name: str
+    """Of its row."""
+    scheme: str
+    """That fits such a device."""
+    memory: str
+    """The class of device, such as 8 GiB."""
+    best: bool = False
+    """The one for this machine."""
+
+
 class Library(Protocol):
     """What the app asks of the model store; every method may block and is run in a thread."""
 
     def rows(self) -> list[ModelRow]:
         """On disk first, then what can be fetched."""
 
+    def shelf(self) -> list[ShelfPick]:
+        """Recommended models, the smallest device first."""
+
     def find(self, name: str) -> ModelRow | None:
         """The row of a name, path or repository id; None when nobody knows it."""
-
-    def fetch(
-        self, name: str, on_progress: Callable[[FetchProgress], None], cancel: threading.Event
-    ) -> None:
-        """Bring it to disk; raises DownloadError, Cancelled."""
 
     def remove(self, name: str) -> int:
         """Delete it; the bytes freed."""

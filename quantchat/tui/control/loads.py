@@ -1,7 +1,8 @@
 """Which model answers in the main slot, and what is on its way there.
 
 Owns the states from "not on disk" to "ready" and the way back to the last choice that worked.
-The old model answers until the new one is ready; the engine sees to that.
+The old model answers until the new one is ready; the engine sees to that. A model that must be
+fetched first is waited for: nothing else is held up by it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from quantchat.errors import QuantchatError
 from quantchat.events import Loaded, LoadFailed, LoadProgress, MemoryUse, ModelInfo, Unloaded
 from quantchat.quant.registry import SCHEMES
 from quantchat.requests import LoadRequest, WayOut
-from quantchat.tui.control.fetching import FetchJob
 from quantchat.tui.control.library import Library, ModelRow
+from quantchat.tui.control.transfers import UNDER_WAY, News, Transfer, Transfers
 
 State: TypeAlias = Literal["idle", "looking", "missing", "fetching", "loading", "ready", "failed"]
 SLOT = "main"
@@ -43,19 +44,24 @@ class Loads:
         self,
         engine: Engine,
         library: Library,
+        transfers: Transfers,
         *,
         in_thread: Callable[[Callable[[], None]], None],
         on_loop: Callable[[Callable[[], None]], None],
         changed: Callable[[], None],
         failed: Callable[[Problem, LoadRequest], None],
+        waits: Callable[[str], None] = lambda _: None,
         revive: Callable[[], bool] = lambda: False,
     ) -> None:
         self.engine = engine
         self.library = library
+        self.transfers = transfers
         self._in_thread = in_thread
         self._on_loop = on_loop
         self._changed = changed
         self._failed = failed
+        self._waits = waits
+        """Told of a model that is fetched while the old one answers."""
         self._revive = revive
         self.state: State = "idle"
         self.info: ModelInfo | None = None
@@ -67,12 +73,11 @@ class Loads:
         self.progress: LoadProgress | None = None
         self.row: ModelRow | None = None
         """The wanted model as the library knows it."""
-        self.job: FetchJob | None = None
+        self.awaited = ""
+        """What is to be loaded when it came, while another model answers."""
         self.problem: Problem | None = None
         self.engine_gone = False
         """The engine ended by itself; the next load needs a fresh one."""
-        self.fetched = 0
-        """Fetches that delivered a model."""
         self._load_id = 0
         self._fetch_missing = False
 
@@ -87,6 +92,12 @@ class Loads:
         return self.state in ("looking", "fetching", "loading")
 
     @property
+    def transfer(self) -> Transfer | None:
+        """The download that the slot waits for."""
+        name = self.awaited or (self.row.name if self.state == "fetching" and self.row else "")
+        return self._transfer(name) if name else None
+
+    @property
     def calibrated(self) -> bool:
         """Whether what answers was made by looking at calibration text."""
         scheme = None if self.info is None else SCHEMES.get(self.info.scheme)
@@ -97,6 +108,8 @@ class Loads:
         if self.engine_gone and not self._revive():
             return
         self._give_up_pending()
+        if self.answering is None or request.model != self.answering.model:
+            self.awaited = ""
         self._fetch_missing = fetch
         self.wanted, self.problem = request, None
         self._set("looking")
@@ -112,41 +125,50 @@ class Loads:
 
     def fetch(self) -> None:
         """Fetch the wanted model, then load it."""
-        if self.wanted is None or self.state not in ("missing", "failed"):
+        if self.wanted is None or self.row is None or self.state not in ("missing", "failed"):
             return
-        self.job = FetchJob(self.library, self.wanted.model)
-        self.job.start()
+        self.transfers.add([self.row.name], first=True)
         self.problem = None
-        self._set("fetching")
+        if self.info is not None and self.info.model != self.row.name:
+            self.awaited, self.wanted = self.row.name, self.answering
+            self._set("ready")
+            self._waits(self.awaited)
+        else:
+            self._set("fetching")
 
     def poll(self) -> None:
-        """Look after the running fetch; called a few times a second."""
-        job = self.job
-        if job is None:
+        """See whether a missing model is on its way; called a few times a second."""
+        if self.state != "missing" or self.row is None:
             return
-        if not job.done:
+        # Asked for in the list of models, or left by the last start.
+        line = self._transfer(self.row.name)
+        waits = line is not None and line.phase == "waiting"
+        if line is not None and line.phase in UNDER_WAY and not (waits and self.problem):
+            self.problem = None
+            self._set("fetching")
+
+    def hear(self, news: News) -> bool:
+        """What became of a download; True where this told the user."""
+        slot_waits = self.state in ("fetching", "missing")
+        if slot_waits and self.row is not None and self.row.name == news.name:
+            request = self.wanted
+            assert request is not None
+            if news.what == "came":
+                self.want(request)
+                return True
+            if self.state == "fetching" and news.what in ("failed", "stopped", "dropped"):
+                self._not_fetched(news, request)
+                return True
+        elif self.awaited == news.name and news.what in ("stopped", "dropped", "failed"):
+            if not news.again:
+                self.awaited = ""
             self._changed()
-            return
-        self.job = None
-        request = self.wanted
-        assert request is not None
-        if job.error is None and not job.cancelled:
-            self.fetched += 1
-            self.want(request)
-            return
-        if job.error is not None:
-            self.problem = Problem(message=job.error.message, hint=job.error.hint)
-        else:
-            self.problem = Problem(message="the download was cancelled", hint="", cancelled=True)
-        self.wanted = self.answering or request
-        self._set("ready" if self.ready else "missing")
-        if job.error is not None or self.ready:
-            self._failed(self.problem, request)
+        return False
 
     def cancel(self) -> bool:
         """Give up what is on its way; False when nothing is."""
-        if self.state == "fetching" and self.job is not None:
-            self.job.cancel()
+        if self.state == "fetching" and self.row is not None:
+            self.transfers.stop(self.row.name)
         elif self.state == "loading":
             self.engine.cancel_load(SLOT)
         else:
@@ -234,9 +256,18 @@ class Loads:
         if self.state == "loading":
             self._load_id = 0
             self.engine.cancel_load(SLOT)
-        if self.job is not None:
-            self.job.cancel()
-            self.job = None
+
+    def _not_fetched(self, news: News, request: LoadRequest) -> None:
+        if news.what == "failed":
+            self.problem = Problem(message=news.message, hint=news.hint)
+        else:
+            self.problem = Problem(message="the download was stopped", hint="", cancelled=True)
+        self._set("missing")
+        if news.what == "failed":
+            self._failed(self.problem, request)
+
+    def _transfer(self, name: str) -> Transfer | None:
+        return next((line for line in self.transfers.rows() if line.name == name), None)
 
     def _set(self, state: State) -> None:
         self.state = state

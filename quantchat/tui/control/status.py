@@ -12,6 +12,8 @@ from quantchat.settings.model import Settings
 from quantchat.tui import figures
 from quantchat.tui.control.conversation import Conversation
 from quantchat.tui.control.loads import Loads
+from quantchat.tui.control.transfer_words import share, summary, under_way
+from quantchat.tui.control.transfers import Transfers
 from quantchat.tui.markup.palette import Palette
 
 PHASES: Mapping[LoadPhase, str] = {
@@ -44,6 +46,7 @@ class Status:
         self,
         loads: Loads,
         conversation: Conversation,
+        transfers: Transfers,
         settings: Callable[[], Settings],
         *,
         key: Callable[[str], str],
@@ -51,6 +54,7 @@ class Status:
         """`key`: the key of an action, as it is now."""
         self._loads = loads
         self._conversation = conversation
+        self._transfers = transfers
         self._settings = settings
         self._key = key
 
@@ -64,9 +68,10 @@ class Status:
         if loads.busy and wanted.scheme != "auto":
             name += f" {wanted.scheme}"
         if loads.busy:
-            return f"→ {name}" if loads.ready else f"loading {name}"
+            way = "fetching" if loads.state == "fetching" else "loading"
+            return f"→ {name}" if loads.ready else f"{way} {name}"
         if loads.ready:
-            return ""
+            return f"↓ {figures.model_name(loads.awaited)}" if loads.awaited else ""
         return f"{name} is not on disk" if loads.state == "missing" else "no model"
 
     def activity(self) -> tuple[str, float | None]:
@@ -84,9 +89,15 @@ class Status:
                 return "stopping", None
             prefill = answering.prefill
             if prefill is not None and prefill.done_tokens < prefill.total_tokens:
-                share = prefill.done_tokens / prefill.total_tokens
-                return f"prefill · {prefill.done_tokens} of {prefill.total_tokens} tokens", share
-        return "", None
+                part = prefill.done_tokens / prefill.total_tokens
+                return f"prefill · {prefill.done_tokens} of {prefill.total_tokens} tokens", part
+        return self.downloads()
+
+    def downloads(self) -> tuple[str, float | None]:
+        """The download at work in words, and how far it is."""
+        lines = self._transfers.rows()
+        line = under_way(lines)
+        return ("", None) if line is None else (summary(lines, line), share(line))
 
     def welcome(self, palette: Palette, width: int) -> Content:
         """The middle of an empty conversation."""
@@ -116,26 +127,10 @@ class Status:
         return _centred(lines)
 
     def _fetching(self) -> tuple[str, float | None]:
-        job = self._loads.job
-        if job is None or job.progress is None:
-            return f"asking for the model · {self._key('screen.stop')} cancels", None
-        if job.cancelling:
-            return "cancelling", None
-        progress = job.progress
-        parts = [f"fetching from {progress.source}"]
-        if progress.failed:
-            return f"{progress.source}: {progress.detail}; trying the next source", None
-        if progress.stalled:
-            parts.append("stalled")
-        elif progress.bytes_per_s:
-            parts.append(f"{figures.size(progress.bytes_per_s)}/s")
-        if progress.total_bytes:
-            done, total = figures.size(progress.done_bytes), figures.size(progress.total_bytes)
-            parts.insert(1, f"{done} of {total}")
-        if progress.remaining_s is not None:
-            parts.append(f"{figures.duration(max(1.0, progress.remaining_s))} left")
-        share = progress.done_bytes / progress.total_bytes if progress.total_bytes else None
-        return " · ".join([*parts, f"{self._key('screen.stop')} cancels"]), share
+        lines, line = self._transfers.rows(), self._loads.transfer
+        if line is None:
+            return "asking for the model", None
+        return f"{summary(lines, line)} · {self._key('screen.stop')} stops it", share(line)
 
 
 def load_text(progress: LoadProgress | None) -> tuple[str, float | None]:

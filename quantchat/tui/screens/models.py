@@ -54,7 +54,7 @@ class ModelsScreen(AppDialog[None]):
 
     def on_mount(self) -> None:
         self.query_one("#activity").display = False
-        self._fetched = self.desk.loads.fetched
+        self._fetched = self.desk.transfers.arrived
         table = self.query_one(DataTable)
         for label, width in (("", 1), ("name", 16), ("size", 9), ("params", 7), ("licence", 20)):
             table.add_column(label, width=width, key=label or "mark")
@@ -203,6 +203,6 @@ class ModelsScreen(AppDialog[None]):
     def _tick(self) -> None:
         text, share = self.desk.status.activity()
         self.query_one("#activity", Activity).show(text, share)
-        if self.desk.loads.fetched != self._fetched:
-            self._fetched = self.desk.loads.fetched
+        if self.desk.transfers.arrived != self._fetched:
+            self._fetched = self.desk.transfers.arrived
             self._read()
