@@ -105,6 +105,11 @@ class SafetensorsFolder:
         """Whether a tensor is a packed linear, which `codes` reads and `raw` does not."""
         return name in self._modules
 
+    def parts_of(self, name: str) -> tuple[TensorEntry, ...]:
+        """What is read for a tensor, in that order: the parts of a packed linear, or itself."""
+        module = self._modules.get(name)
+        return (self.tensors[name],) if module is None else tuple(module.parts.values())
+
     def codes(
         self, name: str, device: torch.device | str = "cpu", fetch: Fetch | None = None
     ) -> Codes:

@@ -53,6 +53,8 @@ CAPPED_SCORES = 2**24
 """Most scores of an attention that soft-caps them which are held together."""
 ROUNDING_BYTES = 2**28
 """Temporaries of rounding on a card, which goes through a matrix in slices."""
+AHEAD_BYTES = 2**28
+"""Of tensors that are on their way to the device before loading has asked for them."""
 CALIBRATION_LENGTH = 256
 CALIBRATION_TOKENS = 16 * CALIBRATION_LENGTH
 """16 sequences, the default."""
@@ -265,18 +267,18 @@ def workspace_bytes(
 
 
 def load_peak_bytes(spec: DecoderSpec, scheme: Scheme, weights: int, *, on_gpu: bool) -> int:
-    """Weights plus staging: the widest tensor, in fp32 where it is rounded, and temporaries.
+    """Weights plus staging: the widest tensor as the file has it, what is read ahead, temporaries.
 
-    An untied embedding table is read last, so the head is rounded in the room of the table.
-    Blocks of a file that must be rounded are held in fp32 three times while the error is taken,
-    matrices that get tables of channels five times. Calibration takes what it needs besides;
-    the text that a model writes for it is `calibration_text_bytes`.
+    An untied embedding table is read last, so the head is rounded in the room of the table. Packed
+    linears that must be rounded are held in fp32 three times while the error is taken, matrices that
+    get tables of channels five times; a file's blocks go through in slices. Calibration takes what
+    it needs besides; the text that a model writes for it is `calibration_text_bytes`.
     """
     parts = max(spec.heads * spec.head_dim * spec.hidden, spec.intermediate * spec.hidden)
     widest = max(parts, spec.embedding_parameters)
     rounds = scheme.rounding != "none"
     if scheme.weights == "stored":
-        staging = widest * 12
+        staging = max(parts * 12, widest * 2)
     else:
         staging = widest * 4 if rounds and spec.tied_head else widest * 2
     if scheme.rounding == "kmeans":
@@ -284,7 +286,7 @@ def load_peak_bytes(spec: DecoderSpec, scheme: Scheme, weights: int, *, on_gpu: 
     if scheme.calibration != "none":
         staging = max(staging, calibration_bytes(spec, scheme))
     runtime = CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES
-    return weights + staging + (ROUNDING_BYTES if rounds else 0) + runtime
+    return weights + staging + AHEAD_BYTES + (ROUNDING_BYTES if rounds else 0) + runtime
 
 
 def calibration_bytes(spec: DecoderSpec, scheme: Scheme) -> int:

@@ -7,7 +7,7 @@ names are families', ops are ops'.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -25,7 +25,7 @@ from quantchat.model.packed_file import PackedFile
 from quantchat.model.packed_parts import STORED, PartEntry, stored_form, stored_weight
 from quantchat.model.rope import layer_ropes
 from quantchat.model.side_by_side import side_by_side
-from quantchat.model.upload import Uploader
+from quantchat.model.upload import Range, Uploader
 from quantchat.model.weights import (
     Matrix,
     WeightReader,
@@ -33,6 +33,7 @@ from quantchat.model.weights import (
     matrix_names,
     mlp_prefixes,
     read_matrices,
+    read_order,
     vector_names,
 )
 from quantchat.ops.embedding import Embedding
@@ -207,7 +208,7 @@ def _rounded(
     linears: dict[str, LinearOp] = {}
     head: StoredWeight | None = None
     try:
-        with fetching(reader, cancelled):
+        with fetching(reader, cancelled, read_order(reader) if made is None else ()):
             matrices = (
                 read_matrices(reader, step)
                 if made is None
@@ -247,10 +248,15 @@ def _vectors(reader: WeightReader, made: MatrixSource | None) -> dict[str, torch
 
 
 @contextlib.contextmanager
-def fetching(reader: WeightReader, cancelled: Callable[[], bool]) -> Iterator[None]:
-    """Large tensors of files reach a card through page-locked buffers meanwhile."""
+def fetching(
+    reader: WeightReader, cancelled: Callable[[], bool], expected: Iterable[TensorEntry] = ()
+) -> Iterator[None]:
+    """Large tensors of files reach the device in large pieces meanwhile.
+
+    `expected`: tensors in the order in which they will be read, for those that can be told before.
+    """
     device, checkpoint = reader.recipe.device, reader.source.checkpoint
-    if device.type == "cpu" or not isinstance(checkpoint, (GgufFile, SafetensorsFolder)):
+    if not isinstance(checkpoint, (GgufFile, SafetensorsFolder)):
         yield
         return
     with Uploader(device) as uploader:
@@ -258,6 +264,7 @@ def fetching(reader: WeightReader, cancelled: Callable[[], bool]) -> Iterator[No
         def fetch(entry: TensorEntry) -> torch.Tensor:
             return uploader.fetch(entry.file, entry.offset, entry.nbytes, cancelled=cancelled)
 
+        uploader.expect(Range(each.file, each.offset, each.nbytes) for each in expected)
         reader.fetch = fetch
         try:
             yield

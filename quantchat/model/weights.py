@@ -115,7 +115,7 @@ class WeightReader:
     def weight(self, name: str, form: WeightFormat) -> StoredWeight:
         """One matrix in a stored format."""
         if form != "stored":
-            dtype = self.recipe.dtype if form == "dense" else torch.float32
+            dtype = self.recipe.dtype if form == "dense" else self._own_dtype(name)
             dense = self._dense_part(name, dtype)
             made = self._rounded(dense, form)
             if form != "dense":
@@ -133,6 +133,11 @@ class WeightReader:
         shapes = [tensor_shape(self.source.spec, layer + part) for part in parts[:-1]]
         block = self.recipe.group_size * NESTED_BLOCK
         return any(shape[0] * shape[1] % block for shape in shapes)
+
+    def _own_dtype(self, name: str) -> torch.dtype:
+        """What holds a file's values: roundings make float32 of slices, never of a whole matrix."""
+        entry = self.source.checkpoint.tensors[self.source.names[name]]
+        return {"BF16": torch.bfloat16, "F16": torch.float16}.get(entry.dtype, torch.float32)
 
     def _dense_part(self, name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """A whole matrix of our name on the device, rows in our order."""
@@ -262,6 +267,19 @@ def vector_names(spec: DecoderSpec) -> list[str]:
     if spec.head_bias:
         last.append("head.bias")
     return layers + last
+
+
+def read_order(reader: WeightReader) -> list[TensorEntry]:
+    """Which tensors `read_matrices` reads, one after another; the same one may come several times."""
+    source = reader.source
+    names = [layer + part for _, layer, parts in matrix_names(source.spec) for part in parts]
+    if reader.recipe.scheme.weights == "int4_group":
+        names.insert(0, "embed")
+    names.append("embed" if source.spec.tied_head else "head")
+    entries = [source.checkpoint.tensors[source.names[name]] for name in names]
+    if isinstance(source.checkpoint, SafetensorsFolder):
+        return [part for each in entries for part in source.checkpoint.parts_of(each.name)]
+    return entries
 
 
 def _is_norm(name: str) -> bool:

@@ -12,11 +12,13 @@ from quantchat.checkpoints.ggml.dequantize import PLAIN, dequantize
 from quantchat.checkpoints.ggml.superblocks import q4_k_parts
 from quantchat.quant.pack import pack_nibbles
 from quantchat.quant.rounding import int8_channel
-from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, StoredWeight
+from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, Int8ChannelWeight, StoredWeight
 
 GROUP = 32
 EXACT_INT4 = ("Q4_0", "Q4_1", "Q4_K")
 CHUNK_BLOCKS = 1 << 16
+SLICE_ELEMENTS = 1 << 24
+"""Of a matrix that is rounded at a time."""
 
 
 def stored_from_ggml(
@@ -32,10 +34,25 @@ def stored_from_ggml(
         return DenseWeight(dequantize(raw.view(n, -1), type_name)), 0.0
     if type_name in EXACT_INT4:
         return _int4(raw, type_name, n, k), 0.0
-    dense = dequantize(raw.view(n, -1), type_name)
-    weight = int8_channel(dense)
-    error = (weight.dequantize(torch.float32) - dense).norm() / dense.norm().clamp_min(1e-12)
-    return weight, float(error)
+    return _int8(raw.view(n, -1), type_name, k)
+
+
+def _int8(raw: torch.Tensor, type_name: str, k: int) -> tuple[Int8ChannelWeight, float]:
+    """Rows [N, row bytes] in slices: no matrix is held in float32 as a whole."""
+    n = raw.shape[0]
+    codes = torch.empty((n, k), dtype=torch.int8, device=raw.device)
+    scale = torch.empty(n, dtype=torch.float32, device=raw.device)
+    # On the device, so that a card is not waited for after each slice.
+    missed, total = torch.zeros((2,), dtype=torch.float64, device=raw.device)
+    step = max(1, SLICE_ELEMENTS // k)
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
+        dense = dequantize(raw[rows], type_name)
+        made = int8_channel(dense)
+        codes[rows], scale[rows] = made.codes, made.scale
+        missed += (made.dequantize(torch.float32) - dense).square().sum()
+        total += dense.square().sum()
+    return Int8ChannelWeight(codes, scale), float((missed / total.clamp_min(1e-24)).sqrt())
 
 
 def _int4(raw: torch.Tensor, type_name: str, n: int, k: int) -> Int4GroupWeight:
