@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fakes import FakeEngine, Script
+from picker_support import FakeFits
+from textual.app import App
 from textual.pilot import Pilot
 from transfer_support import SIZE_BYTES, FakeTransfers
 
@@ -24,7 +26,8 @@ from quantchat.store.chats import Chats
 from quantchat.store.db import open_database
 from quantchat.store.quality import Quality
 from quantchat.tui.app import QuantchatApp
-from quantchat.tui.control.library import ModelRow
+from quantchat.tui.control.fits import FitBook
+from quantchat.tui.control.library import ModelRow, ShelfPick
 from quantchat.tui.control.schemes import Held, SchemeRow
 from quantchat.tui.control.transfers import Transfers
 from quantchat.tui.widgets.prompt import Prompt
@@ -38,6 +41,7 @@ class FakeLibrary:
         self.found: list[FoundRepo] = []
         self.search_error: SourceError | None = None
         self.offers: dict[str, Offer] = {}
+        self.picks: list[ShelfPick] = []
 
     def rows(self) -> list[ModelRow]:
         """Both models."""
@@ -59,6 +63,10 @@ class FakeLibrary:
     def find(self, name: str) -> ModelRow | None:
         """By name."""
         return next((row for row in self.rows() if row.name == name), None)
+
+    def shelf(self) -> list[ShelfPick]:
+        """Those of `picks`."""
+        return self.picks
 
     def remove(self, name: str) -> int:
         """Forget it."""
@@ -156,6 +164,7 @@ def make_app(
     library: FakeLibrary | None = None,
     schemes: FakeSchemes | None = None,
     transfers: Transfers | None = None,
+    fits: FitBook | None = None,
     **settings: Any,
 ) -> QuantchatApp:
     """An app whose database and settings lie in `folder`; the same folder is the same user."""
@@ -167,6 +176,7 @@ def make_app(
         library,
         schemes=schemes or FakeSchemes(),
         transfers=transfers or FakeTransfers(library.there),
+        fits=fits or FakeFits(),
         settings_path=folder / "settings.toml",
         new_engine=FakeEngine,
     )
@@ -189,6 +199,31 @@ async def wait_until(
     while not condition():
         assert time.monotonic() < deadline, "the app did not get there in time"
         await asyncio.sleep(0.01)
+
+
+STILL_TURNS = 3
+TURNS = 60
+
+
+async def drawn(app: App[Any]) -> None:
+    """Until the app has done what it was told and drawn it; not for ever: some never stand still."""
+    still = 0
+    for _ in range(TURNS):
+        await asyncio.sleep(0.005)
+        still = still + 1 if _stands_still(app) else 0
+        if still == STILL_TURNS:
+            return
+
+
+def _stands_still(app: App[Any]) -> bool:
+    if not app.screen_stack:
+        return True
+    screen = app.screen
+    waits = screen._layout_required or screen._repaint_required
+    if waits or screen._dirty_widgets or screen._callbacks:
+        return False
+    nodes = (app, *screen.walk_children(with_self=True))
+    return not any(node.message_queue_size or node._next_callbacks for node in nodes)
 
 
 async def ready(pilot: Pilot[None], app: QuantchatApp) -> None:

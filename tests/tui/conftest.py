@@ -1,12 +1,17 @@
-"""The bridge at full speed: tests wait for conditions, not for flushes."""
+"""The bridge at full speed, and users who look before they press: tests wait for conditions."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import pytest
 import textual.app
 import textual.pilot
+from app_support import drawn
+from textual.pilot import Pilot
 
 from quantchat.tui import bridge
 
@@ -28,3 +33,27 @@ def no_waiting_for_idle(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (textual.app, textual.pilot):
         monkeypatch.setattr(module, "wait_for_idle", soon)
+
+
+@pytest.fixture(autouse=True)
+def looks_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and clicks come when the screen stands still: where a click lands is found out before."""
+    press = Pilot.press
+
+    async def one_by_one(pilot: Pilot[Any], *keys: str) -> None:
+        for key in keys:
+            await drawn(pilot.app)
+            await press(pilot, key)
+        await drawn(pilot.app)
+
+    monkeypatch.setattr(Pilot, "press", one_by_one)
+    monkeypatch.setattr(Pilot, "_post_mouse_events", _after_drawing(Pilot._post_mouse_events))
+
+
+def _after_drawing(act: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(act)
+    async def later(pilot: Pilot[Any], *args: Any, **kwargs: Any) -> Any:
+        await drawn(pilot.app)
+        return await act(pilot, *args, **kwargs)
+
+    return later
