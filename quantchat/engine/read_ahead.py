@@ -6,6 +6,7 @@ Knows which files these are without torch; a guess that costs nothing but a read
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
@@ -78,6 +79,9 @@ def plan_request(request: LoadRequest, source: ModelSource) -> PlanRequest:
         for ours, theirs in source.names.items()
         if len(tensors[theirs].shape) == 2 and not ours.endswith((".router", ".shared_gate"))
     ]
+    parts = Counter[str]()
+    for entry in entries:
+        parts[entry.dtype] += entry.nbytes
     return PlanRequest(
         scheme=_scheme_of(request, source),
         kv=request.kv,
@@ -86,6 +90,7 @@ def plan_request(request: LoadRequest, source: ModelSource) -> PlanRequest:
         container=source.checkpoint.container,
         stored_bytes=sum(entry.nbytes for entry in entries),
         stored_types=frozenset(entry.dtype for entry in matrices),
+        stored_parts=tuple(sorted(parts.items())),
         exported="" if source.export is None else source.export.scheme.name,
     )
 

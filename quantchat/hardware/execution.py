@@ -30,6 +30,8 @@ class PlanRequest:
     """Bytes of all tensors as the file stores them."""
     stored_types: frozenset[str] = field(default_factory=frozenset)
     """Tensor types of the file, as in Q4_1, Q8_0, F32."""
+    stored_parts: tuple[tuple[str, int], ...] = ()
+    """Bytes of each type, together `stored_bytes`; empty where only the sum is known."""
     exported: str = ""
     """The scheme in whose codes the model lies, of exports; no other can be made of it."""
 

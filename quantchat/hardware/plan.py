@@ -7,6 +7,8 @@ bytes `memory`'s. Refuses with PlanError what cannot run, naming what can.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quantchat.errors import NoRoomError, PlanError, UsageError
 from quantchat.hardware.arithmetic import (
     choose_activations,
@@ -49,8 +51,13 @@ PAGE_TOKENS = 16
 """Small, so that little of a shared prefix is computed again; runs of pages are read as one."""
 
 
-def plan(facts: Facts, spec: DecoderSpec, request: PlanRequest) -> ExecutionPlan:
-    """Decide device, scheme, KV, context and kernels; raises PlanError or UsageError."""
+def plan(
+    facts: Facts, spec: DecoderSpec, request: PlanRequest, *, anyway: bool = False
+) -> ExecutionPlan:
+    """Decide device, scheme, KV, context and kernels; raises PlanError or UsageError.
+
+    `anyway`: also where there is no room, which the plan's fit then tells.
+    """
     if request.scheme != "auto":
         scheme_named(request.scheme)
     asked_kv(request.kv)
@@ -64,7 +71,7 @@ def plan(facts: Facts, spec: DecoderSpec, request: PlanRequest) -> ExecutionPlan
             ways=ways_of("context_tokens", spec.context),
         )
     target = choose_target(facts, request.device)
-    planner = _Planner(facts, spec, request, target)
+    planner = _Planner(facts, spec, request, target, anyway=anyway)
     may_move = target.gpu is not None and (
         request.device == "auto" and request.scheme == "auto" and request.context_tokens == 0
     )
@@ -81,16 +88,40 @@ def plan(facts: Facts, spec: DecoderSpec, request: PlanRequest) -> ExecutionPlan
         return _Planner(facts, spec, request, moved).plan()
 
 
+def plan_at(
+    facts: Facts, spec: DecoderSpec, request: PlanRequest, made: ExecutionPlan, context_tokens: int
+) -> ExecutionPlan:
+    """A plan's device, scheme and KV at another context, whether there is room for it or not."""
+    target = cpu_target(facts) if made.device == "cpu" else choose_target(facts, "cuda")
+    wish = replace(request, context_tokens=context_tokens)
+    planner = _Planner(facts, spec, wish, target)
+    copy = planner._copy(made.scheme, made.kv, context_tokens)
+    return replace(
+        made,
+        context_tokens=context_tokens,
+        prefill_chunk_tokens=min(planner.chunk, context_tokens),
+        copy_dtype=copy,
+        fit=planner._fit(made.scheme, made.kv, context_tokens, copy),
+    )
+
+
 class _Planner:
     """One pass over the decisions for one target."""
 
     def __init__(
-        self, facts: Facts, spec: DecoderSpec, request: PlanRequest, target: Target
+        self,
+        facts: Facts,
+        spec: DecoderSpec,
+        request: PlanRequest,
+        target: Target,
+        *,
+        anyway: bool = False,
     ) -> None:
         self.facts = facts
         self.spec = spec
         self.request = request
         self.target = target
+        self.anyway = anyway
         self.gpu = target.gpu
         self.words = Reasons(list(target.reasons), list(target.refused))
         default = CONTEXT_DEFAULT_CPU if self.gpu is None else CONTEXT_DEFAULT_GPU
@@ -166,10 +197,15 @@ class _Planner:
         return held_as(scheme, sm=0 if self.gpu is None else self.gpu.sm, triton=self.triton)
 
     def _stored_bytes(self) -> int:
-        """The file's bytes as they become in memory, an upper bound."""
+        """The file's bytes as they become in memory; an upper bound where types are not told apart."""
         codes = reads_codes(self.target, self.triton)
-        growth = stored_growth(self.request.stored_types, codes=codes)
-        return int(self.request.stored_bytes * growth)
+        request = self.request
+        parts = request.stored_parts
+        if not parts:
+            return int(request.stored_bytes * stored_growth(request.stored_types, codes=codes))
+        return int(
+            sum(count * stored_growth(frozenset({name}), codes=codes) for name, count in parts)
+        )
 
     def _scheme(self) -> Scheme:
         return choose_scheme(
@@ -237,6 +273,8 @@ class _Planner:
         where = f"{scheme.title}{held} with {kv} KV on {self.target.name}"
         needed = f"{estimate.needed_bytes / GIB:.1f} GiB"
         free = f"{estimate.free_bytes / GIB:.1f} GiB"
+        if self.anyway and longest < self.wanted:
+            return self.wanted
         if longest < lowest:
             raise NoRoomError(
                 f"{where} needs {needed} and {free} are free",
@@ -311,7 +349,13 @@ class _Planner:
                 else "CUDA graph and Triton kernels: triton is not installed, torch's own ops instead"
             )
             return
-        words.take("CUDA graph for decode: one launch a token instead of hundreds")
+        if self.spec.experts is None:
+            words.take("CUDA graph for decode: one launch a token instead of hundreds")
+        else:
+            words.refuse(
+                "CUDA graph: which experts a token takes is read back in every layer, so a step is "
+                "launched op by op"
+            )
         if sm < LOWEST_TENSOR_SM:
             words.refuse(
                 f"linears on tensor cores: need SM {LOWEST_TENSOR_SM}, this card is SM {sm}, "

@@ -31,7 +31,7 @@ STORED_TYPES: Mapping[str, StoredType] = MappingProxyType(
         "Q4_0": StoredType(route="int4", exact=True, growth=5 / 4.5),
         "Q4_1": StoredType(route="int4", exact=True, growth=1.0),
         "Q4_K": StoredType(route="int4", exact=True, growth=5 / 4.5),
-        "Q8_0": StoredType(route="int8", exact=False, growth=1.0),
+        "Q8_0": StoredType(route="int8", exact=False, growth=8 / 8.5),
         "Q6_K": StoredType(route="int8", exact=False, growth=8 / 6.5625),
         "Q5_1": StoredType(route="int8", exact=False, growth=8 / 6),
         "Q5_0": StoredType(route="int8", exact=False, growth=8 / 5.5),
