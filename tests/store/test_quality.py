@@ -87,7 +87,7 @@ def test_a_row_with_a_wrong_type_is_dropped_and_the_others_stay() -> None:
 
 
 def test_only_the_newest_rows_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quality, "KEEP_ROWS", 3)
+    monkeypatch.setattr(quality.ROWS, "keep", 3)
     remember(row(scheme=f"s{i}") for i in range(5))
     assert [measured_quality("abc", f"s{i}", "16bit") is not None for i in range(5)] == [
         False,
@@ -102,6 +102,6 @@ def test_a_folder_that_cannot_be_written_stops_nobody(monkeypatch: pytest.Monkey
     def refuse(*args: object, **kwargs: object) -> None:
         raise PermissionError(13, "no")
 
-    monkeypatch.setattr(quality.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr("quantchat.store.rows.tempfile.mkstemp", refuse)
     remember([row()])
     assert measured_quality("abc", "int4", "16bit") is None
