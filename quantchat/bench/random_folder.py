@@ -1,20 +1,25 @@
 """A model folder of a known shape, for starts from disk: all that a load looks at, few bytes.
 
-Owns a config, a tokenizer as large as the vocabulary, a safetensors file of the true size whose data
-is a hole, and random weights in the packed cache, from which loads then take them.
+Owns a config, a tokenizer as large as the vocabulary, safetensors of the true size whose data is a
+hole until it is asked for, and random weights in the packed cache.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
 import struct
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from quantchat import paths
 from quantchat.bench.random_codes import RandomCodes
 from quantchat.bench.random_model import random_source, shape_named
+from quantchat.checkpoints.safetensors import INDEX, SINGLE
 from quantchat.engine.loading import cache_used, plan_request
 from quantchat.errors import UsageError
 from quantchat.hardware.plan import plan as make_plan
@@ -31,6 +36,10 @@ from quantchat.spec import DecoderSpec, Llama3Scaling
 from quantchat.tokenizer.pieces import BYTE_ALPHABET
 
 ELEMENT_BYTES = 2
+SHARD_BYTES = 5_000_000_000
+"""As large as files of models on the hub are."""
+FILL_BYTES = 1 << 26
+DEVIATION = 0.02
 
 
 def random_folder(shape: str) -> Path:
@@ -40,10 +49,32 @@ def random_folder(shape: str) -> Path:
     if not (folder / "config.json").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _write_tensors(folder / "model.safetensors", spec)
+        _write_tensors(folder, spec)
         (folder / "tokenizer.json").write_text(json.dumps(_tokenizer(spec.vocab)))
         # Last, since it says that the folder is whole.
         (folder / "config.json").write_text(json.dumps(_config(spec)))
+    return folder
+
+
+def filled_folder(shape: str) -> Path:
+    """The folder of a shape with random values in its files, the same few over and over."""
+    folder = random_folder(shape)
+    whole = folder / "filled"
+    if whole.is_file():
+        return folder
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(FILL_BYTES // ELEMENT_BYTES, generator=generator).mul_(DEVIATION)
+    data = values.bfloat16().view(torch.uint8).numpy().data
+    for path in sorted(folder.glob("*.safetensors")):
+        modified_ns = path.stat().st_mtime_ns
+        with path.open("r+b") as file:
+            (header,) = struct.unpack("<Q", file.read(8))
+            left = path.stat().st_size - file.seek(8 + header)
+            while left:
+                left -= file.write(data[: min(left, FILL_BYTES)])
+        # What is packed of it stays known.
+        os.utime(path, ns=(modified_ns, modified_ns))
+    whole.touch()
     return folder
 
 
@@ -83,19 +114,32 @@ def fill_packed(shape: str, request: LoadRequest) -> None:
     )
 
 
-def _write_tensors(path: Path, spec: DecoderSpec) -> None:
-    """A safetensors file with the header of the whole model and no data on disk."""
-    header: dict[str, Any] = {}
+def _write_tensors(folder: Path, spec: DecoderSpec) -> None:
+    """Safetensors files with the headers of the whole model and no data on disk."""
+    shards: list[dict[str, Any]] = [{}]
     end = 0
     for ours, name in tensor_names(spec, HUGGING_FACE).items():
         shape = tensor_shape(spec, ours)
-        start, size = end, ELEMENT_BYTES
-        for length in shape:
-            size *= length
+        size = ELEMENT_BYTES * math.prod(shape)
+        if end and end + size > SHARD_BYTES:
+            shards.append({})
+            end = 0
+        offsets = [end, end + size]
+        shards[-1][name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": offsets}
         end += size
-        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [start, end]}
+    count = len(shards)
+    names = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
+    for header, file in zip(shards, names if count > 1 else [SINGLE], strict=True):
+        _write_file(folder / file, header)
+    if count > 1:
+        places = {name: file for file, header in zip(names, shards, strict=True) for name in header}
+        (folder / INDEX).write_text(json.dumps({"weight_map": places}))
+
+
+def _write_file(path: Path, header: dict[str, Any]) -> None:
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
+    end = max(entry["data_offsets"][1] for entry in header.values())
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.truncate(8 + len(text) + end)

@@ -50,6 +50,11 @@ def serve(orders: TextIO, answers: TextIO) -> None:
 
             say(ok=True, gate=asdict(check()))
             return
+        if first["do"] == "folder":
+            from quantchat.bench.random_folder import filled_folder
+
+            say(ok=True, folder=str(filled_folder(first["shape"])))
+            return
         if first["do"] == "pack":
             from quantchat.bench.random_folder import fill_packed, random_folder
             from quantchat.requests import LoadRequest

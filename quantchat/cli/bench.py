@@ -9,6 +9,7 @@ from quantchat.cli import (
     bench_decode,
     bench_download,
     bench_kernels,
+    bench_load,
     bench_start,
     bench_ui,
 )
@@ -23,5 +24,6 @@ command.add_command(bench_decode.command)
 command.add_command(bench_agree.command)
 command.add_command(bench_kernels.command)
 command.add_command(bench_start.command)
+command.add_command(bench_load.command)
 command.add_command(bench_ui.command)
 command.add_command(bench_download.command)

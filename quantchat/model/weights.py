@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from quantchat.checkpoints.base import Fetch, TensorEntry
+from quantchat.checkpoints.ggml.dequantize import dequantize
 from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.model.block_probe import BlockProbe
 from quantchat.model.families import ModelSource
@@ -167,8 +168,12 @@ class WeightReader:
         return weights
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Rows of the embedding, float32; the table is never in float32 as a whole."""
         entry = self.source.checkpoint.tensors[self.source.names["embed"]]
-        return self._dense(entry, torch.float32).index_select(0, ids)
+        if entry.dtype in PLAIN_TYPES or isinstance(self.source.checkpoint, SafetensorsFolder):
+            return self._dense(entry, self._own_dtype("embed")).index_select(0, ids).float()
+        rows = self._blocks(entry).view(entry.shape[0], -1).index_select(0, ids)
+        return dequantize(rows, entry.dtype)
 
     def _dense(self, entry: TensorEntry, dtype: torch.dtype) -> torch.Tensor:
         """A whole matrix on the device."""
@@ -200,15 +205,17 @@ class WeightReader:
             return found.weight
         if entry.dtype in PLAIN_TYPES:
             return DenseWeight(self._dense(entry, self.recipe.dtype))
-        if self.fetch is not None:
-            raw = self.fetch(entry)
-        else:
-            raw = self.source.checkpoint.raw(entry.name).to(self.recipe.device)
         n, k = entry.shape
-        weight, error = stored_from_ggml(raw, entry.dtype, (n, k))
+        weight, error = stored_from_ggml(self._blocks(entry), entry.dtype, (n, k))
         if error:
             self.errors.setdefault(entry.dtype, []).append(error)
         return weight
+
+    def _blocks(self, entry: TensorEntry) -> torch.Tensor:
+        """A tensor's bytes on the device: uint8 [nbytes]."""
+        if self.fetch is not None:
+            return self.fetch(entry)
+        return self.source.checkpoint.raw(entry.name).to(self.recipe.device)
 
     def _order(self, name: str) -> torch.Tensor | None:
         """Which rows of the file's tensor are ours, and in what order; None for all as they are."""
