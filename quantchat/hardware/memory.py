@@ -1,7 +1,8 @@
 """Bytes before anything is loaded: weights, KV, workspace, and whether they fit.
 
 Owns the estimates and the assumptions under them, which stand at each function. The loader and
-the cache report true bytes once they exist. Sliding windows are counted as full attention.
+the cache report true bytes once they exist. Layers with a sliding window count as the others: the
+cache keeps every token of every layer.
 """
 
 from __future__ import annotations
@@ -315,6 +316,13 @@ def calibration_text_bytes(spec: DecoderSpec, *, on_gpu: bool, dense_bytes: int 
     return weights + kv + (CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES)
 
 
+def verdict_of(needed_bytes: int, free_bytes: int) -> Verdict:
+    """Whether so much can be had where so much is free."""
+    if needed_bytes > int(free_bytes * (1 - RESERVE_SHARE)):
+        return "too_large"
+    return "tight" if needed_bytes > free_bytes * TIGHT_SHARE else "fits"
+
+
 def fit(
     spec: DecoderSpec,
     scheme: Scheme,
@@ -367,9 +375,6 @@ def fit(
 
     workspace = work(context_tokens)
     needed = max(weights + copies + context_tokens * per_token + workspace, peak)
-    verdict: Verdict = (
-        "too_large" if needed > usable else "tight" if needed > free_bytes * TIGHT_SHARE else "fits"
-    )
     return MemoryFit(
         weight_bytes=weights,
         kv_bytes=context_tokens * per_token,
@@ -381,5 +386,5 @@ def fit(
         total_bytes=total_bytes,
         context_tokens=context_tokens,
         longest_context_tokens=longest,
-        verdict=verdict,
+        verdict=verdict_of(needed, free_bytes),
     )

@@ -27,7 +27,7 @@ class MeasuredLoad:
     """Name of the processor or card."""
     context_tokens: int
     weight_bytes: int
-    """With the dense copies that a processor keeps for prompts."""
+    """Without the dense copies that a processor keeps for prompts."""
     kv_bytes: int
     """Reserved for `context_tokens`."""
     kv_bytes_per_token: int
@@ -48,6 +48,16 @@ class MeasuredLoad:
     def key(self) -> tuple[object, ...]:
         """What a newer measurement replaces."""
         return self.identity, self.scheme, self.kv, self.device
+
+    @property
+    def has_workspace(self) -> bool:
+        """Whether the device told what is held beside weights and KV."""
+        return math.isfinite(self.workspace_bytes) and self.workspace_bytes > 0
+
+    @property
+    def has_peak(self) -> bool:
+        """Whether the highest use during the load is known."""
+        return math.isfinite(self.peak_bytes) and self.peak_bytes > 0
 
     @property
     def has_speed(self) -> bool:

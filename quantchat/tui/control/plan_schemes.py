@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quantchat.errors import PlanError, QuantchatError
 from quantchat.requests import LoadRequest
 from quantchat.store.quality import Quality, measured_quality
+from quantchat.tui.control.room import with_room
 from quantchat.tui.control.schemes import AUTO, Held, SchemeRow
 
 if TYPE_CHECKING:
-    from quantchat.hardware.execution import ExecutionPlan, PlanRequest
-    from quantchat.hardware.facts import Facts
+    from quantchat.engine.subjects import Subject, Subjects
+    from quantchat.hardware.execution import ExecutionPlan
     from quantchat.hardware.offers import Offer
     from quantchat.quant.scheme import Scheme
-    from quantchat.spec import DecoderSpec
 
 AUTO_SUMMARY = "What the plan finds best on this machine."
-
-
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """What is known of a model's file."""
-
-    name: str
-    identity: str
-    spec: DecoderSpec
-    request: PlanRequest
 
 
 class PlanSchemes:
     """Implements `SchemeBook`; a model's file is looked at once."""
 
     def __init__(self) -> None:
-        self._known: _Model | None = None
+        self._subjects: Subjects | None = None
         self._measured = False
         """The processor's memory, in this session."""
 
@@ -57,7 +46,7 @@ class PlanSchemes:
             device=request.device,
             context_tokens=request.context_tokens,
         )
-        facts = _with_room(probe(), held)
+        facts = with_room(probe(), held)
 
         def rate(plan: ExecutionPlan) -> float | None:
             if plan.device == "cpu" and may_measure and not self._measured:
@@ -78,23 +67,15 @@ class PlanSchemes:
             first = dataclasses.replace(like, name=AUTO, summary=AUTO_SUMMARY, takes=taken)
         return [first, *rows]
 
-    def _model(self, request: LoadRequest) -> _Model:
-        if self._known is not None and self._known.name == request.model:
-            return self._known
-        from quantchat.engine.read_ahead import plan_request
-        from quantchat.hub.local import resolve
-        from quantchat.model.families import open_model
+    def _model(self, request: LoadRequest) -> Subject:
+        if self._subjects is None:
+            from quantchat.engine.subjects import Subjects
 
-        source = open_model(resolve(request.model).path)
-        try:
-            wish = plan_request(dataclasses.replace(request, scheme=AUTO), source)
-            self._known = _Model(request.model, source.checkpoint.identity(), source.spec, wish)
-        finally:
-            source.close()
-        return self._known
+            self._subjects = Subjects()
+        return self._subjects.on_disk(request.model)
 
 
-def _row(model: _Model, request: LoadRequest, offer: Offer) -> SchemeRow:
+def _row(model: Subject, request: LoadRequest, offer: Offer) -> SchemeRow:
     from quantchat.hardware.holding import held_words
     from quantchat.hardware.speed import SPEED_CONTEXT_TOKENS
 
@@ -130,7 +111,7 @@ def _quality(identity: str, scheme: str, kv: str) -> Quality | None:
     return measured_quality(identity, scheme, kv) or measured_quality(identity, scheme, "16bit")
 
 
-def _packed(model: _Model, request: LoadRequest, scheme: Scheme, plan: ExecutionPlan) -> bool:
+def _packed(model: Subject, request: LoadRequest, scheme: Scheme, plan: ExecutionPlan) -> bool:
     """Whether its weights are on disk; raises UsageError where a calibration file is no use."""
     from quantchat import paths
     from quantchat.engine.read_ahead import calibration_key, calibration_of
@@ -144,19 +125,3 @@ def _packed(model: _Model, request: LoadRequest, scheme: Scheme, plan: Execution
     stem = packed_stem(model.identity, scheme.name, plan.group_size, key)
     kind = "card" if plan.triton else "stored"
     return any(paths.packed_dir().glob(f"{stem}-{kind}-*"))
-
-
-def _with_room(facts: Facts, held: Held | None) -> Facts:
-    """The machine as it is once the loaded model has gone."""
-    if held is None:
-        return facts
-    if held.device == "cpu":
-        free = min(facts.cpu.ram_free_bytes + held.size_bytes, facts.cpu.ram_total_bytes)
-        return dataclasses.replace(facts, cpu=dataclasses.replace(facts.cpu, ram_free_bytes=free))
-    gpus = list(facts.gpus)
-    for at, gpu in enumerate(gpus):
-        if gpu.name == held.device_name:
-            free = min(gpu.free_bytes + held.size_bytes, gpu.total_bytes)
-            gpus[at] = dataclasses.replace(gpu, free_bytes=free)
-            break
-    return dataclasses.replace(facts, gpus=tuple(gpus))
