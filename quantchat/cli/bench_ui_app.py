@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from quantchat.settings.model import Settings
     from quantchat.store.chats import Chats
     from quantchat.tui.app import QuantchatApp
-    from quantchat.tui.control.library import Library, ModelRow
+    from quantchat.tui.control.library import Library, ModelRow, ShelfPick
 
 SIZE = (120, 40)
 HEARTBEAT_S = 0.005
@@ -151,6 +151,10 @@ class Shelf:
         from quantchat.tui.control.library import ModelRow
 
         return ModelRow(name=name, title=name, size_bytes=0, on_disk=True)
+
+    def shelf(self) -> list[ShelfPick]:
+        """Nothing to recommend."""
+        return []
 
     def remove(self, name: str) -> int:
         """Nothing is deleted."""

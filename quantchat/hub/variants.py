@@ -76,6 +76,9 @@ class Offer:
     config: dict[str, Any]
     """The parsed config.json; empty where there is none or it may not be read."""
     variants: tuple[Variant, ...]
+    refusal: str = ""
+    """Why it may not be fetched, and what to do."""
+    hint: str = ""
 
 
 def variants(repo: str, *, timeout_s: float = VARIANTS_S, cancel: threading.Event) -> Offer:
@@ -90,6 +93,7 @@ def variants(repo: str, *, timeout_s: float = VARIANTS_S, cancel: threading.Even
         except Cancelled:
             stop.check(hub.host)
             raise
+    refusal = None if may_fetch else hub.gated(listing.repo)
     names = config.get("architectures")
     tags = tags_of(listing.data)
     found = [_gguf(listing, name) for name in gguf_files(listing) if not _is_projector(name)]
@@ -107,6 +111,8 @@ def variants(repo: str, *, timeout_s: float = VARIANTS_S, cancel: threading.Even
         architecture=plain(str(names[0])) if isinstance(names, list) and names else "",
         config=config,
         variants=tuple(sorted(found, key=lambda each: (each.size_bytes, each.name))),
+        refusal=refusal.message if refusal is not None else "",
+        hint=refusal.hint if refusal is not None else "",
     )
 
 

@@ -34,6 +34,7 @@ from quantchat.tui.control.arrivals import Arrivals
 from quantchat.tui.control.chat_options import ChatOptions
 from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.control.conversation import Conversation
+from quantchat.tui.control.fits import FitBook, NoFitBook
 from quantchat.tui.control.last_time import LastTime
 from quantchat.tui.control.library import Library
 from quantchat.tui.control.loads import SLOT, Loads
@@ -89,6 +90,7 @@ class QuantchatApp(Opening):
         *,
         schemes: SchemeBook | None = None,
         transfers: Transfers | None = None,
+        fits: FitBook | None = None,
         settings_path: Path | None = None,
         new_engine: Callable[[], Engine] | None = None,
         warnings: Sequence[str] = (),
@@ -100,6 +102,7 @@ class QuantchatApp(Opening):
         self.chats = chats
         self.library = library
         self.schemes: SchemeBook = PlanSchemes() if schemes is None else schemes
+        self.fits: FitBook = NoFitBook() if fits is None else fits
         self.transfers: Transfers = NoTransfers() if transfers is None else transfers
         self.preferences = Preferences(settings, settings_path)
         self.new_engine = new_engine

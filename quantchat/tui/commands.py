@@ -11,7 +11,7 @@ from textual.screen import Screen
 
 from quantchat.quant.registry import SCHEMES
 from quantchat.tui.keymap import key_of, short_key
-from quantchat.tui.screens.base import AppScreen
+from quantchat.tui.screens.base import AppDialog, AppScreen
 from quantchat.tui.screens.chat import ChatScreen
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def commands(app: QuantchatApp, screen: Screen[object]) -> Iterable[SystemComman
                 scheme.summary,
                 lambda name=scheme.name: app.set_value("scheme", name),
             )
-    if isinstance(screen, AppScreen):
+    if isinstance(screen, AppScreen | AppDialog):
         yield from screen.commands()
     for theme in sorted(app.available_themes):
         yield SystemCommand(

@@ -49,6 +49,15 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def short_count(number: int) -> str:
+    """A whole number in three digits: 812, 12.3k, 1.2M."""
+    for unit, scale in (("M", 10**6), ("k", 10**3)):
+        if number >= scale:
+            value = number / scale
+            return f"{value:.1f}{unit}" if value < 100 else f"{value:.0f}{unit}"
+    return str(number)
+
+
 def divergence(nats: float) -> str:
     """A KL divergence in nats, three digits: 0.0123, 1.2e-5."""
     if 0 < nats < 0.001:

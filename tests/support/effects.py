@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from places import World
+from model_places import picker, variants
 from textual.screen import Screen
 from textual.widgets import DataTable, Input, Static, TextArea
+from world import World
 
 from quantchat.tui.widgets.chat_list import ChatList
 from quantchat.tui.widgets.dial import Dial
@@ -88,6 +89,27 @@ def loaded(world: World) -> object:
 def path(world: World) -> object:
     """Turns of the conversation that is shown."""
     return [turn.id for turn in world.app.conversation.path]
+
+
+def picked_model(world: World) -> object:
+    """Cursor of the list of models."""
+    return picker(world).rows.cursor
+
+
+def picked_variant(world: World) -> object:
+    """Cursor of the list of variants."""
+    return variants(world).rows.cursor
+
+
+def typed_model(world: World) -> object:
+    """What is looked for among the models."""
+    return picker(world).typed
+
+
+def downloads(world: World) -> object:
+    """Models on their way and how they stand, and how many came."""
+    lines = [(line.name, line.phase) for line in world.transfers.lines]
+    return lines, world.transfers.arrived
 
 
 def picked(world: World) -> object:
@@ -301,9 +323,33 @@ EFFECTS: dict[str, Effect] = {
     "options.leave": _at("options", front),
     "options.export": _at("options", front),
     "models.leave": _at("models", front),
-    "models.up": _at("models", row, "down"),
-    "models.down": _at("models", row),
+    "models.up": _at("models", picked_model, "down"),
+    "models.down": _at("models", picked_model),
+    "models.page_back": _at("models-found", picked_model, "ctrl+end"),
+    "models.page_forward": _at("models-found", picked_model),
+    "models.to_end_back": _at("models-found", picked_model, "ctrl+end"),
+    "models.to_end_forward": _at("models-found", picked_model),
+    "models.complete": _at("models", typed_model),
+    "models.sort": _at("models", lambda world: picker(world).search.sort),
+    "models.variants": _at("models-found", front),
+    "models.again": _at("models", lambda world: len(world.fits.asked)),
+    "models.figures": _at("models", lambda world: picker(world).shows_table),
+    "models.queue": _at("models", downloads, "down"),
     "models.delete": _at("models", front),
+    "models.stop": _at("models-downloads", downloads, "up"),
+    "repo.leave": _at("repository", front),
+    "repo.take": _at("repository", front),
+    "repo.up": _at("repository", picked_variant, "down"),
+    "repo.down": _at("repository", picked_variant),
+    "repo.page_back": _at("repository", picked_variant, "end"),
+    "repo.page_forward": _at("repository", picked_variant),
+    "repo.to_end_back": _at("repository", picked_variant, "end"),
+    "repo.to_end_forward": _at("repository", picked_variant),
+    "repo.again": _at("repository", lambda world: len(world.fits.asked)),
+    "repo.figures": _at("repository", lambda world: variants(world).shows_table),
+    "repo.queue": _at("repository", downloads),
+    "repo.delete": _at("repository-here", front),
+    "repo.stop": _at("repository-here", downloads),
     "dialog.leave": _at("delete-model", front),
     "dialog.focus_previous": _at("delete-model", focus),
     "dialog.focus_next": _at("delete-model", focus),

@@ -11,8 +11,9 @@ import pytest
 from app_support import answered, ask, wait_until
 from effects import EFFECTS, Effect, compare_screen, kept_chats, streams, written
 from fakes import Script
-from places import PLACES, World, home, world
+from places import PLACES
 from textual.events import Paste
+from world import World, home, world
 
 from quantchat import paths
 from quantchat.tui.app import QuantchatApp

@@ -7,12 +7,12 @@ import gc
 from collections import Counter
 from pathlib import Path
 
-from places import home, world
 from textual._styles_cache import StylesCache
 from textual.app import App, ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import TextArea
+from world import home, world
 
 from quantchat.bench.scripted import long_answer
 from quantchat.tui.widgets.transcript import STRIPS_KEPT, Transcript

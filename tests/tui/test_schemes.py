@@ -20,6 +20,7 @@ from quantchat.tui.screens.models import ModelsScreen
 from quantchat.tui.screens.schemes import SchemesScreen
 from quantchat.tui.widgets.bars import Activity, TopBar
 from quantchat.tui.widgets.dial import Dial
+from quantchat.tui.widgets.picker_list import PickerList
 
 
 async def opened(pilot: Pilot[None], app: QuantchatApp) -> DataTable[object]:
@@ -247,7 +248,7 @@ async def test_the_models_line_of_keys_works_by_mouse(tmp_path: Path) -> None:
         )
         await pilot.click(TopBar, offset=(18, 0))
         await wait_until(pilot, lambda: isinstance(app.screen, ModelsScreen))
-        await wait_until(pilot, lambda: app.screen.query_one(DataTable).row_count == 2)
+        await wait_until(pilot, lambda: app.screen.query_one(PickerList).count == 2)
         await pilot.press("down")
         await pilot.click("#keys", offset=(3, 0))
         await wait_until(pilot, lambda: app.loads.info and app.loads.info.model == "other")

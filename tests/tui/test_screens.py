@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from app_support import FakeLibrary, answered, ask, fake, make_app, ready, wait_until
-from textual.widgets import DataTable, Input, Select, Switch, TextArea
+from textual.widgets import Input, Select, Switch, TextArea
 
 from quantchat.settings.file import load_settings
 from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.screens.help import HelpScreen
 from quantchat.tui.screens.models import ModelsScreen
 from quantchat.tui.screens.settings import SettingsScreen
+from quantchat.tui.widgets.picker_list import PickerList
 
 
 async def test_opening_the_settings_changes_nothing(tmp_path: Path) -> None:
@@ -89,15 +90,14 @@ async def test_the_picker_fetches_loads_and_deletes(tmp_path: Path) -> None:
         await ready(pilot, app)
         await pilot.press("ctrl+o")
         await wait_until(pilot, lambda: isinstance(app.screen, ModelsScreen))
-        table = app.screen.query_one(DataTable)
-        await wait_until(pilot, lambda: table.row_count == 2)
+        table = app.screen.query_one(PickerList)
+        await wait_until(pilot, lambda: table.count == 2)
         await pilot.press("o", "t", "h")
-        await wait_until(pilot, lambda: table.row_count == 1)
+        await wait_until(pilot, lambda: table.count == 1)
         await pilot.press("enter")
         await wait_until(pilot, lambda: app.loads.info and app.loads.info.model == "other")
         assert library.there["other"] and app.preferences.settings.model == "other"
-        await wait_until(pilot, lambda: table.row_count == 1)
-        await wait_until(pilot, lambda: "●" in str(table.get_row_at(0)[0]))
+        await wait_until(pilot, lambda: "◆ other" in table.text_on_screen())
         await pilot.press("f8")
         await wait_until(pilot, lambda: isinstance(app.screen, Dialog))
         await pilot.press("d")

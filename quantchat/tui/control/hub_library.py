@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from quantchat.tui.control.library import ModelRow
+from quantchat.tui.control.library import ModelRow, ShelfPick
 
 if TYPE_CHECKING:
     from quantchat.hub.catalog import CatalogEntry
@@ -25,6 +25,10 @@ class HubLibrary:
         local = [_local_row(model) for model in list_local()]
         there = {row.name for row in local}
         return local + [_entry_row(entry) for alias, entry in CATALOG.items() if alias not in there]
+
+    def shelf(self) -> list[ShelfPick]:
+        """Recommended models, the smallest device first."""
+        return []
 
     def find(self, name: str) -> ModelRow | None:
         """The row of a name; raises ModelNotFoundError for a path that leads nowhere."""

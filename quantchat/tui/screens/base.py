@@ -36,6 +36,10 @@ class AppScreen(Keyed, Screen[None]):
 class AppDialog(Keyed, ModalScreen[Result]):
     """A screen above another one."""
 
+    def commands(self) -> Iterable[SystemCommand]:
+        """The screen's own entries of the command palette."""
+        return ()
+
     @property
     def desk(self) -> QuantchatApp:
         """The app."""

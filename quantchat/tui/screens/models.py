@@ -1,208 +1,421 @@
-"""The model picker: what is on disk, what can be fetched, in one table."""
+"""The model picker: what is on its way, on disk, recommended and on the hub, in one list.
+
+Owns what is typed and the keys. The list's look belongs to `widgets.picker_list`, the search to
+`control.hub_search`, verdicts to `control.fitting`; a repository's variants have their own screen.
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
 
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Container, Vertical
 from textual.content import Content
-from textual.widgets import DataTable, Input, Static
+from textual.events import Paste, Resize
+from textual.timer import Timer
+from textual.widgets import Input, Static
 
 from quantchat.errors import QuantchatError
+from quantchat.hub.names import entry_for, parse_hub_name
 from quantchat.tui import figures
-from quantchat.tui.control.library import ModelRow
-from quantchat.tui.markup.palette import palette_from
-from quantchat.tui.screens.base import AppDialog
-from quantchat.tui.screens.dialog import Dialog, Way
-from quantchat.tui.widgets.bars import Activity, Key, KeyBar
-
-KEYS = (
-    Key(key="enter", text="load or fetch", action="screen.take"),
-    Key(text="delete", action="screen.delete"),
-    Key(text="cancel, close", action="screen.leave"),
+from quantchat.tui.control.about_entry import fits_name
+from quantchat.tui.control.hub_search import SORTS, HubSearch
+from quantchat.tui.control.library import ModelRow, ShelfPick
+from quantchat.tui.control.model_paths import FoundPath, found_paths, is_path
+from quantchat.tui.control.picking import (
+    ModelEntry,
+    NamedEntry,
+    PathEntry,
+    RepoEntry,
+    Shelves,
+    TransferEntry,
+    listed,
 )
+from quantchat.tui.control.transfers import UNDER_WAY, Transfer
+from quantchat.tui.markup.palette import palette_from
+from quantchat.tui.screens.model_actions import WIDE_COLUMNS, ModelActions
+from quantchat.tui.screens.model_keys import CLOSE, keys_for
+from quantchat.tui.screens.repo import RepoScreen, Taken
+from quantchat.tui.widgets.bars import Activity, KeyBar
+from quantchat.tui.widgets.hub_line import HubLine
+from quantchat.tui.widgets.model_side import ModelSide
+from quantchat.tui.widgets.picker_list import PickerList
+
+if TYPE_CHECKING:
+    from quantchat.hub.search import Sort
+
+TICK_S = 0.2
+REST_S = 0.15
+"""The cursor rests so long before what is under it is planned for."""
+FOLLOWED = 12
+"""Models on disk around the cursor that are planned for."""
 
 
-class ModelsScreen(AppDialog[None]):
-    """Typing filters, or names a path or repository that is not in the table."""
+class ModelInput(Input):
+    """Says when something was pasted."""
+
+    class Pasted(Input.Changed):
+        """What is in the field was pasted."""
+
+    def _on_paste(self, event: Paste) -> None:
+        super()._on_paste(event)
+        self.post_message(self.Pasted(self, self.value))
+
+
+class ModelsScreen(ModelActions[None]):
+    """Typing filters and searches the hub; a path, a name or an address goes there directly."""
 
     KEYS_TITLE = "Models"
-    CSS_PATH = "lists.tcss"
+    CSS_PATH = ["lists.tcss", "models.tcss"]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Cancel a download, else close"),
+        Binding("escape", "leave", "Close; downloads go on"),
         Binding("up", "move(-1)", "The model above", id="up", show=False, priority=True),
         Binding("down", "move(1)", "The model below", id="down", show=False, priority=True),
-        Binding("f8", "delete", "Delete from disk", priority=True),
+        Binding("pageup", "page(-1)", "A page up", show=False, priority=True),
+        Binding("pagedown", "page(1)", "A page down", show=False, priority=True),
+        Binding("ctrl+home", "to_end(-1)", "To the first", show=False, priority=True),
+        Binding("ctrl+end", "to_end(1)", "To the last", show=False, priority=True),
+        Binding("tab", "complete", "Complete a path or a name", priority=True),
+        Binding("f3", "sort", "Sort what the hub finds by something else", priority=True),
+        Binding("f4", "variants", "The variants of its repository", priority=True),
+        Binding("f5", "again", "Ask the hub and the disk again", priority=True),
+        Binding("f6", "figures", "Show or hide what fits, by context", priority=True),
+        Binding("f7", "queue", "Fetch it and do not load it", priority=True),
+        Binding("f8", "delete", "Delete from disk; drop a download", priority=True),
+        Binding("f9", "stop", "Stop a download, or go on with it", priority=True),
     ]
 
     def __init__(self) -> None:
         super().__init__()
-        self._rows: list[ModelRow] = []
-        self._shown: list[ModelRow] = []
-        self._fetched = 0
+        self._shelves = Shelves()
+        self._transfers: list[Transfer] = []
+        self._arrived = self.desk.transfers.arrived
+        self._was_loaded = self.loaded
+        self._paths: list[FoundPath] = []
+        self._asked_path = 0
+        self._everything = False
+        """The hub is asked although nothing is typed."""
+        self._figures: bool | None = None
+        """None shows them where there is room."""
+        self._take_late = ""
+        """Typed and entered while the hub was asked."""
+        self._filled = False
+        self._rest: Timer | None = None
+        self.search = HubSearch(self, self.desk.library, self._searched)
+        self.fitting = self.new_fitting()
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
-            yield Static("Models", id="title")
-            yield Input(placeholder="Filter, or type a path or owner/name", id="filter")
-            yield DataTable(cursor_type="row", zebra_stripes=False, id="table")
-            yield Static(id="about")
+            yield Static(id="title", markup=False)
+            yield ModelInput(
+                placeholder="Search, or a path, owner/name, address of a repository", id="filter"
+            )
+            yield HubLine(self.search, id="hub")
+            with Container(id="body"):
+                yield PickerList(self.fitting.of, id="list")
+                yield ModelSide(id="side")
             yield Activity(id="activity")
-            yield KeyBar(KEYS, id="keys")
+            yield KeyBar((CLOSE,), id="keys")
+
+    @property
+    def shows_table(self) -> bool:
+        """Whether the table of what fits is shown."""
+        return self.query_one(ModelSide).table
+
+    @property
+    def typed(self) -> str:
+        """What stands in the field."""
+        return self.query_one("#filter", Input).value.strip()
+
+    def type(self, text: str) -> None:
+        """Put something else into the field."""
+        field = self.query_one("#filter", Input)
+        field.value = text
+        field.cursor_position = len(text)
 
     def on_mount(self) -> None:
-        self.query_one("#activity").display = False
-        self._fetched = self.desk.transfers.arrived
-        table = self.query_one(DataTable)
-        for label, width in (("", 1), ("name", 16), ("size", 9), ("params", 7), ("licence", 20)):
-            table.add_column(label, width=width, key=label or "mark")
-        table.can_focus = False
         self.query_one("#filter").focus()
-        self.set_interval(0.15, self._tick)
+        self.rows.loaded = self.loaded
+        self._transfers = self.desk.transfers.rows()
+        self._lay_out()
+        self._say_title()
+        self.set_interval(TICK_S, self._tick)
         self._read()
+
+    def on_unmount(self) -> None:
+        super().on_unmount()
+        self.search.give_up()
+        self.fitting.close()
+
+    def on_screen_resume(self) -> None:
+        self.query_one("#filter").focus()
+
+    def on_resize(self, event: Resize) -> None:
+        self._lay_out()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        self._fill()
+        if isinstance(event, ModelInput.Pasted):
+            self._pasted()
+        else:
+            self._look()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.action_take()
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+    def on_picker_list_moved(self, event: PickerList.Moved) -> None:
         event.stop()
         self._describe()
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+    def on_picker_list_taken(self, event: PickerList.Taken) -> None:
         event.stop()
-        row = self._chosen()
-        if row is not None:
-            self._take(row.name)
+        self.action_take()
+
+    def commands(self) -> Iterable[SystemCommand]:
+        """What can be done here, and each way to sort."""
+        yield SystemCommand("Variants", "What the repository offers (f4)", self.action_variants)
+        yield from self.model_commands()
+        for sort in SORTS:
+            yield SystemCommand(
+                f"Sort by {sort}", "What the hub finds", lambda by=sort: self.action_sort_by(by)
+            )
 
     def action_leave(self) -> None:
-        """Cancel a running fetch first, then close."""
-        if self.desk.loads.state == "fetching":
-            self.desk.loads.cancel()
-        else:
-            self.dismiss(None)
+        """Close; what is on its way goes on."""
+        self.dismiss(None)
 
-    def action_take(self) -> None:
-        """Load or fetch the model under the cursor, or what was typed where none is left."""
-        row = self._chosen()
-        typed = self.query_one("#filter", Input).value.strip()
-        if row is not None:
-            self._take(row.name)
-        elif typed:
-            self._take(typed)
+    def action_complete(self) -> None:
+        """Put the path or the name under the cursor into the field."""
+        entry = self.rows.current
+        if isinstance(entry, PathEntry | RepoEntry | ModelEntry):
+            self.type(entry.name)
 
-    def action_move(self, step: int) -> None:
-        """Move in the table while the filter keeps the focus."""
-        table = self.query_one(DataTable)
-        table.move_cursor(row=table.cursor_row + step)
+    def action_sort(self) -> None:
+        """The next way to sort."""
+        self.action_sort_by(SORTS[(SORTS.index(self.search.sort) + 1) % len(SORTS)])
 
-    def action_delete(self) -> None:
-        """Delete a fetched model after asking."""
-        row = self._chosen()
-        if row is None or not row.on_disk:
-            self.notify("Nothing of it is on disk.")
-            return
-        if not row.removable:
-            self.notify("It was not fetched by quantchat; delete it where it lies.")
-            return
-        info = self.desk.loads.info
-        loaded = (
-            " It is loaded now and answers until the app is closed."
-            if (info is not None and info.model == row.name)
-            else ""
-        )
-        ways = (
-            Way(key="d", label="Delete", result="delete", danger=True),
-            Way(key="c", label="Keep", result=""),
-        )
-        question = f"This frees {figures.size(row.size_bytes)}.{loaded}"
+    def action_sort_by(self, sort: Sort) -> None:
+        """Sort what the hub finds; with nothing typed, all that it has."""
+        self._everything = True
+        self.search.ask("" if is_path(self.typed) else self.typed, sort, everything=True)
+        self._fill()
 
-        def answer(result: str | None) -> None:
-            if result == "delete":
-                self.run_worker(lambda: self._remove(row), thread=True, exit_on_error=False)
+    def action_again(self) -> None:
+        """Ask the hub and the disk again."""
+        self.search.again()
+        self.fitting.forget()
+        self._read()
 
-        self.app.push_screen(Dialog(f"Delete {row.title}?", question, "", ways), answer)
-
-    def _remove(self, row: ModelRow) -> None:
-        try:
-            freed = self.desk.library.remove(row.name)
-        except QuantchatError as error:
-            self.app.notify(str(error), title="Not deleted", severity="error")
-            return
-        self.app.notify(f"Deleted {row.title}: {figures.size(freed)} are free again.")
-        self.app.call_from_thread(self._read)
-
-    def _take(self, name: str) -> None:
-        row = next((row for row in self._rows if row.name == name), None)
-        self.desk.choose_model(name)
-        if row is not None and row.on_disk:
-            self.dismiss(None)
-
-    def _read(self) -> None:
-        def work() -> None:
-            try:
-                rows = self.desk.library.rows()
-            except QuantchatError as error:
-                self.app.notify(str(error), title="Models could not be listed", severity="error")
-                return
-            self.app.call_from_thread(self._set_rows, rows)
-
-        self.run_worker(work, thread=True, exit_on_error=False)
-
-    def _set_rows(self, rows: list[ModelRow]) -> None:
-        if self.is_mounted:
-            self._rows = rows
-            self._fill()
-
-    def _fill(self) -> None:
-        words = self.query_one("#filter", Input).value.lower().split()
-        self._shown = [
-            row
-            for row in self._rows
-            if all(word in f"{row.name} {row.title} {row.note}".lower() for word in words)
-        ]
-        palette = palette_from(self.app.theme_variables)
-        table = self.query_one(DataTable)
-        at = table.cursor_row
-        table.clear()
-        for row in self._shown:
-            style = palette.strong if row.on_disk else palette.muted
-            mark = Content.styled(
-                "●" if row.on_disk else "○", palette.success if row.on_disk else palette.faint
-            )
-            size = f"{figures.size(row.size_bytes):>9}" if row.size_bytes else ""
-            name = Content.styled(row.name, style)
-            count = f"{figures.parameters(row.parameters):>7}"
-            licence = row.license + (" (gated)" if row.gated else "")
-            table.add_row(mark, name, size, count, Content.styled(licence, palette.muted))
-        table.move_cursor(row=min(at, max(0, len(self._shown) - 1)))
+    def action_figures(self) -> None:
+        """Show or hide the table of what fits."""
+        self._figures = not self.shows_table
+        self._lay_out()
         self._describe()
 
-    def _chosen(self) -> ModelRow | None:
-        at = self.query_one(DataTable).cursor_row
-        return self._shown[at] if 0 <= at < len(self._shown) else None
+    def action_take(self) -> None:
+        """Load, fetch or open what is under the cursor, or what was typed where nothing is."""
+        entry = self.rows.current
+        if entry is None:
+            if self.typed and self.search.state == "searching":
+                self._take_late = self.typed
+            elif self.typed:
+                self.desk.choose_model(self.typed)
+        elif isinstance(entry, TransferEntry):
+            self.desk.choose_model(entry.name)
+            if entry.transfer.phase not in UNDER_WAY:
+                self.desk.transfers.add([entry.name])
+        elif isinstance(entry, ModelEntry):
+            self.desk.choose_model(entry.name)
+            if entry.row.on_disk:
+                self.dismiss(None)
+        elif isinstance(entry, PathEntry):
+            if entry.path.kind == "folder":
+                self.type(entry.name)
+            else:
+                self.desk.choose_model(entry.name)
+                self.dismiss(None)
+        else:
+            self._open(entry.name)
+
+    def action_variants(self) -> None:
+        """What the repository of the entry offers."""
+        entry = self.rows.current
+        name = entry.name if entry is not None and not isinstance(entry, PathEntry) else ""
+        known = entry_for(name) if name else None
+        if known is None:
+            self.notify("It is not of the hub.")
+        else:
+            self._open(f"{known.repo}:{known.file}" if known.file else known.repo)
+
+    def action_queue(self) -> None:
+        """Fetch the model under the cursor, and do not load it."""
+        entry = self.rows.current
+        if isinstance(entry, RepoEntry | NamedEntry):
+            self._open(entry.name)
+        elif isinstance(entry, ModelEntry) and not entry.row.on_disk:
+            self.queue(entry.name)
+        elif isinstance(entry, ModelEntry | PathEntry):
+            self.notify("It is on disk already.")
+
+    def action_stop(self) -> None:
+        """Stop the download under the cursor, or go on with it."""
+        entry = self.rows.current
+        if isinstance(entry, TransferEntry):
+            self.stop_or_retry(entry.transfer)
+            self._take_transfers()
+        else:
+            self.notify("It is not on its way.")
+
+    def action_delete(self) -> None:
+        """Delete a model from disk, or drop a download; asks first."""
+        entry = self.rows.current
+        if isinstance(entry, TransferEntry):
+            self.drop(entry.transfer)
+        elif isinstance(entry, ModelEntry) and entry.row.on_disk:
+            self.delete(entry.row)
+        else:
+            self.notify("Nothing of it is on disk.")
+
+    def fits_changed(self) -> None:
+        """A verdict came."""
+        self.rows.refresh()
+        self._say()
+
+    def rows_changed(self) -> None:
+        """Something was deleted."""
+        self._read()
+
+    def _pasted(self) -> None:
+        """A repository that was pasted is opened at once."""
+        named = parse_hub_name(self.typed)
+        if named is not None and str(named) not in self._shelves.rows:
+            self._open(str(named))
+
+    def _open(self, name: str) -> None:
+        def closed(taken: Taken | None) -> None:
+            if taken is None:
+                return
+            if taken.loads:
+                self.dismiss(None)
+                return
+            self.type("")
+            self._take_transfers()
+            self.rows.go_to(taken.name)
+
+        self.app.push_screen(RepoScreen(name), closed)
+
+    def _look(self) -> None:
+        """Something else is typed."""
+        typed = self.typed
+        self._take_late = ""
+        self._asked_path += 1
+        if is_path(typed):
+            self.search.ask("", self.search.sort)
+            asked = self._asked_path
+
+            def show(found: list[FoundPath]) -> None:
+                if asked == self._asked_path:
+                    self._paths = found
+                    self._fill()
+
+            self.work(lambda: found_paths(typed), show)
+        else:
+            self._everything = self._everything and not typed
+            self.search.ask(typed, self.search.sort, everything=self._everything)
+        self._fill(top=True)
+
+    def _searched(self) -> None:
+        """The hub answered, or did not."""
+        self._fill()
+        late, self._take_late = self._take_late, ""
+        if late and late == self.typed and self.rows.current is None:
+            self.desk.choose_model(late)
+
+    def _read(self) -> None:
+        def read() -> tuple[list[ModelRow], list[ShelfPick]]:
+            return self.desk.library.rows(), self.desk.library.shelf()
+
+        def show(found: tuple[list[ModelRow], list[ShelfPick]]) -> None:
+            first, self._filled = not self._filled, True
+            self._shelves = Shelves(*found)
+            self._say_title()
+            self._fill(top=first)
+            if first and not self.typed and self.loaded:
+                self.rows.go_to(self.loaded)
+
+        def failed(error: QuantchatError) -> None:
+            self.notify(str(error), title="Models could not be listed", severity="error")
+
+        self.work(read, show, failed)
+
+    def _fill(self, *, top: bool = False) -> None:
+        """List what there is for what is typed; `top` puts the cursor on the best of it."""
+        sections = listed(self.typed, self._shelves, self._transfers, self._paths, self.search)
+        moving = len(sections[0].entries) if sections and sections[0].kind == "transfers" else 0
+        rest = sum(len(section.entries) for section in sections) - moving
+        self.rows.show(sections, go_to=(moving if rest else 0) if top else None)
+        self.query_one("#hub").refresh()
+        self._describe()
+
+    def _lay_out(self) -> None:
+        wide = self.size.width >= WIDE_COLUMNS and self._figures is not False
+        self.set_class(wide, "-wide")
+        self.query_one(ModelSide).table = wide or self._figures is True
 
     def _describe(self) -> None:
-        row = self._chosen()
-        about = self.query_one("#about", Static)
-        typed = self.query_one("#filter", Input).value.strip()
-        if row is None:
-            about.update(Content(f"Enter looks for {typed}" if typed else ""))
-            return
-        info = self.desk.loads.info
-        loaded = info is not None and info.model == row.name
-        where = "loaded" if loaded else "on disk" if row.on_disk else "Enter fetches it"
-        about.update(Content(" · ".join(part for part in (row.title, row.note, where) if part)))
+        """Another entry, or another look of it; it is planned for once the cursor rests."""
+        entry = self.rows.current
+        self.query_one("#keys", KeyBar).show(keys_for(entry))
+        self._say()
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(REST_S, self._plan)
+
+    def _plan(self) -> None:
+        name = fits_name(self.rows.current)
+        near = self.rows.near(FOLLOWED)
+        disk = [each.name for each in near if isinstance(each, ModelEntry) and each.row.on_disk]
+        self.fitting.want([name, *disk] if name else disk)
+
+    def _say(self) -> None:
+        entry = self.rows.current
+        name = fits_name(entry)
+        unknown = ""
+        if self.typed and self.search.state != "searching":
+            unknown = f"Enter looks for {self.typed}"
+        found = self.fitting.of(name) if name else None
+        self.query_one(ModelSide).show(entry, found, loaded=self.loaded, unknown=unknown)
+
+    def _say_title(self) -> None:
+        palette = palette_from(self.app.theme_variables)
+        rows = [row for row in self._shelves.rows.values() if row.on_disk]
+        said = f"{len(rows)} on disk, {figures.size(sum(row.size_bytes for row in rows))}"
+        title = Content.assemble(
+            Content.styled("Models", palette.accent),
+            Content.styled(f"  {said}" if rows else "", palette.muted),
+        )
+        self.query_one("#title", Static).update(title)
+
+    def _take_transfers(self) -> None:
+        now = self.desk.transfers.rows()
+        if now != self._transfers:
+            self._transfers = now
+            self._fill()
 
     def _tick(self) -> None:
-        text, share = self.desk.status.activity()
+        self._take_transfers()
+        self.query_one("#hub", HubLine).tick()
+        busy = self.desk.loads.state in ("looking", "loading")
+        text, share = self.desk.status.activity() if busy else ("", None)
         self.query_one("#activity", Activity).show(text, share)
-        if self.desk.transfers.arrived != self._fetched:
-            self._fetched = self.desk.transfers.arrived
+        if self.desk.transfers.arrived != self._arrived:
+            self._arrived = self.desk.transfers.arrived
             self._read()
+        if self.loaded != self._was_loaded:
+            self._was_loaded = self.rows.loaded = self.loaded
+            self.fitting.forget()
+            self.rows.refresh()
+            self._describe()

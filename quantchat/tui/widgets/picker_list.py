@@ -1,0 +1,244 @@
+"""The list of the model picker: sections of any length, only the rows on the screen are drawn.
+
+Owns the cursor and the lines. What is listed belongs to the screen, a row's look to `picker_rows`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from textual.content import Content
+from textual.events import Click, Resize
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from quantchat.tui.control.picking import Entry, Section
+from quantchat.tui.markup.palette import Palette, palette_from
+from quantchat.tui.printable import printable
+from quantchat.tui.widgets.picker_rows import FitsOf, heading, row
+
+
+class PickerList(ScrollView, can_focus=False):
+    """Sections with a heading each, and notes where there is something to say."""
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES = {"picker-list--cursor"}  # noqa: RUF012
+    DEFAULT_CSS = """
+    PickerList {
+        overflow-x: hidden;
+    }
+
+    PickerList > .picker-list--cursor {
+        background: $block-cursor-background;
+        color: $block-cursor-foreground;
+    }
+    """
+
+    class Moved(Message):
+        """Another entry is under the cursor, or none."""
+
+    class Taken(Message):
+        """The entry under the cursor was clicked."""
+
+    def __init__(self, fits_of: FitsOf, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.sections: tuple[Section, ...] = ()
+        self.cursor = 0
+        """Counts entries alone."""
+        self.loaded = ""
+        """The model that answers."""
+        self._fits_of = fits_of
+        self._starts: list[int] = []
+        """Line of each section's heading."""
+        self._firsts: list[int] = []
+        """Number of each section's first entry."""
+        self._count = 0
+        self._palette: Palette | None = None
+
+    @property
+    def count(self) -> int:
+        """How many entries there are."""
+        return self._count
+
+    @property
+    def current(self) -> Entry | None:
+        """The entry under the cursor."""
+        return self._entry(self.cursor)
+
+    def near(self, most: int) -> list[Entry]:
+        """Entries on the screen, those closest to the cursor first."""
+        top = self.scroll_offset.y
+        shown = [self._at_line(number) for number in range(top, top + self.size.height)]
+        places = sorted(
+            (at for at in shown if at is not None), key=lambda at: abs(at - self.cursor)
+        )
+        entries = [self._entry(at) for at in places[:most]]
+        return [entry for entry in entries if entry is not None]
+
+    def show(self, sections: Sequence[Section], *, go_to: int | None = None) -> None:
+        """Other sections; the cursor stays on its entry, or goes to the number that is given."""
+        before = self.current
+        section = self._section_of(self.cursor)
+        kind = self.sections[section].kind if section is not None else None
+        self.sections = tuple(sections)
+        self._lay_out()
+        if go_to is None and before is not None:
+            go_to = self._find(before.name, kind)
+        self.cursor = max(0, min(self.cursor if go_to is None else go_to, self._count - 1))
+        self._see_cursor()
+        self.refresh()
+        now = self.current
+        if now != before:
+            self.post_message(self.Moved())
+
+    def move_to(self, at: int) -> None:
+        """Put the cursor on an entry and bring it into view."""
+        at = max(0, min(at, self._count - 1))
+        moved, self.cursor = at != self.cursor, at
+        self._see_cursor()
+        self.refresh()
+        if moved:
+            self.post_message(self.Moved())
+
+    def go_to(self, name: str) -> bool:
+        """Put the cursor on the first entry with that name; whether there is one."""
+        at = self._find(name, None)
+        if at is not None:
+            self.move_to(at)
+        return at is not None
+
+    def on_mount(self) -> None:
+        self._palette = palette_from(self.app.theme_variables)
+        self.app.theme_changed_signal.subscribe(self, self._restyle)
+
+    def on_unmount(self) -> None:
+        # The signal holds its subscribers, and with them the whole screen.
+        self.app.theme_changed_signal.unsubscribe(self)
+
+    def on_resize(self, event: Resize) -> None:
+        self._lay_out()
+        self._see_cursor()
+
+    def on_click(self, event: Click) -> None:
+        event.stop()
+        at = self._at_line(event.y + self.scroll_offset.y)
+        if at is None:
+            return
+        if at == self.cursor:
+            self.post_message(self.Taken())
+        else:
+            self.move_to(at)
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        if self._palette is None:
+            return Strip.blank(width)
+        style = self.visual_style
+        number = y + self.scroll_offset.y
+        content = self._line(number, width, self._palette)
+        at = self._at_line(number)
+        if at is not None and at == self.cursor:
+            style += self.get_visual_style("picker-list--cursor", partial=True)
+        content = content.truncate(width, ellipsis=True)
+        pad = " " * max(0, width - content.cell_length)
+        return Strip((content + pad).render_segments(style)).adjust_cell_length(
+            width, style.rich_style
+        )
+
+    def text_on_screen(self) -> str:
+        """All lines, for tests."""
+        palette = self._palette
+        assert palette is not None
+        total, width = self.virtual_size.height, self.scrollable_content_region.width
+        return "\n".join(self._line(y, width, palette).plain for y in range(total))
+
+    def _line(self, number: int, width: int, palette: Palette) -> Content:
+        index = bisect_right(self._starts, number) - 1
+        if index < 0 or number >= self.virtual_size.height:
+            return Content("")
+        section = self.sections[index]
+        below = number - self._starts[index] - 1
+        if below < 0:
+            titles = bool(section.entries)
+            return heading(section.kind, section.title, width, palette, titles=titles)
+        if below < len(section.entries):
+            return row(
+                section.entries[below],
+                section.kind,
+                width,
+                palette,
+                here=self._firsts[index] + below == self.cursor,
+                loaded=self.loaded,
+                fits_of=self._fits_of,
+            )
+        notes = [text for text in (section.note, section.hint) if text]
+        at = below - len(section.entries)
+        return (
+            Content.styled(f"   {printable(notes[at])}", palette.muted)
+            if notes[at:]
+            else Content("")
+        )
+
+    def _lay_out(self) -> None:
+        self._starts, self._firsts = [], []
+        lines = entries = 0
+        for section in self.sections:
+            self._starts.append(lines)
+            self._firsts.append(entries)
+            entries += len(section.entries)
+            # A blank line after each.
+            lines += 2 + len(section.entries) + bool(section.note) + bool(section.hint)
+        self._count = entries
+        self.virtual_size = Size(0, max(0, lines - 1))
+        self.refresh()
+
+    def _section_of(self, at: int) -> int | None:
+        """The section of an entry; sections without entries begin where the next one does."""
+        index = bisect_right(self._firsts, at) - 1
+        return index if index >= 0 and at < self._count else None
+
+    def _entry(self, at: int) -> Entry | None:
+        index = self._section_of(at)
+        if index is None:
+            return None
+        below = at - self._firsts[index]
+        entries = self.sections[index].entries
+        return entries[below] if below < len(entries) else None
+
+    def _at_line(self, number: int) -> int | None:
+        """Number of the entry on a line; None for headings and notes."""
+        index = bisect_right(self._starts, number) - 1
+        if index < 0:
+            return None
+        below = number - self._starts[index] - 1
+        inside = 0 <= below < len(self.sections[index].entries)
+        return self._firsts[index] + below if inside else None
+
+    def _find(self, name: str, kind: str | None) -> int | None:
+        """Number of the entry with a name, in its section if it is still there."""
+        elsewhere = None
+        for section, first in zip(self.sections, self._firsts, strict=True):
+            for at, entry in enumerate(section.entries):
+                if entry.name == name:
+                    if kind is None or section.kind == kind:
+                        return first + at
+                    if elsewhere is None:
+                        elsewhere = first + at
+        return elsewhere
+
+    def _see_cursor(self) -> None:
+        index = self._section_of(self.cursor)
+        if index is None:
+            self.scroll_to(y=0, animate=False, force=True)
+            return
+        line = self._starts[index] + 1 + self.cursor - self._firsts[index]
+        first = self.cursor == self._firsts[index]
+        top = self._starts[index] if first else line
+        self.scroll_to_region(Region(0, top, 1, line - top + 1), animate=False, force=True)
+
+    def _restyle(self, _: object) -> None:
+        self._palette = palette_from(self.app.theme_variables)
+        self.refresh()
