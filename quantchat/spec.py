@@ -151,7 +151,7 @@ class DecoderSpec:
 
     @property
     def departures(self) -> tuple[str, ...]:
-        """What parts it from the blocks that fused kernels and calibration know, in words."""
+        """What parts it from Llama's blocks, whose norms and sums ride on linears, in words."""
         found = {
             "layer norms": self.norm == "layer",
             "norms multiplied in float32": self.norm == "rms_float",

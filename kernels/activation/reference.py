@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import torch
 import torch.nn.functional as F
 
-Activation: TypeAlias = Literal["silu", "gelu_tanh", "relu2"]
+Activation: TypeAlias = Literal["silu", "gelu_tanh", "gelu"]
 
 
 def activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
@@ -15,9 +15,7 @@ def activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
     wide = x.float()
     if activation == "silu":
         return F.silu(wide)
-    if activation == "gelu_tanh":
-        return F.gelu(wide, approximate="tanh")
-    return F.relu(wide).square()
+    return F.gelu(wide, approximate="tanh" if activation == "gelu_tanh" else "none")
 
 
 def gated(gate_up: torch.Tensor, activation: Activation) -> torch.Tensor:

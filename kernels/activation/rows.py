@@ -28,7 +28,7 @@ PLAIN = tl.constexpr(-1)
 """In place of a code format: the output is 16-bit."""
 SILU = tl.constexpr(0)
 GELU_TANH = tl.constexpr(1)
-ACTIVATIONS: dict[Activation, int] = {"silu": SILU.value, "gelu_tanh": GELU_TANH.value, "relu2": 2}
+ACTIVATIONS: dict[Activation, int] = {"silu": SILU.value, "gelu_tanh": GELU_TANH.value, "gelu": 2}
 
 
 @triton.jit
@@ -38,8 +38,7 @@ def _activate(x, ACT: tl.constexpr):
     if ACT == GELU_TANH:
         # half of 1 + tanh(u) is the sigmoid of 2 u, with u = sqrt(2 / pi) (x + 0.044715 x^3)
         return x / (1.0 + tl.exp(-1.5957691216057308 * (x + 0.044715 * x * x * x)))
-    positive = tl.maximum(x, 0.0)
-    return positive * positive
+    return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
 
 
 @triton.jit

@@ -52,7 +52,9 @@ def variants() -> tuple[Variant, ...]:
     return (
         *(_activation("silu", dtype) for dtype in POINTEE),
         _activation("gelu_tanh", "bf16"),
-        _activation("relu2", "fp16", gated=False),
+        _activation("gelu_tanh", "bf16", pdl=True),
+        _activation("gelu_tanh", "fp16", gated=False),
+        _activation("gelu", "fp16", gated=False),
         _activation("silu", "bf16", pdl=True),
         _activation("silu", "bf16", block=16384, form=INT8.value),
         _activation("silu", "bf16", block=16384, form=FP8.value),

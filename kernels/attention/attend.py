@@ -45,6 +45,7 @@ def attend(
     scale: float,
     kv: KvFormat = "16bit",
     window: int = 0,
+    cap: float = 0.0,
     k_params: torch.Tensor | None = None,
     v_params: torch.Tensor | None = None,
     q_weight: torch.Tensor | None = None,
@@ -61,7 +62,7 @@ def attend(
     [M], the new token included (0: zeros, nothing is stored); slots int64 [M], -1 stores nothing;
     block_table int32 [M, max_pages]; cos, sin fp32 [context, R] turn the first 2 R values of a head
     in adjacent pairs; pages and params as rope_append/formats.py has them. q_weight, k_weight [D]
-    norm the heads first (both or none). Where `kv` rotates, a launch of its own turns q and k into a
+    norm the heads first (both or none). A `cap` c makes a score s c * tanh(s / c), 0: none. Where `kv` rotates, a launch of its own turns q and k into a
     copy of the rows first. A workspace whose splits fit is reused between launches of
     one stream; without one a fresh one is made. A `dependent` launch reads positions, lengths, page
     table and older tokens before the kernel ahead of it has ended: they must be complete since the
@@ -130,6 +131,7 @@ def attend(
             heads=heads,
             rotary_half=rotary_half,
             scale_log2=scale * _LOG2_E,
+            cap_log2=cap * _LOG2_E,
             kv=kv,
             window=window,
             k_params=k_params,
@@ -166,6 +168,7 @@ def attend(
         workspace.arrived,
         eps,
         scale * _LOG2_E,
+        cap * _LOG2_E,
         window,
         block_table.stride(0),
         capacity,
@@ -185,6 +188,7 @@ def attend(
         V_KV=v_format,
         HEAD_NORM=q_weight is not None,
         WINDOWED=window > 0,
+        CAPPED=cap > 0,
         num_warps=splits.warps,
         num_stages=1,
         **launch_options(),

@@ -25,6 +25,12 @@ from .tiles import load_pages, load_params, load_tile, unpack_tile
 
 
 @triton.jit
+def soft_cap(x, cap_log2):
+    """cap * tanh(x / cap), both in units of log2(e)."""
+    return cap_log2 * (1.0 - 2.0 / (tl.exp2(x * (2.885390081777927 / cap_log2)) + 1.0))
+
+
+@triton.jit
 def attend_kernel(
     qkv_ptr,
     positions_ptr,
@@ -45,6 +51,7 @@ def attend_kernel(
     arrived_ptr,
     eps,
     scale_log2,
+    cap_log2,
     window,
     table_stride,
     capacity,
@@ -64,6 +71,7 @@ def attend_kernel(
     V_KV: tl.constexpr,
     HEAD_NORM: tl.constexpr,
     WINDOWED: tl.constexpr,
+    CAPPED: tl.constexpr,
 ):
     GROUP: tl.constexpr = HQ // HK
     SHARE: tl.constexpr = (GROUP + PARTS - 1) // PARTS
@@ -160,6 +168,8 @@ def attend_kernel(
         k_seen, v_seen = tl.split(tl.sum(tl.join(k_row, v_row), 0))
         newest_v = v_seen
         newest_score = tl.sum(q_wide * k_seen[None, :], 1) * scale_log2
+        if CAPPED:
+            newest_score = soft_cap(newest_score, cap_log2)
 
     top = tl.full([GP], -float("inf"), tl.float32)
     norms = tl.zeros([GP, T], tl.float32)
@@ -178,7 +188,10 @@ def attend_kernel(
         if SHIFTED:
             scores += k_minimum[None, :] * q_sum[:, None]
         k_scale, k_minimum = load_params(k_params_ptr, vector, m_next, K_KV)
-        scores = tl.where(m_t[None, :], scores * scale_log2, -float("inf"))
+        scores = scores * scale_log2
+        if CAPPED:
+            scores = soft_cap(scores, cap_log2)
+        scores = tl.where(m_t[None, :], scores, -float("inf"))
         new_top = tl.maximum(top, tl.max(scores, 1))
         keep = tl.exp2(top - new_top)
         top = new_top

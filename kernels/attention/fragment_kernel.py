@@ -40,6 +40,7 @@ from .newest import (
     normed,
     page_params,
     put,
+    soft_cap,
     stored,
     top_code,
     top_codes,
@@ -73,6 +74,7 @@ def fragment_attend_kernel(
     arrived_ptr,
     eps,
     scale_log2,
+    cap_log2,
     window,
     table_stride,
     capacity,
@@ -92,6 +94,7 @@ def fragment_attend_kernel(
     BF16: gl.constexpr,
     HEAD_NORM: gl.constexpr,
     WINDOWED: gl.constexpr,
+    CAPPED: gl.constexpr,
     FP8_UNIT: gl.constexpr,
     PDL: gl.constexpr,
     W: gl.constexpr,
@@ -240,6 +243,8 @@ def fragment_attend_kernel(
         code_even, even = stored(even, scale_3, minimum_3, inverse, levels, K_KV)
         code_odd, odd = stored(odd, scale_3, minimum_3, inverse, levels, K_KV)
         score = gl.sum(gl.where(real, q_even * even + q_odd * odd, 0.0), 2) * scale_log2
+        if CAPPED:
+            score = soft_cap(score, cap_log2)
         s_newest.store(score)
         s_scale.store(scale)
         s_minimum.store(minimum)
@@ -308,7 +313,10 @@ def fragment_attend_kernel(
             k_scale, k_minimum = pair_params(k_now)
             lift = k_minimum + K_MIDDLE * k_scale
             scores = scores * k_scale[:, None, :] + lift[:, None, :] * q_sum[:, :, None]
-        scores = gl.where(m_now[:, None, :], scores * unit[:, :, None], -float("inf"))
+        scores = scores * unit[:, :, None]
+        if CAPPED:
+            scores = soft_cap(scores, cap_log2)
+        scores = gl.where(m_now[:, None, :], scores, -float("inf"))
         new_top = gl.maximum(top, gl.max(scores, 2))
         base = gl.where(new_top == -float("inf"), 0.0, new_top)
         keep = gl.exp2(top - base)

@@ -51,6 +51,12 @@ def turned(even, odd, c, s, DTYPE: gl.constexpr):
     return turned_even, turned_odd
 
 
+@gluon.jit
+def soft_cap(x, cap_log2):
+    """cap * tanh(x / cap), both in units of log2(e)."""
+    return cap_log2 * (1.0 - 2.0 / (gl.exp2(x * (2.885390081777927 / cap_log2)) + 1.0))
+
+
 @gluon.constexpr_function
 def top_code(kv: int) -> float:
     """Highest code of a format; no matter for those without codes."""

@@ -33,6 +33,7 @@ def decode(
     scale: float,
     kv: KvFormat = "16bit",
     window: int = 0,
+    cap: float = 0.0,
     k_params: torch.Tensor | None = None,
     v_params: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -53,6 +54,8 @@ def decode(
         k = k.repeat_interleave(heads // kv_heads, dim=1)
         v = v.repeat_interleave(heads // kv_heads, dim=1)
         scores = torch.einsum("hd,thd->ht", q[b].float(), k) * scale
+        if cap:
+            scores = cap * torch.tanh(scores / cap)
         out[b] = torch.einsum("ht,thd->hd", scores.softmax(-1), v).to(q.dtype)
     return out
 
@@ -72,6 +75,7 @@ def attend(
     scale: float,
     kv: KvFormat = "16bit",
     window: int = 0,
+    cap: float = 0.0,
     k_params: torch.Tensor | None = None,
     v_params: torch.Tensor | None = None,
     q_weight: torch.Tensor | None = None,
@@ -104,6 +108,7 @@ def attend(
         scale=scale,
         kv=kv,
         window=window,
+        cap=cap,
         k_params=k_params,
         v_params=v_params,
     )

@@ -29,6 +29,7 @@ _BOTH = {
     "arrived_ptr": "*i32",
     "eps": "fp32",
     "scale_log2": "fp32",
+    "cap_log2": "fp32",
     "window": "i32",
     "table_stride": "i32",
     "capacity": "i32",
@@ -58,6 +59,7 @@ def _fragments(
     rows: int = 1,
     norm: bool = False,
     windowed: bool = False,
+    capped: bool = False,
     most_stack_bytes: int | None = None,
 ) -> Variant:
     """On tensor cores, as cards of those SM versions run it."""
@@ -81,7 +83,7 @@ def _fragments(
     return Variant(
         name=(
             f"fragments-{heads}x{kv_heads}x{head_dim}-{dtype}-{kv}-rows{rows}"
-            f"-norm{norm:d}-window{windowed:d}"
+            f"-norm{norm:d}-window{windowed:d}-cap{capped:d}"
         ),
         kernel=fragment_attend_kernel,
         signature=signature,
@@ -97,6 +99,7 @@ def _fragments(
             bf16=dtype == "bf16",
             norm=norm,
             windowed=windowed,
+            capped=capped,
             sm=min(sms),
             dependent=pdl,
         ),
@@ -116,6 +119,7 @@ def _plain(
     *sms: int,
     norm: bool = False,
     windowed: bool = False,
+    capped: bool = False,
 ) -> Variant:
     """In sums, for cards and shapes that the tensor cores' kernel does not take."""
     splits = splits_for(1, heads, kv_heads, head_dim, 8192, kv, sm=min(sms), sms=132)
@@ -129,7 +133,10 @@ def _plain(
     share, padded = heads_of_part(heads, kv_heads), power_of_2(head_dim)
     combined = power_of_2(splits.count)
     return Variant(
-        name=f"plain-{heads}x{kv_heads}x{head_dim}-{dtype}-{kv}-norm{norm:d}-window{windowed:d}",
+        name=(
+            f"plain-{heads}x{kv_heads}x{head_dim}-{dtype}-{kv}"
+            f"-norm{norm:d}-window{windowed:d}-cap{capped:d}"
+        ),
         kernel=attend_kernel,
         signature=signature,
         constexprs=left_out
@@ -150,6 +157,7 @@ def _plain(
             "V_KV": VECTORS[kv][1],
             "HEAD_NORM": norm,
             "WINDOWED": windowed,
+            "CAPPED": capped,
         },
         warps=splits.warps,
         only_sms=sms,
@@ -180,6 +188,8 @@ def variants() -> tuple[Variant, ...]:
         _fragments(12, 12, 96, "fp16", "int8", 90, rows=4),
         _fragments(8, 4, 256, "bf16", "16bit", 90, norm=True),
         _fragments(8, 4, 256, "fp16", "int8", 80),
+        _fragments(8, 4, 256, "bf16", "int8", 90, windowed=True, capped=True),
+        _fragments(16, 8, 256, "bf16", "16bit", 80, 89, 100, 120, capped=True),
         _fragments(64, 4, 128, "bf16", "int8", 90, norm=True, most_stack_bytes=0),
         _fragments(71, 1, 64, "bf16", "16bit", 80, 90, 120, most_stack_bytes=0),
         _fragments(48, 1, 128, "fp16", "int8", 86, 89, 100),
@@ -188,6 +198,7 @@ def variants() -> tuple[Variant, ...]:
         _plain(14, 2, 64, "fp16", "int4", 75, windowed=True),
         _plain(32, 32, 80, "fp16", "k8v4", 75),
         _plain(8, 4, 256, "fp16", "fp8", 75, norm=True),
+        _plain(8, 4, 256, "fp16", "int8", 75, windowed=True, capped=True),
         _plain(20, 1, 64, "fp16", "int8", 75),
         _plain(8, 2, 512, "bf16", "int8", 90),
     )

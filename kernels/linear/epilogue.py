@@ -41,6 +41,15 @@ def sum_of_warps(mine, area, LR: gl.constexpr):
 
 
 @gluon.jit
+def gate_of(x, GELU: gl.constexpr):
+    """silu, or gelu's tanh form: half of 1 + tanh(u) is the sigmoid of 2 u."""
+    u = x
+    if GELU:
+        u = 1.5957691216057308 * (x + 0.044715 * x * x * x)
+    return x / (1.0 + gl.exp(-u))
+
+
+@gluon.jit
 def hand_on(
     u,
     v,

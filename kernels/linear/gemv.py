@@ -31,7 +31,7 @@ from .codes import (
     unit_int4,
     unit_int4_halves,
 )
-from .epilogue import hand_on, load_halves, places_of, sum_of_warps
+from .epilogue import gate_of, hand_on, load_halves, places_of, sum_of_warps
 from .fetch import fetch_stage
 from .inputs import inverse_rms, load_fragments, load_plane, scaled, sum_fragments, sum_row
 from .scales import halves, load_codes, nested_scales, next_scales
@@ -70,6 +70,7 @@ def linear_kernel(
     EXTRA: gl.constexpr,
     HAS_BIAS: gl.constexpr,
     GATED: gl.constexpr,
+    GELU: gl.constexpr,
     RESIDUAL: gl.constexpr,
     PDL: gl.constexpr,
     W: gl.constexpr,
@@ -370,7 +371,7 @@ def linear_kernel(
                 lower += bias_lower
             dtype: gl.constexpr = y_ptr.dtype.element_ty
             if GATED:
-                gated = upper / (1.0 + gl.exp(-upper)) * lower
+                gated = gate_of(upper, GELU) * lower
                 gl.store(y_ptr + p, gated.to(dtype), mask=upper_in)
             elif RESIDUAL:
                 u = (upper + add_upper).to(dtype)

@@ -14,7 +14,7 @@ from .._launch import check_activation, check_out, launch_options, sm_count, sm_
 from .codes import CODEBOOK4, DENSE, FP8, INT4, INT8, LUT3, LUT4, NESTED4
 from .gemv import linear_kernel
 from .pack import Int4Tiles
-from .reference import PARTIAL_COLUMNS
+from .reference import PARTIAL_COLUMNS, Gate
 from .table_pack import TableTiles
 from .tiles import LinearShape, Tile, tile_for
 
@@ -152,6 +152,7 @@ def linear(
     row_scale: torch.Tensor | None = None,
     extra: torch.Tensor | None = None,
     gated: bool = False,
+    gate: Gate = "silu",
     residual: torch.Tensor | None = None,
     following: NextNorm | None = None,
     out: torch.Tensor | None = None,
@@ -160,7 +161,7 @@ def linear(
 ) -> torch.Tensor:
     """x [M, K] times a stored weight [N, K] -> [M, N], or [M, N / 2] where gated; M <= 64.
 
-    x, residual, bias and the result are all fp16 or all bf16, or the result is `out_dtype`.
+    Gated outputs are `gate` of the upper half of N times the lower. x, residual, bias and the result are all fp16 or all bf16, or the result is `out_dtype`.
     `squares` fp32 [M, ceil(K / 16)] divides the product by the root mean square of what x was
     before gamma; `row_scale` fp32 [M] multiplies it instead. `extra` fp32 [M, weight rows] is added
     to the product before either and before the weight's scales by row. `residual` [M, N] is added to and, where `out` is None, overwritten; then
@@ -228,6 +229,7 @@ def linear(
         EXTRA=extra is not None,
         HAS_BIAS=bias is not None,
         GATED=gated,
+        GELU=gate == "gelu_tanh",
         RESIDUAL=residual is not None,
         PDL=dependent,
         W=tile.warps,

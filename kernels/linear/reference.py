@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import torch
 
+Gate: TypeAlias = Literal["silu", "gelu_tanh"]
+"""What the upper half goes through before the lower one is multiplied with it."""
 PARTIAL_COLUMNS = 16
 """Residual values of one partial sum of squares."""
 
@@ -31,8 +35,9 @@ def linear(
     row_scale: torch.Tensor | None = None,
     extra: torch.Tensor | None = None,
     gated: bool = False,
+    gate: Gate = "silu",
 ) -> torch.Tensor:
-    """x [M, K] times weight fp32 [N, K] -> fp32 [M, N], or [M, N / 2] of silu(gate) * up.
+    """x [M, K] times weight fp32 [N, K] -> fp32 [M, N], or [M, N / 2] of its gated half.
 
     With `squares` [M, ceil(K / 16)] the product is divided by the root mean square they sum to;
     `row_scale` [M] multiplies it instead. `extra` [M, N] is added to the product before; the
@@ -48,6 +53,7 @@ def linear(
     if bias is not None:
         y = y + bias.float()
     if gated:
-        gate, up = y.chunk(2, dim=-1)
-        y = torch.nn.functional.silu(gate) * up
+        upper, lower = y.chunk(2, dim=-1)
+        F = torch.nn.functional
+        y = (F.silu(upper) if gate == "silu" else F.gelu(upper, approximate="tanh")) * lower
     return y

@@ -29,6 +29,7 @@ class _Part:
     normed: bool = False
     biased: bool = False
     gated: bool = False
+    gelu: bool = False
     residual: bool = False
     wide: bool = False
     """Results in fp32."""
@@ -61,6 +62,7 @@ _AWKWARD_PARTS = (
     _Part(outputs=1152, columns=896, normed=True, biased=True),
     _Part(outputs=3072, columns=640, normed=True, gated=True),
     _Part(outputs=576, columns=1536, residual=True),
+    _Part(outputs=18432, columns=2304, gated=True, gelu=True),
     _Part(outputs=49152, columns=3072, normed=True, wide=True),
 )
 
@@ -93,7 +95,7 @@ def _linear(
     signature = {name: kind for name, kind in pointers.items() if kind is not None}
     signature |= {"outputs": "i32", "eps": "fp32"} | ({} if one else {"rows": "i32"})
     left_out: dict[str, object] = {name: None for name, kind in pointers.items() if kind is None}
-    names = ("normed", "biased", "gated", "residual", "wide", "prepared", "sparse")
+    names = ("normed", "biased", "gated", "gelu", "residual", "wide", "prepared", "sparse")
     epilogue = "-".join(name for name in names if getattr(part, name))
     return Variant(
         name=(
@@ -116,6 +118,7 @@ def _linear(
             "EXTRA": part.sparse,
             "HAS_BIAS": part.biased,
             "GATED": part.gated,
+            "GELU": part.gelu,
             "RESIDUAL": part.residual,
             "PDL": pdl,
             "W": tile.warps,
@@ -182,7 +185,7 @@ def _ruled() -> list[Variant]:
             part = next(
                 part
                 for part in itertools.islice(
-                    itertools.cycle(_AWKWARD_PARTS), number + turn, number + turn + 4
+                    itertools.cycle(_AWKWARD_PARTS), number + turn, number + turn + 5
                 )
                 if _fits(form, part)
             )

@@ -1,4 +1,4 @@
-"""RMS and layer norm of rows, alone or of a sum that becomes the new residual; one program a row.
+"""RMS norm of rows, alone or of a sum that becomes the new residual; one program a row.
 
 What leaves is 16-bit, or codes with one scale a row for a product in 8 bits.
 """
@@ -44,7 +44,6 @@ def norm_kernel(
     x_ptr,
     residual_ptr,
     weight_ptr,
-    bias_ptr,
     y_ptr,
     scale_ptr,
     total_ptr,
@@ -52,9 +51,7 @@ def norm_kernel(
     K,
     eps,
     BK: tl.constexpr,
-    CENTER: tl.constexpr,
     HAS_RESIDUAL: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
     FORM: tl.constexpr,
     CAST: tl.constexpr,
     GIVEN: tl.constexpr,
@@ -67,8 +64,6 @@ def norm_kernel(
     if PDL:
         gdc_launch_dependents()
     weight = tl.load(weight_ptr + k, mask=m_k, other=0.0).to(tl.float32)
-    if HAS_BIAS:
-        bias = tl.load(bias_ptr + k, mask=m_k, other=0.0).to(tl.float32)
     if PDL:
         gdc_wait()
     x = tl.load(x_ptr + o_x, mask=m_k, other=0.0).to(tl.float32)
@@ -77,15 +72,9 @@ def norm_kernel(
         total = x.to(x_ptr.dtype.element_ty)
         tl.store(total_ptr + o_x, total, mask=m_k)
         x = total.to(tl.float32)
-    if CENTER:
-        x = tl.where(m_k, x - tl.sum(x, 0) / K, 0.0)
     normed = x * (1.0 / tl.sqrt(tl.sum(x * x, 0) / K + eps))
-    if not CENTER:
-        normed = normed.to(x_ptr.dtype.element_ty).to(tl.float32)
-    y = normed * weight
-    if HAS_BIAS:
-        y += bias
-    rounded = y.to(x_ptr.dtype.element_ty)
+    normed = normed.to(x_ptr.dtype.element_ty).to(tl.float32)
+    rounded = (normed * weight).to(x_ptr.dtype.element_ty)
     if FORM == PLAIN:
         tl.store(y_ptr + o_x, rounded, mask=m_k)
     else:
@@ -98,9 +87,7 @@ def norm_rows(
     weight: torch.Tensor,
     eps: float,
     *,
-    bias: torch.Tensor | None = None,
     residual: torch.Tensor | None = None,
-    center: bool = False,
     form: CodeFormat | None = None,
     given: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
@@ -112,7 +99,7 @@ def norm_rows(
 ) -> Normed:
     """Norm of x, or of x + residual, [M, K] fp16 or bf16; as in reference.py.
 
-    `center` makes it a layer norm. With `form` the output is quantised as quantize/rows does it,
+    With `form` the output is quantised as quantize/rows does it,
     into `out` and `scale`, by the scale `given` fp32 [] where there is one. `total` may be `residual`. `dependent` starts it while the kernel
     before it in the stream still runs (SM 90 and up). `cast` and `warps` are for tests and tuning.
     """
@@ -120,7 +107,6 @@ def norm_rows(
     check_given(given)
     rows, columns = x.shape
     assert weight.shape == (columns,) and weight.is_contiguous()
-    assert bias is None or (bias.shape == (columns,) and bias.is_contiguous())
     if residual is not None:
         check_out(residual, (rows, columns), x.dtype)
         total = torch.empty_like(x) if total is None else total
@@ -137,7 +123,6 @@ def norm_rows(
         x,
         residual,
         weight,
-        bias,
         out if form is None else bits_of(out),
         scale,
         total,
@@ -145,9 +130,7 @@ def norm_rows(
         columns,
         eps,
         BK=block,
-        CENTER=center,
         HAS_RESIDUAL=residual is not None,
-        HAS_BIAS=bias is not None,
         FORM=PLAIN.value if form is None else FORMS[form],
         CAST=form is not None and (can_cast(x.device) if cast is None else cast),
         GIVEN=given is not None,

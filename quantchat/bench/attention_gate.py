@@ -35,6 +35,7 @@ class Heads:
     head_dim: int
     page_tokens: int = 16
     window: int = 0
+    cap: float = 0.0
     norm: bool = False
     rotary_half: int = 0
     """0: half a head."""
@@ -138,6 +139,7 @@ def make_step(
         "scale": head_dim**-0.5,
         "kv": kv,
         "window": shape.window,
+        "cap": shape.cap,
     }
     if shape.norm:
         weights = torch.randn(2, head_dim, device=device).to(dtype)
@@ -170,6 +172,7 @@ SHAPES = (
     Heads(heads=14, kv_heads=2, head_dim=64, window=700),
     Heads(heads=32, kv_heads=32, head_dim=80, rotary_half=20),
     Heads(heads=8, kv_heads=4, head_dim=256, page_tokens=32, norm=True),
+    Heads(heads=16, kv_heads=8, head_dim=256, window=700, cap=50.0),
     Heads(heads=12, kv_heads=12, head_dim=96, window=64),
     Heads(heads=28, kv_heads=4, head_dim=128, norm=True),
     Heads(heads=20, kv_heads=1, head_dim=64),

@@ -35,6 +35,8 @@ Measured on an H100 with the linears of Llama-3.1-8B: 8.3 ms for int4 and 128 ro
 library's 12.9, 10.6 against 13.8 for 256, 17.3 against 16.4 for 512; int8 alike."""
 FUSED_ROWS = 8
 """From SM 80 on: up to this many rows no norm runs by itself."""
+LOWEST_KERNEL_SM = 75
+"""First card of our Triton kernels."""
 LOWEST_TENSOR_SM = 80
 """First card of the tensor-core kernel of few rows."""
 GEMV_ROWS = 8
@@ -50,6 +52,9 @@ PRODUCTS: Mapping[ActivationFormat, str] = MappingProxyType(
 PRODUCT_REASON = "twice the rate of 16 bits; one scale a token, mostly made by the op before"
 STATIC_REASON = "twice the rate of 16 bits; one scale a linear, fixed by calibration"
 
+EXPERTS = "experts"
+UNGATED = frozenset({"gelu activation", "an MLP without gate"})
+"""Departures of a spec by which the activation is a launch of its own."""
 TABLE_FORMATS: frozenset[WeightFormat] = frozenset({"codebook4", "lut4", "lut3"})
 """Codes that are looked up."""
 CODES: Mapping[WeightFormat, str] = MappingProxyType(
@@ -88,14 +93,15 @@ def card_ops(target: OpTarget) -> tuple[OpChoice, ...]:
 
 
 def plain_blocks(target: OpTarget) -> tuple[OpChoice, ...]:
-    """The row of blocks that are run one op at a time, none for those that kernels know."""
+    """The row of blocks that are run one op at a time, none for Llama's."""
     if not target.departures:
         return ()
+    ours = target.triton and target.sm >= LOWEST_KERNEL_SM
     return (
         OpChoice(
-            op="norms, sums and MLP",
+            op="norms and sums",
             rows="any",
-            kernel="torch, one op at a time",
+            kernel="triton, one launch" if ours else "torch, one op at a time",
             reason=f"this model's blocks: {', '.join(target.departures)}",
         ),
     )
@@ -103,21 +109,28 @@ def plain_blocks(target: OpTarget) -> tuple[OpChoice, ...]:
 
 def _no_kernels(target: OpTarget) -> str:
     """Why our kernels do not run, in a few words."""
-    if target.sm < 75:
-        return "no Triton kernels below SM 75"
-    if target.departures:
-        return "our kernels do not know this model's blocks"
+    if target.sm < LOWEST_KERNEL_SM:
+        return f"no Triton kernels below SM {LOWEST_KERNEL_SM}"
     return "triton is not installed"
 
 
+def _gate_rides(target: OpTarget) -> bool:
+    """Whether the linear of gate and up applies the activation."""
+    return UNGATED.isdisjoint(target.departures)
+
+
 def _gpu_row_ops(target: OpTarget) -> tuple[OpChoice, ...]:
-    ours = target.triton and target.sm >= 75
+    ours = target.triton and target.sm >= LOWEST_KERNEL_SM
     rows = {"norm with residual": "any", "rope with cache write": "any", "gated activation": "any"}
+    if target.departures:
+        del rows["norm with residual"]
     if ours:
         rows["rope with cache write"] = ">1"
         if target.sm >= LOWEST_TENSOR_SM:
-            rows["norm with residual"] = f">{FUSED_ROWS}"
-            rows["gated activation"] = f">{min(FEW_ROWS[code] for code in _codes(target))}"
+            if not target.departures:
+                rows["norm with residual"] = f">{FUSED_ROWS}"
+            if _gate_rides(target):
+                rows["gated activation"] = f">{min(FEW_ROWS[code] for code in _codes(target))}"
     prepared = (
         OpChoice(
             op="inputs to int8",
@@ -211,9 +224,8 @@ def _gpu_linear(
                 rows=f"1-{few}",
                 kernel="tensor-core kernel, weights as stored",
                 reason=(
-                    f"few rows are bound by weight bytes; up to {FUSED_ROWS} with the norm in the "
-                    "same launch"
-                    + ("" if op == "head" else ", gate and residual too: five launches a layer")
+                    "few rows are bound by weight bytes"
+                    + _folded_in(op, target)
                     + ("; entries kept apart come from a kernel of their own" if sparse else "")
                 ),
             ),
@@ -226,7 +238,7 @@ def _gpu_linear(
                 op=op, rows="any", kernel="cuBLAS", reason="16-bit weights: nothing to unpack"
             ),
         )
-    if not target.triton or target.sm < 75:
+    if not target.triton or target.sm < LOWEST_KERNEL_SM:
         held = f"{_no_kernels(target)}: the values are held in 16 bits"
         return (OpChoice(op=op, rows="any", kernel="cuBLAS", reason=held),)
     if weights in TABLE_FORMATS or weights == "progressive4":
@@ -249,6 +261,14 @@ def _gpu_linear(
             reason="tl.dot has no tensor cores on SM 75, the library's fp16 product has",
         ),
     )
+
+
+def _folded_in(op: str, target: OpTarget) -> str:
+    """What a linear of few rows does besides, as the end of a sentence."""
+    if target.departures:
+        return "; the gate in the same launch" if op != "head" and _gate_rides(target) else ""
+    norm = f"; up to {FUSED_ROWS} with the norm in the same launch"
+    return norm + ("" if op == "head" else ", gate and residual too: five launches a layer")
 
 
 def _many_rows(
@@ -281,7 +301,14 @@ def _many_rows(
 
 
 def _gpu_decode_attention(target: OpTarget) -> OpChoice:
-    if target.triton and target.sm >= 75:
+    if EXPERTS in target.departures:
+        return OpChoice(
+            op="attention, decode",
+            rows="1",
+            kernel="gathered pages + torch SDPA",
+            reason="steps with experts are launched op by op",
+        )
+    if target.triton and target.sm >= LOWEST_KERNEL_SM:
         return OpChoice(
             op="attention, decode",
             rows="1",

@@ -131,7 +131,6 @@ class _Planner:
             self.gpu is not None
             and self.gpu.sm >= LOWEST_TRITON_SM
             and facts.software.triton is not None
-            and not spec.departures
         )
         self.chunk = 256 if self.gpu is None else 2048 if self.gpu.sm >= 80 else 512
 
@@ -165,7 +164,7 @@ class _Planner:
             all_rows=scheme.all_rows and activations != "16bit",
             threads=max(1, self.facts.cpu.physical_cores),
             triton=self.triton,
-            graph=self.triton,
+            graph=self.triton and self.spec.experts is None,
             dependent_launch=self.triton
             and self.gpu is not None
             and self.gpu.sm >= LOWEST_DEPENDENT_SM,
@@ -307,7 +306,7 @@ class _Planner:
         head: WeightFormat = scheme.weights if scheme.head == "same" else scheme.head
         target = OpTarget(
             sm=0 if self.gpu is None else self.gpu.sm,
-            triton=self.facts.software.triton is not None and not self.spec.departures,
+            triton=self.facts.software.triton is not None,
             copy=copy,
             weights=scheme.weights,
             head=head,
@@ -335,12 +334,6 @@ class _Planner:
         if self.gpu is None:
             return
         sm, words = self.gpu.sm, self.words
-        if not self.triton and sm >= LOWEST_TRITON_SM and self.spec.departures:
-            words.refuse(
-                "CUDA graph and Triton kernels: they do not know this model's blocks "
-                f"({', '.join(self.spec.departures)}), torch's own ops instead"
-            )
-            return
         if not self.triton:
             words.refuse(
                 f"CUDA graph and Triton kernels: need SM {LOWEST_TRITON_SM}, this card is SM {sm}, "

@@ -1,4 +1,4 @@
-"""The way through blocks that fused kernels do not cover: one norm, product and sum at a time.
+"""The way through blocks whose sums and norms do not ride on linears: one product at a time.
 
 Driven by the spec alone. The residual stream is float32. Llama-like blocks go through the decoder's
 own loop.
@@ -50,7 +50,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class BlockRunner:
-    """Runs blocks under ops that compute in plain torch."""
+    """Runs blocks under the ops of a device."""
 
     ops: TorchOps
 
@@ -61,25 +61,37 @@ class BlockRunner:
         ropes: tuple[RopeTable, ...],
         batch: Batch,
         pool: KvPool,
+        final: Norm,
     ) -> torch.Tensor:
-        """The residual stream behind the last block, float32 [T, C]."""
-        spec = self.ops.spec
-        self.ops.begin(batch.ids.shape[0])
-        residual = embedding(batch.ids)
-        if spec.embedding_scale != 1:
-            residual = residual * spec.embedding_scale
+        """The final norm of the stream behind the last block, compute dtype [T, C]."""
+        ops, placement = self.ops, self.ops.spec.placement
+        ops.begin(batch.ids.shape[0])
+        residual, x = ops.open_stream(embedding, batch, self._before(blocks[0]))
         for i, (block, kv, rope) in enumerate(zip(blocks, pool.layers, ropes, strict=True)):
-            residual = self._block(residual, block, batch, pool, kv, rope, spec.window(i))
-        return residual
+            following = self._before(blocks[i + 1]) if i + 1 < len(blocks) else final
+            made = self._attention(x, block, batch, pool, kv, rope, ops.spec.window(i))
+            if placement in ("parallel", "parallel_two"):
+                beside = x
+                if block.mlp_norm is not None:
+                    residual, beside = ops.add_norm(residual, (), None, block.mlp_norm)
+                both = (made, block.mlp(beside, ops))
+                residual, x = ops.add_norm(residual, both, None, following)
+                continue
+            post = placement == "post"
+            behind = block.attn_norm if post else block.attn_post_norm
+            ahead = None if post else block.mlp_norm
+            residual, x = ops.add_norm(residual, (made,), behind, ahead)
+            behind = block.mlp_norm if post else block.mlp_post_norm
+            residual, x = ops.add_norm(residual, (block.mlp(x, ops),), behind, following)
+        return x
 
-    def normed(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
-        """A norm of the spec's kind, in the compute dtype."""
-        spec = self.ops.spec
-        return norm(x, kind=spec.norm, eps=spec.norm_eps, dtype=self.ops.dtype)
+    def _before(self, block: Block) -> Norm | None:
+        """The norm that a block begins with."""
+        return None if self.ops.spec.placement == "post" else block.attn_norm
 
-    def _block(
+    def _attention(
         self,
-        residual: torch.Tensor,
+        x: torch.Tensor,
         block: Block,
         batch: Batch,
         pool: KvPool,
@@ -87,27 +99,7 @@ class BlockRunner:
         rope: RopeTable,
         window: int,
     ) -> torch.Tensor:
-        ops, placement = self.ops, self.ops.spec.placement
-        post = placement == "post"
-        x = residual.to(ops.dtype) if post else self.normed(residual, block.attn_norm)
-        out = block.o(
-            ops.attend(block.qkv(x), batch, pool, kv, rope, block.q_norm, block.k_norm, window)
-        )
-        if placement in ("parallel", "parallel_two"):
-            y = x if block.mlp_norm is None else self.normed(residual, block.mlp_norm)
-            return self._sum(residual, out.float() + self._mlp(block, y))
-        assert block.mlp_norm is not None
-        behind = block.attn_norm if post else block.attn_post_norm
-        residual = self._sum(residual, out if behind is None else self.normed(out, behind))
-        y = residual.to(ops.dtype) if post else self.normed(residual, block.mlp_norm)
-        out = self._mlp(block, y)
-        behind = block.mlp_norm if post else block.mlp_post_norm
-        return self._sum(residual, out if behind is None else self.normed(out, behind))
-
-    def _mlp(self, block: Block, x: torch.Tensor) -> torch.Tensor:
-        spec = self.ops.spec
-        return block.mlp(x, spec.activation, gated=spec.gated)
-
-    def _sum(self, residual: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        scale = self.ops.spec.residual_scale
-        return residual + (out if scale == 1 else out.float() * scale)
+        ops = self.ops
+        qkv = ops.product(x, block.qkv)
+        attended = ops.attend(qkv, batch, pool, kv, rope, block.q_norm, block.k_norm, window)
+        return ops.product(attended, block.o)

@@ -81,9 +81,9 @@ class Decoder:
     def forward(self, batch: Batch, pool: KvPool) -> torch.Tensor:
         """Run the rows through all layers, filling the cache. -> normed hidden states [T, C]."""
         if self.blocks:
+            final = Norm(self.final_norm, self.final_bias)
             runner = BlockRunner(self.ops)
-            behind = runner.run(self.embedding, self.blocks, self.ropes, batch, pool)
-            return runner.normed(behind, Norm(self.final_norm, self.final_bias))
+            return runner.run(self.embedding, self.blocks, self.ropes, batch, pool, final)
         return self.ops.leave(self._run(batch, pool), self.final_norm)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from quantchat.kernels.linear.launch import NextNorm
+from quantchat.kernels.linear.reference import Gate
 from quantchat.kernels.quantize.prepare import prepare_rows, round_rows
 from quantchat.ops.linear import LinearOp, StackedLinear
 from quantchat.ops.linear_tiles import TileLinear
@@ -62,6 +63,7 @@ class FewInputs:
         op: TileLinear,
         *,
         gated: bool = False,
+        gate: Gate = "silu",
         residual: torch.Tensor | None = None,
         following: NextNorm | None = None,
         out: torch.Tensor | None = None,
@@ -78,6 +80,7 @@ class FewInputs:
             eps=eps,
             row_scale=row_scale,
             gated=gated,
+            gate=gate,
             residual=residual,
             following=following,
             out=out,

@@ -22,6 +22,7 @@ from quantchat.kernels.linear.launch import (
 )
 from quantchat.kernels.linear.many import linear_many
 from quantchat.kernels.linear.pack import Int4Tiles
+from quantchat.kernels.linear.reference import Gate
 from quantchat.kernels.linear.table_dequantize import dequantize_table
 from quantchat.kernels.linear.table_pack import TableTiles
 from quantchat.kernels.linear.tiles import LinearShape
@@ -41,6 +42,18 @@ from quantchat.ops.tile_forms import (
 from quantchat.quant.lut import LutWeight, SparseRows
 from quantchat.quant.scheme import ActivationFormat
 from quantchat.quant.tensor import Fp8ChannelWeight, Int8ChannelWeight, StoredWeight
+from quantchat.spec import DecoderSpec
+
+
+def gate_kind(spec: DecoderSpec) -> Gate:
+    """The gate of a model whose gates and products run in one launch."""
+    assert takes_gate(spec), f"{spec.activation} does not ride on a linear"
+    return "silu" if spec.activation == "silu" else "gelu_tanh"
+
+
+def takes_gate(spec: DecoderSpec) -> bool:
+    """Whether the kernel of few rows can gate on the way."""
+    return spec.gated and spec.activation in ("silu", "gelu_tanh")
 
 
 class TileLinear:
@@ -119,6 +132,7 @@ class TileLinear:
         eps: float = 0.0,
         row_scale: torch.Tensor | None = None,
         gated: bool = False,
+        gate: Gate = "silu",
         residual: torch.Tensor | None = None,
         following: NextNorm | None = None,
         out: torch.Tensor | None = None,
@@ -138,6 +152,7 @@ class TileLinear:
             row_scale=row_scale,
             extra=extra,
             gated=gated,
+            gate=gate,
             residual=residual,
             following=following,
             out=out,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,16 @@ class Norm:
         return normed.to(dtype).mul_(self.weight.to(dtype))
 
 
+class Products(Protocol):
+    """What an MLP asks of the device's ops."""
+
+    def product(self, x: torch.Tensor, op: LinearOp) -> torch.Tensor:
+        """A linear of rows as they are [T, K] -> [T, N]."""
+
+    def inner(self, x: torch.Tensor, op: LinearOp) -> torch.Tensor:
+        """Activation of gate times up, or of up alone: [T, C] -> [T, I]."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mlp:
     """Gate above up, or up alone, and down."""
@@ -51,13 +62,9 @@ class Mlp:
         """The same MLP on changed linears."""
         return Mlp(gate_up=change(self.gate_up), down=change(self.down))
 
-    def __call__(self, x: torch.Tensor, activation: Activation, *, gated: bool) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, ops: Products) -> torch.Tensor:
         """x [T, C] -> [T, C]."""
-        inner = self.gate_up(x)
-        if not gated:
-            return self.down(activated(inner, activation))
-        gate, up = inner.chunk(2, dim=-1)
-        return self.down(activated(gate, activation) * up)
+        return ops.product(ops.inner(x, self.gate_up), self.down)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,7 +99,7 @@ class Experts:
         mlps = tuple(mlp.with_linears(change) for mlp in self.mlps)
         return replace(self, mlps=mlps, shared=shared)
 
-    def __call__(self, x: torch.Tensor, activation: Activation, *, gated: bool) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, ops: Products) -> torch.Tensor:
         """x [T, C] -> float32 [T, C]."""
         wide = x.float()
         weights, chosen = torch.topk(
@@ -103,10 +110,10 @@ class Experts:
         out = torch.zeros_like(wide)
         for index in torch.unique(chosen).tolist():
             rows, place = torch.where(chosen == index)
-            made = self.mlps[index](x.index_select(0, rows), activation, gated=gated)
+            made = self.mlps[index](x.index_select(0, rows), ops)
             out.index_add_(0, rows, made.float() * weights[rows, place, None])
         if self.shared is not None:
-            made = self.shared(x, activation, gated=gated).float()
+            made = self.shared(x, ops).float()
             if self.shared_gate is not None:
                 made = made * torch.sigmoid(wide @ self.shared_gate)[:, None]
             out += made

@@ -23,7 +23,7 @@ from quantchat.ops.kv_codec import (
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp
 from quantchat.ops.linear_cpu import COPY_ROWS, cpu_linear
-from quantchat.ops.plain import soft_capped
+from quantchat.ops.plain import Norm, activated, soft_capped
 from quantchat.ops.quantized_rows import QuantizedRows
 from quantchat.ops.rope import RopeTable
 from quantchat.ops.stream import Stream
@@ -163,6 +163,50 @@ class TorchOps:
         """silu(gate) * up of the fused [T, 2 I] -> [T, I]."""
         gate, up = gate_up.chunk(2, dim=-1)
         return F.silu(gate).mul_(up)
+
+    def open_stream(
+        self, embedding: Embedding, batch: Batch, ahead: Norm | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch's stream float32 [T, C], and its norm as of `add_norm`."""
+        residual = self.embed(embedding, batch)
+        if self.spec.embedding_scale != 1:
+            residual = residual * self.spec.embedding_scale
+        return self.add_norm(residual, (), None, ahead)
+
+    def add_norm(
+        self,
+        residual: torch.Tensor,
+        made: tuple[torch.Tensor, ...],
+        behind: Norm | None,
+        ahead: Norm | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The stream with what sub-blocks made, and its norm [T, C] in the compute dtype.
+
+        residual float32 [T, C], spent; made: none, one or two [T, C], their sum goes through the norm
+        `behind`. Without `ahead` the stream is rounded alone.
+        """
+        spec = self.spec
+        if made:
+            total = made[0] if len(made) == 1 else made[0].float() + made[1]
+            total = total if behind is None else self._normed(total, behind)
+            scale = spec.residual_scale
+            residual = residual + (total if scale == 1 else total.float() * scale)
+        return residual, residual.to(self.dtype) if ahead is None else self._normed(residual, ahead)
+
+    def _normed(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
+        return norm(x, kind=self.spec.norm, eps=self.spec.norm_eps, dtype=self.dtype)
+
+    def product(self, x: torch.Tensor, op: LinearOp) -> torch.Tensor:
+        """A linear of rows as they are [T, K] -> [T, N]."""
+        return op(x)
+
+    def inner(self, x: torch.Tensor, op: LinearOp) -> torch.Tensor:
+        """Activation of gate times up, or of up alone: [T, C] -> [T, I]."""
+        spec, made = self.spec, op(x)
+        if not spec.gated:
+            return activated(made, spec.activation)
+        gate, up = made.chunk(2, dim=-1)
+        return activated(gate, spec.activation) * up
 
     def attend(
         self,

@@ -1,4 +1,4 @@
-"""Models whose blocks the kernels do not know: planned onto plain ops, bytes counted, reasons told."""
+"""Models whose blocks are not as Llama's: their kernels, graphs and bytes, with reasons."""
 
 from __future__ import annotations
 
@@ -41,14 +41,29 @@ DEPARTURES: dict[str, DecoderSpec] = {
 
 
 @pytest.mark.parametrize("words", DEPARTURES)
-def test_a_card_runs_plain_ops_and_says_why(words: str) -> None:
-    made = plan(machine("H100"), DEPARTURES[words], PlanRequest())
-    assert not made.triton and not made.graph and made.scheme.name == "fp16"
-    assert any("do not know this model's blocks" in why and words in why for why in made.refused)
-    blocks = [choice for choice in made.ops if choice.op == "norms, sums and MLP"]
-    assert len(blocks) == 1 and words in blocks[0].reason
-    assert all("triton" not in choice.kernel for choice in made.ops)
-    assert all("not installed" not in choice.reason for choice in made.ops)
+def test_a_card_runs_kernels_between_products_and_says_why(words: str) -> None:
+    made = plan(machine("H100"), DEPARTURES[words], PlanRequest(scheme="int4"))
+    assert made.triton and made.graph == (words != "experts")
+    assert made.fit.weight_bytes < 1.5e9 or words == "experts", "codes are held as they are"
+    rows = {choice.op: choice for choice in made.ops}
+    assert "triton" in rows["norms and sums"].kernel and words in rows["norms and sums"].reason
+    assert "norm with residual" not in rows
+    linear = next(choice for choice in made.ops if choice.op == "linear")
+    assert linear.kernel == "tensor-core kernel, weights as stored"
+    assert "five launches" not in linear.reason
+    assert ("gate in the same launch" in linear.reason) == (words != "without gate")
+    attention = rows["attention, decode"].kernel
+    assert ("triton" in attention) == (words != "experts")
+    if words == "experts":
+        assert any("which experts a token takes" in why for why in made.refused)
+
+
+def test_cards_without_triton_run_plain_ops() -> None:
+    for words, spec in DEPARTURES.items():
+        made = plan(machine("H100", triton=None), spec, PlanRequest(scheme="fp16"))
+        assert not made.triton and not made.graph
+        blocks = next(choice for choice in made.ops if choice.op == "norms and sums")
+        assert "torch" in blocks.kernel and words in blocks.reason
 
 
 @pytest.mark.parametrize("words", DEPARTURES)
@@ -65,7 +80,7 @@ def test_llama_like_blocks_keep_their_kernels() -> None:
         assert not spec.departures
         made = plan(machine("H100"), spec, PlanRequest())
         assert made.triton and made.graph
-        assert not [choice for choice in made.ops if choice.op == "norms, sums and MLP"]
+        assert not [choice for choice in made.ops if choice.op == "norms and sums"]
     assert plan(machine(), unturned, PlanRequest(scheme="awq")).scheme.name == "awq"
 
 

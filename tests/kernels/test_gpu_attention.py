@@ -43,6 +43,19 @@ def test_lengths(length: int, window: int, kv: KvFormat) -> None:
 
 
 @pytest.mark.parametrize("kv", FORMATS)
+@pytest.mark.parametrize("cap", [0.5, 50.0])
+@pytest.mark.parametrize("length", [1, 129, 5000])
+def test_soft_caps(length: int, cap: float, kv: KvFormat) -> None:
+    from quantchat.kernels.attention.attend import attend
+
+    shape = Heads(heads=8, kv_heads=4, head_dim=256, window=4096, cap=cap)
+    mine = make_step([length], shape, kv, torch.bfloat16, device())
+    theirs = mine.twin()
+    out = attend(*mine.inputs, **mine.pages, **mine.options)
+    assert relative(out, theirs.truth()) < 1.2e-2
+
+
+@pytest.mark.parametrize("kv", FORMATS)
 def test_the_same_bits_with_and_without_dependent_launch(kv: KvFormat) -> None:
     from quantchat.kernels.attention.attend import attend
 

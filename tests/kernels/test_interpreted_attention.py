@@ -31,7 +31,7 @@ STEPS = {"16bit": 1, "fp8": 3, "int8": 1, "k8v4": 4, "int4r": 4, "int4": 4}
 """Cut bf16 values land on other codes; a step of int4 is coarse."""
 
 ODD = Heads(heads=3, kv_heads=1, head_dim=16, page_tokens=4, norm=True)
-PADDED = Heads(heads=4, kv_heads=2, head_dim=80, page_tokens=4, window=5, rotary_half=20)
+PADDED = Heads(heads=4, kv_heads=2, head_dim=80, page_tokens=4, window=5, cap=1.5, rotary_half=20)
 WIDE = Heads(heads=1, kv_heads=1, head_dim=96, page_tokens=4)
 GROUPED = Heads(heads=38, kv_heads=2, head_dim=32, page_tokens=4, norm=True, window=23)
 """Groups of 19 heads: parts of ten and of nine."""

@@ -7,8 +7,6 @@ import torch
 from quantchat.kernels.activation import reference as activation_reference
 from quantchat.kernels.activation.reference import Activation
 from quantchat.kernels.activation.rows import activate, activate_quantized
-from quantchat.kernels.norm import reference as norm_reference
-from quantchat.kernels.norm.layer import add_layer_norm, layer_norm
 from quantchat.kernels.norm.rows import norm_rows
 from quantchat.kernels.quantize import reference
 from quantchat.kernels.quantize.dense import dequantize_weight
@@ -74,16 +72,14 @@ def test_every_fp8_code_comes_back_from_its_own_value() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("rows", "columns"), [(1, 576), (3, 100), (5, 1536)])
-@pytest.mark.parametrize("center", [False, True])
 def test_norms_write_the_codes_of_their_16bit_output(
-    rows: int, columns: int, center: bool, form: CodeFormat
+    rows: int, columns: int, form: CodeFormat
 ) -> None:
     x, residual = torch.randn(2, rows, columns).half()
-    weight, bias = torch.randn(2, columns).half()
-    options = {"bias": bias if center else None, "center": center}
+    weight = torch.randn(columns).half()
     total = torch.full_like(x, float("nan"))
-    made = norm_rows(x, weight, 1e-5, residual=residual, total=total, form=form, **options)
-    plain = norm_rows(x, weight, 1e-5, residual=residual, **options)
+    made = norm_rows(x, weight, 1e-5, residual=residual, total=total, form=form)
+    plain = norm_rows(x, weight, 1e-5, residual=residual)
     _, scale = reference.quantize_rows(plain.values, form)
     assert made.scale is not None and made.total is total and plain.total is not None
     nearest_codes(plain.values, made.values, form)
@@ -92,22 +88,7 @@ def test_norms_write_the_codes_of_their_16bit_output(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("rows", "columns"), [(1, 640), (3, 100)])
-def test_layer_norm(rows: int, columns: int, dtype: torch.dtype) -> None:
-    x, residual = torch.randn(2, rows, columns).to(dtype)
-    weight, bias = torch.randn(2, columns).to(dtype)
-    x += 3
-    out, total = torch.full((2, rows, columns), float("nan"), dtype=dtype)
-    truth, truth_total = norm_reference.add_layer_norm(x, residual, weight, bias, 1e-5)
-    add_layer_norm(x, residual, weight, bias, 1e-5, out=out, total=total)
-    close(out, truth, TOLERANCE[dtype])
-    close(total, truth_total, TOLERANCE[dtype])
-    alone = layer_norm(x, weight, None, 1e-5)
-    close(alone, norm_reference.layer_norm(x, weight, None, 1e-5), TOLERANCE[dtype])
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("activation", ["silu", "gelu_tanh", "relu2"])
+@pytest.mark.parametrize("activation", ["silu", "gelu_tanh", "gelu"])
 @pytest.mark.parametrize("gated", [True, False])
 def test_activations(activation: Activation, gated: bool, dtype: torch.dtype) -> None:
     x = torch.randn(3, 2 * 1030).to(dtype) * 3
