@@ -11,6 +11,10 @@ from typing import ClassVar
 
 from quantchat.requests import WayOut
 
+MOST_CHARS = 400
+MOST_HINT_CHARS = 1000
+"""Of a message and a hint that quote files."""
+
 
 class QuantchatError(Exception):
     """Base of all errors meant for people: `message` says what, `hint` says what to do."""
@@ -45,9 +49,16 @@ class CheckpointError(QuantchatError):
 
     def __init__(self, path: Path, problem: str, *, tensor: str = "", hint: str = "") -> None:
         where = f"{path.name}: tensor {tensor!r}: " if tensor else f"{path.name}: "
-        super().__init__(where + problem, hint=hint)
+        super().__init__(_plain(where + problem, MOST_CHARS), hint=_plain(hint, MOST_HINT_CHARS))
         self.path = path
         self.tensor = tensor
+
+
+def _plain(text: str, most: int) -> str:
+    """A text with words out of files in it: no control characters, and not without end."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 class UnsupportedModelError(CheckpointError):

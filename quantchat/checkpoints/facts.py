@@ -7,7 +7,8 @@ file, key and value; a default is used only where the caller states one. JSON nu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,27 +86,27 @@ class Facts(Mapping[str, Any]):
         """True or false, or None where the key is missing."""
         return self._get(key, "true or false", _flag)
 
-    def texts(self, key: str) -> list[str]:
+    def texts(self, key: str) -> Sequence[str]:
         """A list of strings."""
         return self._required(key, self.optional_texts(key), None)
 
-    def optional_texts(self, key: str) -> list[str] | None:
+    def optional_texts(self, key: str) -> Sequence[str] | None:
         """A list of strings, or None where the key is missing."""
         return self._get(key, "a list of texts", lambda value: _all(value, _text))
 
-    def integers(self, key: str) -> list[int]:
+    def integers(self, key: str) -> Sequence[int]:
         """A list of whole numbers."""
         return self._required(key, self.optional_integers(key), None)
 
-    def optional_integers(self, key: str) -> list[int] | None:
+    def optional_integers(self, key: str) -> Sequence[int] | None:
         """A list of whole numbers, or None where the key is missing."""
         return self._get(key, "a list of integers", lambda value: _all(value, _integer))
 
-    def numbers(self, key: str) -> list[float]:
+    def numbers(self, key: str) -> Sequence[float]:
         """A list of finite numbers."""
         return self._required(key, self.optional_numbers(key), None)
 
-    def optional_numbers(self, key: str) -> list[float] | None:
+    def optional_numbers(self, key: str) -> Sequence[float] | None:
         """A list of finite numbers, or None where the key is missing."""
         return self._get(key, "a list of finite numbers", lambda value: _all(value, _number))
 
@@ -162,7 +163,10 @@ def _flag(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _all(value: Any, convert: Callable[[Any], T | None]) -> list[T] | None:
+def _all(value: Any, convert: Callable[[Any], T | None]) -> Sequence[T] | None:
+    """A list as it converts; packed numbers stay packed, a hostile file may have millions."""
+    if isinstance(value, array):
+        return None if any(convert(item) is None for item in value) else value
     if not isinstance(value, list):
         return None
     converted = [convert(item) for item in value]
@@ -177,13 +181,14 @@ def _kind(value: Any) -> str:
         float: "number",
         bool: "flag",
         list: "list",
+        array: "list",
         dict: "table",
     }
     return names.get(type(value), type(value).__name__)
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, list | dict):
+    if isinstance(value, list | dict | array):
         return f"of {len(value)}"
     try:
         text = repr(value)

@@ -20,6 +20,7 @@ from quantchat.checkpoints.files import DISK, Bytes, Files
 from quantchat.checkpoints.ggml.types import TYPES, TYPES_BY_ID, GgmlType
 from quantchat.checkpoints.gguf_metadata import CUT_OFF_HINT, Cursor, read_metadata
 from quantchat.checkpoints.ranges import check_overlaps, check_range
+from quantchat.checkpoints.room import FREE_BYTES, room_for
 from quantchat.errors import CheckpointError, UnsupportedModelError
 from quantchat.gguf_names import split_parts
 
@@ -39,6 +40,8 @@ MIN_KEY_BYTES = 13
 """Length, value type and one byte of value."""
 MIN_TENSOR_BYTES = 24
 """Name length, number of dimensions, type and offset."""
+ENTRY_BYTES = 1024
+"""What a tensor's description costs in memory at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class GgufFile:
         """
         self._files = files
         self._mappings: dict[Path, Bytes] = {}
+        self._room = FREE_BYTES
         try:
             self.path, heads = self._open(path)
         except BaseException:
@@ -74,6 +78,9 @@ class GgufFile:
 
     def _open(self, path: Path) -> tuple[Path, list[Head]]:
         """Path and head of the first file, then the heads of all others."""
+        beside = (path.with_name(name) for name in split_parts(path.name))
+        there = [part for part in beside if part != path and self._files.exists(part)]
+        self._room = room_for(sum(self._bytes(part).size for part in (path, *there)))
         head = self._read(path)
         count = head.metadata.integer(SPLIT_COUNT, default=1)
         if count <= 1:
@@ -105,9 +112,18 @@ class GgufFile:
         return paths[0], heads
 
     def _read(self, path: Path) -> Head:
-        mapping = self._mappings[path] = self._files.open(path)
+        mapping = self._bytes(path)
         with mapping.buffer() as buffer:
-            return read_head(Cursor(buffer, path, mapping.size))
+            cursor = Cursor(buffer, path, mapping.size, self._room)
+            head = read_head(cursor)
+        assert cursor.room is not None
+        self._room = cursor.room
+        return head
+
+    def _bytes(self, path: Path) -> Bytes:
+        if path not in self._mappings:
+            self._mappings[path] = self._files.open(path)
+        return self._mappings[path]
 
     @property
     def container(self) -> Literal["gguf"]:
@@ -236,6 +252,7 @@ def _read_tensors(cursor: Cursor, count: int, alignment: int) -> dict[str, Tenso
     """The tensor table; every range checked against the file and the other ranges."""
     described: dict[str, tuple[tuple[int, ...], GgmlType, int]] = {}
     for index in range(count):
+        cursor.spend(ENTRY_BYTES, "the tensor table")
         name = cursor.text(f"name of tensor {index}", limit=MAX_NAME_BYTES)
         if name in described:
             raise CheckpointError(cursor.path, "comes twice", tensor=name)

@@ -7,15 +7,16 @@ left before anything is built from it. Format: ggml's docs/gguf.md, versions 2 a
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+from quantchat.checkpoints.room import too_large
 from quantchat.errors import CheckpointError, UnsupportedModelError
 
-MetadataValue: TypeAlias = (
-    "str | int | float | bool | list[str] | list[int] | list[float] | list[bool]"
-)
+MetadataValue: TypeAlias = "str | int | float | bool | list[str] | array[int] | array[float]"
 
 STRING, ARRAY, BOOL = 8, 9, 7
 SCALARS: MappingProxyType[int, str] = MappingProxyType(
@@ -25,6 +26,11 @@ SCALARS: MappingProxyType[int, str] = MappingProxyType(
 
 MAX_KEY_BYTES = 1 << 16
 MAX_ARRAY_ELEMENTS = 1 << 24
+KEY_BYTES = 320
+TEXT_BYTES = 80
+"""What an entry of the table and a text cost in memory at most, beside the text's characters."""
+TEXTS_AT_ONCE = 4096
+LONG_BYTES = 1 << 16
 CUT_OFF_HINT = "the file is cut off or damaged; download it again"
 
 _U32 = struct.Struct("<I")
@@ -42,17 +48,29 @@ class MoreNeeded(Exception):
 class Cursor:
     """Reads little-endian values one after another; raises CheckpointError past the file's end.
 
-    Where `buffer` is only the beginning of the `size` bytes, past that it raises MoreNeeded.
+    Where `buffer` is only the beginning of the `size` bytes, past that it raises MoreNeeded. `room`
+    bytes of memory may go to what is read; None: any number.
     """
 
-    __slots__ = ("buffer", "held", "path", "position", "size")
+    __slots__ = ("buffer", "held", "path", "position", "room", "size")
 
-    def __init__(self, buffer: memoryview, path: Path, size: int | None = None) -> None:
+    def __init__(
+        self, buffer: memoryview, path: Path, size: int | None = None, room: int | None = None
+    ) -> None:
         self.buffer = buffer
         self.path = path
         self.position = 0
         self.held = len(buffer)
         self.size = self.held if size is None else size
+        self.room = room
+
+    def spend(self, count: int, what: str) -> None:
+        """Take so many bytes of memory out of the room; raises CheckpointError where it is used up."""
+        if self.room is None:
+            return
+        self.room -= count
+        if self.room < 0:
+            raise too_large(self.path, what)
 
     def need(self, count: int, width: int, what: str) -> None:
         """Check that `count` items of at least `width` bytes can still follow, and are here."""
@@ -88,6 +106,7 @@ class Cursor:
                 self.path, f"{what} claims {_bytes(length)}, at most {limit} make sense"
             )
         self.need(length, 1, what)
+        self.spend(TEXT_BYTES + 4 * length, what)
         start, self.position = self.position, self.position + length
         try:
             return str(self.buffer[start : self.position], "utf-8")
@@ -110,15 +129,20 @@ class Cursor:
         found: list[str] = []
         append = found.append
         try:
-            for _ in range(count):
-                (length,) = unpack(buffer, position)
-                position += 8
-                end = position + length
-                if end > held:
-                    self.position = position
-                    self.need(length, 1, f"entry {len(found)} of {what}")
-                append(str(buffer[position:end], "utf-8"))
-                position = end
+            for left in range(count, 0, -TEXTS_AT_ONCE):
+                first = position
+                for _ in range(min(left, TEXTS_AT_ONCE)):
+                    (length,) = unpack(buffer, position)
+                    position += 8
+                    end = position + length
+                    if end > held:
+                        self.position = position
+                        self.need(length, 1, f"entry {len(found)} of {what}")
+                    if length > LONG_BYTES:
+                        self.spend(4 * length, what)
+                    append(str(buffer[position:end], "utf-8"))
+                    position = end
+                self.spend(min(left, TEXTS_AT_ONCE) * TEXT_BYTES + 4 * (position - first), what)
         except struct.error:
             self.position = position
             self.need(1, 8, f"entry {len(found)} of {what}")
@@ -128,8 +152,11 @@ class Cursor:
         self.position = position
         return found
 
-    def array(self, what: str) -> list[str] | list[int] | list[float] | list[bool]:
-        """Element type, count, elements; arrays of arrays are refused, as llama.cpp does."""
+    def sequence(self, what: str) -> list[str] | array[int] | array[float]:
+        """Element type, count, elements; arrays of arrays are refused, as llama.cpp does.
+
+        Bools are bytes of 0 and 1.
+        """
         kind = self.u32(what)
         count = self.u64(what)
         if count > MAX_ARRAY_ELEMENTS:
@@ -144,9 +171,13 @@ class Cursor:
             raise UnsupportedModelError(self.path, f"{what} is an array of {named}")
         width = struct.calcsize("<" + SCALARS[kind])
         self.need(count, width, what)
-        values = struct.unpack_from(f"<{count}{SCALARS[kind]}", self.buffer, self.position)
+        self.spend(count * width, what)
+        values = array(SCALARS[kind])
+        values.frombytes(self.buffer[self.position : self.position + count * width])
+        if sys.byteorder == "big":
+            values.byteswap()
         self.position += count * width
-        return [bool(value) for value in values] if kind == BOOL else list(values)
+        return values
 
     def value(self, what: str) -> MetadataValue:
         """A value type, then the value."""
@@ -154,7 +185,7 @@ class Cursor:
         if kind == STRING:
             return self.text(what)
         if kind == ARRAY:
-            return self.array(what)
+            return self.sequence(what)
         if kind not in SCALARS:
             raise UnsupportedModelError(self.path, f"{what} has unknown value type {kind}")
         return self.scalar(kind, what)
@@ -164,6 +195,7 @@ def read_metadata(cursor: Cursor, count: int) -> dict[str, MetadataValue]:
     """`count` keys with their values; a key that comes twice is an error."""
     metadata: dict[str, MetadataValue] = {}
     for index in range(count):
+        cursor.spend(KEY_BYTES, "the metadata")
         key = cursor.text(f"metadata key {index}", limit=MAX_KEY_BYTES)
         if key in metadata:
             raise CheckpointError(cursor.path, f"metadata key {key!r} comes twice")

@@ -8,13 +8,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from quantchat.checkpoints.room import folder_room, json_bytes, room_for, too_large
 from quantchat.errors import CheckpointError
 
 MAX_JSON_BYTES = 16 << 20
 
 
-def parse_object(data: bytes, path: Path, what: str) -> dict[str, Any]:
-    """The JSON object in `data`; CheckpointError names `what` where it is something else."""
+def parse_object(data: bytes, path: Path, what: str, *, room: int | None = None) -> dict[str, Any]:
+    """The JSON object in `data`; CheckpointError names `what` where it is something else.
+
+    `room`: bytes that it may take as Python's objects; None where `data` is bounded otherwise.
+    """
+    if room is not None and json_bytes(data) > room:
+        raise too_large(path, what)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         table = dict(pairs)
@@ -40,6 +46,13 @@ def parse_object(data: bytes, path: Path, what: str) -> dict[str, Any]:
 
 def read_object(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> tuple[dict[str, Any], bytes]:
     """The JSON object in a file, and the file's bytes."""
+    data = read_bytes(path, max_bytes)
+    room = None if json_bytes(data) <= room_for(len(data)) else folder_room(path.parent)
+    return parse_object(data, path, "the file", room=room), data
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """A small file; CheckpointError where it is none."""
     try:
         if not path.is_file():
             raise CheckpointError(path, "is not a regular file" if path.exists() else "is missing")
@@ -51,4 +64,4 @@ def read_object(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> tuple[dict[st
         raise CheckpointError(path, f"cannot be read: {reason}") from error
     if len(data) > max_bytes:
         raise CheckpointError(path, f"is larger than {max_bytes >> 20} MiB")
-    return parse_object(data, path, "the file"), data
+    return data

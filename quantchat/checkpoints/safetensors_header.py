@@ -18,6 +18,7 @@ from quantchat.checkpoints.base import TensorEntry
 from quantchat.checkpoints.files import Bytes
 from quantchat.checkpoints.json_file import parse_object
 from quantchat.checkpoints.ranges import check_overlaps, check_range
+from quantchat.checkpoints.room import room_for
 from quantchat.errors import CheckpointError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def read_header(mapping: Bytes) -> Header:
         if length > MAX_HEADER_BYTES:
             raise CheckpointError(path, f"the header is larger than {MAX_HEADER_BYTES >> 20} MiB")
         data = bytes(buffer[LENGTH_BYTES : LENGTH_BYTES + length])
-    table = parse_object(data, path, "the header")
+    # Writers leave room behind the header, as the format allows: packed files have a MiB of it.
+    table = parse_object(data.rstrip(b" "), path, "the header", room=room_for(size))
     texts = table.pop("__metadata__", {})
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise CheckpointError(path, "__metadata__ in the header is not a table of texts")

@@ -19,7 +19,7 @@ from quantchat.model.config_gguf import gguf_naming, gguf_traits, spec_from_gguf
 from quantchat.model.config_hf import hf_traits, spec_from_config
 from quantchat.model.config_rope import check_rope
 from quantchat.model.export_marker import MARKER, Export, read_export
-from quantchat.model.names import rows_of, tensor_names, tensor_shape
+from quantchat.model.names import our_names, rows_of, tensor_shape
 from quantchat.model.naming import FALCON_TWO_NORMS, Naming
 from quantchat.model.rows import Rows
 from quantchat.spec import DecoderSpec, FactorScaling, LongScaling
@@ -87,9 +87,10 @@ def source_of(checkpoint: Checkpoint) -> ModelSource:
             naming = FALCON_TWO_NORMS
         adjacent, offset = False, traits.norm_offset
     _check_ropes(checkpoint.path, spec)
-    names, rows = tensor_names(spec, naming), dict[str, Rows]()
+    names, rows = dict[str, str](), dict[str, Rows]()
     views: dict[str, TensorEntry] = {}
-    for ours, theirs in names.items():
+    for ours in our_names(spec):
+        theirs = names[ours] = naming.theirs(ours)
         entry = checkpoint.tensors.get(theirs)
         if entry is None:
             raise CheckpointError(

@@ -7,7 +7,7 @@ k_norm, mlp_norm, gate, up, down, attn_post_norm, mlp_post_norm; of experts rout
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from quantchat.model.naming import APART, Naming
 from quantchat.model.rows import Rows
@@ -18,7 +18,7 @@ HUGGING_FACE: Mapping[str, str] = APART.patterns
 NORM_PARTS = ("attn_norm", "attn_post_norm", "mlp_norm", "mlp_post_norm", "q_norm", "k_norm")
 _BIASES_OF_NORMS = ("attn_norm", "mlp_norm", "final_norm")
 
-__all__ = ["HUGGING_FACE", "layer_parts", "rows_of", "tensor_names", "tensor_shape"]
+__all__ = ["HUGGING_FACE", "layer_parts", "our_names", "rows_of", "tensor_names", "tensor_shape"]
 
 
 def layer_parts(spec: DecoderSpec, layer: int) -> tuple[list[str], list[str]]:
@@ -53,23 +53,27 @@ def tensor_names(
 ) -> dict[str, str]:
     """Our name -> the file's, for every tensor that a model of this spec must have."""
     naming = scheme if isinstance(scheme, Naming) else Naming(patterns=scheme)
-    names = ["embed", "final_norm"]
+    return {name: naming.theirs(name) for name in our_names(spec)}
+
+
+def our_names(spec: DecoderSpec) -> Iterator[str]:
+    """Every tensor that a model of this spec must have, one by one: a hostile spec has millions."""
+    yield from ("embed", "final_norm")
     if spec.norm == "layer":
-        names.append("final_norm.bias")
+        yield "final_norm.bias"
     if not spec.tied_head:
-        names.append("head")
+        yield "head"
     if spec.head_bias:
-        names.append("head.bias")
+        yield "head.bias"
     biased = {"q": spec.qkv_bias, "k": spec.qkv_bias, "v": spec.qkv_bias, "o": spec.output_bias}
     biased |= dict.fromkeys(("gate", "up", "down"), spec.mlp_bias)
     for i in range(spec.layers):
         vectors, matrices = layer_parts(spec, i)
-        names += [f"layers.{i}.{part}" for part in vectors]
+        yield from (f"layers.{i}.{part}" for part in vectors)
         for part in matrices:
-            names.append(f"layers.{i}.{part}")
+            yield f"layers.{i}.{part}"
             if biased.get(part):
-                names.append(f"layers.{i}.{part}.bias")
-    return {name: naming.theirs(name) for name in names}
+                yield f"layers.{i}.{part}.bias"
 
 
 def rows_of(spec: DecoderSpec, naming: Naming, name: str) -> Rows | None:

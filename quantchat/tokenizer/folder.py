@@ -6,16 +6,18 @@ imported only then, which never runs code from the folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from quantchat.checkpoints.facts import Facts
-from quantchat.checkpoints.json_file import parse_object, read_object
+from quantchat.checkpoints.json_file import read_bytes, read_object
 from quantchat.errors import CheckpointError, TokenizerError, UnsupportedModelError
 from quantchat.tokenizer.fallback import choose_template
 from quantchat.tokenizer.pieces import PieceBytes, byte_level, sentencepiece
+from quantchat.tokenizer.pipeline import check_pipeline, steps_of
+from quantchat.tokenizer.rust import BROKEN_HINT, guarded
 from quantchat.tokenizer.special import turn_ends
 from quantchat.tokenizer.template import MAX_TEMPLATE_CHARS
 from quantchat.tokenizer.tokenizer import Tokenizer
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
 
 MAX_TOKENIZER_BYTES = 128 << 20
 MAX_TOKENS = 2_000_000
+SPARE_IDS = 1 << 16
+"""Ids without a token that a vocabulary may have beside as many as it has tokens."""
 
 _SLOW_FILES = ("tokenizer.model", "vocab.json", "spiece.model")
 _WORDS = ("bos_token", "eos_token", "unk_token", "pad_token")
-_BROKEN_HINT = "the file is damaged; download it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,24 +83,18 @@ def from_folder(path: Path) -> Tokenizer:
 
     source = path / "tokenizer.json"
     try:
-        if source.is_file():
-            table, data = read_object(source, max_bytes=MAX_TOKENIZER_BYTES)
-        else:
-            data = _converted(path)
-            table = parse_object(data, path, "the converted tokenizer")
+        data = read_bytes(source, MAX_TOKENIZER_BYTES) if source.is_file() else _converted(path)
     except TokenizerError:
         raise
     except CheckpointError as error:
         raise _as_ours(error) from error
-    try:
-        backend = tokenizers.Tokenizer.from_str(data.decode())
-    except Exception as error:  # the library raises bare Exception
-        raise TokenizerError(
-            source, f"is not a tokenizer: {str(error)[:200]}", hint=_BROKEN_HINT
-        ) from error
-    backend.no_truncation()
-    backend.no_padding()
-    return _assemble(path, backend, table)
+    with guarded(source, "is not a tokenizer"):
+        # Of bytes, not of text: one emoji would make a text four times as large as the file.
+        backend = tokenizers.Tokenizer.from_buffer(data)
+        backend.no_truncation()
+        backend.no_padding()
+    check_pipeline(path, backend)
+    return _assemble(path, backend)
 
 
 def _converted(folder: Path) -> bytes:
@@ -109,33 +106,33 @@ def _converted(folder: Path) -> bytes:
     from transformers import AutoTokenizer
 
     try:
-        slow = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
-        )
-        converted: str = slow.backend_tokenizer.to_str()
-    except Exception as error:  # conversions fail in many ways, all of them the file's
-        reason = str(error).strip().partition("\n")[0][:200]
+        with guarded(folder, "has no tokenizer.json, and its tokenizer cannot be converted"):
+            slow = AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False
+            )
+            converted: str = slow.backend_tokenizer.to_str()
+    except TokenizerError as error:
         raise TokenizerError(
-            folder,
-            f"has no tokenizer.json, and its tokenizer cannot be converted: {reason}",
-            hint="take a version of the model that has a tokenizer.json",
+            folder, _of(error), hint="take a version of the model that has a tokenizer.json"
         ) from error
     return converted.encode()
 
 
-def _assemble(folder: Path, backend: tokenizers.Tokenizer, table: Mapping[str, Any]) -> Tokenizer:
+def _assemble(folder: Path, backend: tokenizers.Tokenizer) -> Tokenizer:
     side = _Side.read(folder)
-    ids: dict[str, int] = backend.get_vocab(with_added_tokens=True)
+    with guarded(folder, "has a broken vocabulary"):
+        ids: dict[str, int] = backend.get_vocab(with_added_tokens=True)
+        added = backend.get_added_tokens_decoder()
     if not ids:
-        raise TokenizerError(folder, "has a tokenizer without tokens", hint=_BROKEN_HINT)
+        raise TokenizerError(folder, "has a tokenizer without tokens", hint=BROKEN_HINT)
     highest = max(ids.values())
-    if highest >= MAX_TOKENS:
-        raise TokenizerError(folder, f"has a token with the id {highest}", hint=_BROKEN_HINT)
+    if highest >= min(MAX_TOKENS, 2 * len(ids) + SPARE_IDS):
+        raise TokenizerError(
+            folder, f"has {len(ids)} tokens, one with the id {highest}", hint=BROKEN_HINT
+        )
     pieces = [""] * (highest + 1)
     for piece, token_id in ids.items():
         pieces[token_id] = piece
-
-    added = backend.get_added_tokens_decoder()
     specials = frozenset(i for i, token in added.items() if token.special)
     words = {name: word for name in _WORDS if (word := side.word(name)) is not None}
     bos_id = ids.get(words.get("bos_token", ""))
@@ -146,7 +143,7 @@ def _assemble(folder: Path, backend: tokenizers.Tokenizer, table: Mapping[str, A
     eos_ids |= turn_ends(pieces, added)
     named = {ids[word] for word in words.values() if word in ids}
     specials |= eos_ids | named | (frozenset() if bos_id is None else {bos_id})
-    spelling = _spelling(folder, table)
+    spelling = _spelling(folder, backend)
     return Tokenizer(
         path=folder,
         backend=backend,
@@ -156,7 +153,7 @@ def _assemble(folder: Path, backend: tokenizers.Tokenizer, table: Mapping[str, A
         special_ids=specials,
         bos_id=bos_id,
         eos_ids=eos_ids,
-        adds_bos=_adds_bos(side, backend, bos_id),
+        adds_bos=_adds_bos(folder, side, backend, bos_id),
         strips_space=spelling.strips_space,
         template=choose_template(
             _template_text(folder, side), path=folder, ids=ids, special_tokens=words
@@ -170,13 +167,9 @@ class _Spelling:
     strips_space: bool
 
 
-def _spelling(folder: Path, table: Mapping[str, Any]) -> _Spelling:
+def _spelling(folder: Path, backend: tokenizers.Tokenizer) -> _Spelling:
     """How pieces are spelled, by the steps of the tokenizer's decoder."""
-    decoder = table.get("decoder")
-    steps = [decoder] if isinstance(decoder, dict) else []
-    if steps and steps[0].get("type") == "Sequence":
-        steps = [step for step in steps[0].get("decoders", []) if isinstance(step, dict)]
-    kinds = {str(step.get("type")): step for step in steps}
+    kinds = {str(step.get("type")): step for step in steps_of(folder, backend.decoder)}
     if "ByteLevel" in kinds:
         return _Spelling(piece_bytes=byte_level, strips_space=False)
     if "Metaspace" in kinds:
@@ -195,12 +188,13 @@ def _spelling(folder: Path, table: Mapping[str, Any]) -> _Spelling:
     )
 
 
-def _adds_bos(side: _Side, backend: tokenizers.Tokenizer, bos_id: int | None) -> bool:
+def _adds_bos(folder: Path, side: _Side, backend: tokenizers.Tokenizer, bos_id: int | None) -> bool:
     """The config's word, else what the tokenizer does to an empty text."""
     stated = side.tokenizer_config.get("add_bos_token")
     if isinstance(stated, bool):
         return stated and bos_id is not None
-    ids: list[int] = backend.encode("", add_special_tokens=True).ids
+    with guarded(folder, "cannot be used as a tokenizer"):
+        ids: list[int] = backend.encode("", add_special_tokens=True).ids
     return bos_id is not None and ids[:1] == [bos_id]
 
 
@@ -230,7 +224,7 @@ def _read_text(file: Path) -> str:
         with open(file, encoding="utf-8") as handle:
             text = handle.read(MAX_TEMPLATE_CHARS + 1)
     except (OSError, UnicodeDecodeError) as error:
-        raise TokenizerError(file, f"cannot be read: {error}", hint=_BROKEN_HINT) from error
+        raise TokenizerError(file, f"cannot be read: {error}", hint=BROKEN_HINT) from error
     if len(text) > MAX_TEMPLATE_CHARS:
         raise TokenizerError(file, f"has more than {MAX_TEMPLATE_CHARS} characters")
     return text
@@ -247,5 +241,8 @@ def _facts(file: Path) -> Facts:
 
 
 def _as_ours(error: CheckpointError) -> TokenizerError:
-    problem = error.message.removeprefix(f"{error.path.name}: ")
-    return TokenizerError(error.path, problem, hint=error.hint or _BROKEN_HINT)
+    return TokenizerError(error.path, _of(error), hint=error.hint or BROKEN_HINT)
+
+
+def _of(error: CheckpointError) -> str:
+    return error.message.removeprefix(f"{error.path.name}: ")

@@ -6,7 +6,7 @@ Reads facts through the checkpoint reader's typed getters; opens no file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +16,7 @@ from quantchat.errors import TokenizerError, UnsupportedModelError
 from quantchat.tokenizer.fallback import choose_template
 from quantchat.tokenizer.pieces import SPACE, PieceBytes, byte_level, sentencepiece
 from quantchat.tokenizer.pretokenizers import PRETOKENIZERS, PreTokenizer
+from quantchat.tokenizer.rust import guarded
 from quantchat.tokenizer.sentencepiece import TooManySplits, merges_from_scores
 from quantchat.tokenizer.special import turn_ends
 from quantchat.tokenizer.tokenizer import Tokenizer
@@ -51,7 +52,7 @@ class _Vocabulary:
     facts: Facts
     pieces: list[str]
     ids: dict[str, int]
-    types: list[int]
+    types: Sequence[int]
 
     def of_type(self, *kinds: int) -> list[int]:
         return [token_id for token_id, kind in enumerate(self.types) if kind in kinds]
@@ -81,7 +82,9 @@ def from_gguf(file: GgufLike) -> Tokenizer:
             f"has a tokenizer of kind {kind!r}",
             hint=f"known kinds: {', '.join(_KINDS)}",
         )
-    return build(_read_vocabulary(file.path, facts))
+    vocabulary = _read_vocabulary(file.path, facts)
+    with guarded(file.path, "has a tokenizer that cannot be built"):
+        return build(vocabulary)
 
 
 def _read_vocabulary(path: Path, facts: Facts) -> _Vocabulary:

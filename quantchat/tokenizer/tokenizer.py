@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from quantchat.requests import Message
 from quantchat.tokenizer.pieces import SPACE, PieceBytes, byte_level, clean, literal
+from quantchat.tokenizer.rust import guarded
 from quantchat.tokenizer.template import ChatTemplate
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Tokenizer:
 
     def token_id(self, piece: str) -> int | None:
         """Id of a vocabulary entry by its exact spelling."""
-        found: int | None = self._backend.token_to_id(piece)
+        found: int | None = self._backend.token_to_id(clean(piece))
         return found
 
     def to_json(self) -> str:
@@ -146,7 +147,7 @@ class Tokenizer:
         import tokenizers
         from tokenizers import decoders
 
-        with self._lock:
+        with self._lock, guarded(self.path, "its tokenizer cannot be written"):
             whole = tokenizers.Tokenizer.from_str(self._backend.to_str())
         if whole.decoder is None:
             if self._piece_bytes is byte_level:
@@ -168,7 +169,7 @@ class Tokenizer:
         return self._piece_bytes(piece)
 
     def _encode(self, text: str, *, parse_special: bool) -> list[int]:
-        with self._lock:
+        with self._lock, guarded(self.path, "its tokenizer fails"):
             self._backend.encode_special_tokens = not parse_special
             ids: list[int] = self._backend.encode(clean(text), add_special_tokens=False).ids
         return ids

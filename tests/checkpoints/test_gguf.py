@@ -107,8 +107,8 @@ def test_every_value_type_and_version_2(tmp_path: Path) -> None:
     with GgufFile(path) as file:
         for kind, (_, value) in numbers.items():
             assert file.metadata[f"k{kind}"] == value
-            assert file.metadata[f"a{kind}"] == [value, value]
-        assert file.metadata["yes"] is True and file.metadata["flags"] == [True, False]
+            assert list(file.metadata[f"a{kind}"]) == [value, value]
+        assert file.metadata["yes"] is True and list(file.metadata["flags"]) == [1, 0]
         assert file.metadata["text"] == "naïve 東京" and file.metadata["empty"] == ""
         assert file.metadata["texts"] == ["a", "", "é"] and file.metadata["none"] == []
         assert file.version == 2 and not file.tensors

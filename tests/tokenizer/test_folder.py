@@ -203,8 +203,8 @@ def test_bos_from_generation_config_where_nothing_else_says(qwen: Path) -> None:
 def test_broken_folders_are_named(qwen: Path, tmp_path: Path) -> None:
     table = json.loads((qwen / "tokenizer.json").read_text())
     cases: list[tuple[Any, type[Exception], str]] = [
-        ("{", TokenizerError, "JSON"),
-        ("[]", TokenizerError, "JSON object"),
+        ("{", TokenizerError, "is not a tokenizer"),
+        ("[]", TokenizerError, "is not a tokenizer"),
         ({"model": {}}, TokenizerError, "is not a tokenizer"),
         ({**table, "decoder": None}, UnsupportedModelError, "decodes by nothing"),
         (

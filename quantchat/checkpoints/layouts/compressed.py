@@ -16,7 +16,12 @@ from quantchat.checkpoints.base import TensorEntry
 from quantchat.checkpoints.facts import Facts
 from quantchat.checkpoints.layouts.codes import Codes, GroupCodes, Int8Codes
 from quantchat.checkpoints.layouts.floats import fp8_module, mxfp4_module, nvfp4_module
-from quantchat.checkpoints.layouts.kinds import ACT_ORDER, INT8_GROUPS, INT8_ROWS, group_kind
+from quantchat.checkpoints.layouts.kinds import (
+    INT8_GROUPS,
+    INT8_ROWS,
+    group_kind,
+    ordered_kind,
+)
 from quantchat.checkpoints.layouts.module import (
     FLOATS,
     Layout,
@@ -164,7 +169,7 @@ def _packed(parts: Parts, asked: _Asked, read_bytes: ReadBytes) -> PackedModule:
         parts.take("weight_g_idx", ("I32", "I64"), (k,))
     kind = group_kind(bits, k, size)
     if ordered:
-        kind = INT8_GROUPS if bits == 8 else ACT_ORDER
+        kind = ordered_kind(bits, k, size)
     elif kind == INT8_ROWS and zeros:
         kind = INT8_GROUPS
 

@@ -12,7 +12,12 @@ import torch
 from quantchat.checkpoints.base import TensorEntry
 from quantchat.checkpoints.facts import Facts
 from quantchat.checkpoints.layouts.codes import Codes, GroupCodes, Int8Codes
-from quantchat.checkpoints.layouts.kinds import ACT_ORDER, INT8_GROUPS, INT8_ROWS, group_kind
+from quantchat.checkpoints.layouts.kinds import (
+    INT8_GROUPS,
+    INT8_ROWS,
+    group_kind,
+    ordered_kind,
+)
 from quantchat.checkpoints.layouts.module import (
     FLOATS,
     Layout,
@@ -82,7 +87,7 @@ def _module(
         parts.take("g_idx", ("I32", "I64"), (k,))
     kind = group_kind(bits, k, size)
     if groups > 1 and (order or k % size):
-        kind = INT8_GROUPS if bits == 8 else ACT_ORDER
+        kind = ordered_kind(bits, k, size)
     elif kind == INT8_ROWS and not symmetric:
         kind = INT8_GROUPS
 

@@ -10,6 +10,7 @@ INT8_GROUPS = "INT8-GROUPS"
 FP8_ROWS = "FP8-ROWS"
 FP8_BLOCKS = "FP8-BLOCKS"
 ACT_ORDER = "ACT-ORDER"
+"""Groups of inputs that do not lie in a row, where they are of sizes that no kernel reads."""
 ODD_GROUPS = "ODD-GROUPS"
 ODD_BLOCKS = "ODD-BLOCKS"
 MXFP4 = "MXFP4"
@@ -33,6 +34,14 @@ def group_kind(bits: int, columns: int, group_size: int) -> str:
     if bits == 8:
         return INT8_ROWS if group_size == columns else INT8_GROUPS
     return f"INT{bits}-GROUPS" if group_of(group_size) else ODD_GROUPS
+
+
+def ordered_kind(bits: int, columns: int, group_size: int) -> str:
+    """Of integer codes whose groups take inputs from anywhere."""
+    if bits == 8:
+        return INT8_GROUPS
+    whole = group_of(group_size) and columns % group_size == 0
+    return f"INT{bits}-ACT-ORDER" if whole else ACT_ORDER
 
 
 def table_kind(name: str, columns: int, block: int) -> str:
