@@ -34,12 +34,14 @@ from quantchat.tui.control.arrivals import Arrivals
 from quantchat.tui.control.chat_options import ChatOptions
 from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.control.conversation import Conversation
-from quantchat.tui.control.fits import FitBook, NoFitBook
+from quantchat.tui.control.fits import FitBook
 from quantchat.tui.control.last_time import LastTime
 from quantchat.tui.control.library import Library
 from quantchat.tui.control.loads import SLOT, Loads
+from quantchat.tui.control.measuring import Measuring
 from quantchat.tui.control.memory_speed import MemorySpeed
 from quantchat.tui.control.offered import Offered
+from quantchat.tui.control.plan_fits import PlanFits
 from quantchat.tui.control.plan_schemes import PlanSchemes
 from quantchat.tui.control.preferences import MODEL_KEYS, Preferences
 from quantchat.tui.control.schemes import SchemeBook
@@ -102,9 +104,10 @@ class QuantchatApp(Opening):
         self.chats = chats
         self.library = library
         self.schemes: SchemeBook = PlanSchemes() if schemes is None else schemes
-        self.fits: FitBook = NoFitBook() if fits is None else fits
         self.transfers: Transfers = NoTransfers() if transfers is None else transfers
         self.preferences = Preferences(settings, settings_path)
+        self.fits: FitBook = PlanFits(lambda: self.preferences.settings) if fits is None else fits
+        self.measuring = Measuring(self._in_thread)
         self.new_engine = new_engine
         self._warnings = tuple(warnings)
         self.chat_screen = ChatScreen()
@@ -217,6 +220,7 @@ class QuantchatApp(Opening):
 
     def _pass_on(self, items: Sequence[Item]) -> None:
         for item in items:
+            self.measuring.take(item)
             if isinstance(item, EngineStopped):
                 self.trouble.engine_stopped(item)
             elif item.slot != SLOT:
@@ -226,7 +230,6 @@ class QuantchatApp(Opening):
                 before = self.loads.info
                 self.loads.take(item)
                 if isinstance(item, Loaded):
-                    self.bridge.follow(item.info.device)
                     self.switching.loaded(before, item)
                 if isinstance(item, Loaded) and self.loads.ready:
                     self.conversation.model_ready()

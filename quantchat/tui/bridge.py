@@ -16,7 +16,8 @@ from textual.app import App
 from textual.timer import Timer
 
 from quantchat.engine.api import Engine
-from quantchat.events import Done, Event, Failed, Stats, Token
+from quantchat.events import Done, Event, Failed, Loaded, Scored, Started, Stats, Token
+from quantchat.requests import Slot
 from quantchat.tui.messages import Item, TokenRun
 
 SHORTEST_S = 1 / 16
@@ -88,6 +89,10 @@ class Bridge:
         self._stopped = False
         self._costs: deque[float] = deque(maxlen=512)
         self._began_s = 0.0
+        self._devices: dict[Slot, str] = {}
+        self._running: dict[int, Slot] = {}
+        """Requests that a model works on, and where."""
+        self._on_cpu = False
         self.shortest_s = SHORTEST_S
         self.interval_s = SHORTEST_S
         self.flushes = 0
@@ -104,10 +109,23 @@ class Bridge:
         if self._timer is not None:
             self._timer.stop()
 
-    def follow(self, device: str) -> None:
-        """Pace for answers that are computed on this device."""
-        self.shortest_s = SHORTEST_ON_CPU_S if device == "cpu" else SHORTEST_S
-        self.interval_s = max(self.interval_s, self.shortest_s)
+    def _follow(self, events: Sequence[Event]) -> None:
+        """Set the pace for what is computed now, else for what was loaded last."""
+        on_cpu = self._on_cpu
+        for event in events:
+            if isinstance(event, Loaded):
+                self._devices[event.slot] = event.info.device
+                on_cpu = event.info.device == "cpu"
+            elif isinstance(event, Started) or (isinstance(event, Scored) and not event.done):
+                self._running[event.request_id] = event.slot
+            elif isinstance(event, Done | Failed | Scored):
+                self._running.pop(event.request_id, None)
+        if self._running:
+            on_cpu = any(self._devices.get(slot) == "cpu" for slot in self._running.values())
+        if on_cpu != self._on_cpu:
+            self._on_cpu = on_cpu
+            self.shortest_s = SHORTEST_ON_CPU_S if on_cpu else SHORTEST_S
+            self.interval_s = max(self.interval_s, self.shortest_s)
 
     @property
     def flush_p99_ms(self) -> float:
@@ -122,6 +140,7 @@ class Bridge:
         try:
             events = self._engine.drain()
             if events:
+                self._follow(events)
                 self._keep(events)
                 self._held += events
             self._ticks += 1

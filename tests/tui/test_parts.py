@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from app_support import make_app, ready, wait_until
 from fakes import FakeEngine, Script, metrics_of, model_info
+from textual.app import App
 
 from quantchat import paths
 from quantchat.errors import StoreError
-from quantchat.events import Event, Stats
-from quantchat.requests import ChatRequest, LoadRequest, Message
+from quantchat.events import Event, Loaded, Stats
+from quantchat.requests import ChatRequest, LoadRequest, Message, Slot
 from quantchat.store.chats import Chats
 from quantchat.store.db import open_database
-from quantchat.tui import clipboard, figures
-from quantchat.tui.bridge import gather
+from quantchat.tui import bridge, clipboard, figures
+from quantchat.tui.bridge import Bridge, gather
 from quantchat.tui.control.writer import TurnWriter
 from quantchat.tui.messages import TokenRun
 from quantchat.tui.theming import COLOURS, own_themes, theme_from, user_themes
@@ -45,8 +47,6 @@ def test_a_flush_joins_tokens_and_keeps_their_order_with_the_end() -> None:
 async def test_the_bridge_slows_down_when_drawing_is_dear(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from quantchat.tui import bridge
-
     monkeypatch.setattr(bridge, "LONGEST_S", 0.3)
     monkeypatch.setattr(bridge, "DEAR_S", 0.0)
     app = make_app(tmp_path, FakeEngine(hold_loads=True))
@@ -54,6 +54,44 @@ async def test_the_bridge_slows_down_when_drawing_is_dear(
         await wait_until(pilot, lambda: app.bridge.flushes > 3)
         assert app.bridge.interval_s > bridge.SHORTEST_S
         assert app.bridge.flush_p99_ms > 0
+
+
+def test_the_pace_is_that_of_those_who_compute_now() -> None:
+    engine = FakeEngine([Script("a b", endless=True)])
+    pace = Bridge(App(), engine, lambda items: None)
+    devices = {"main": "cuda", "left": "cuda", "right": "cpu"}
+
+    def flush() -> float:
+        events = engine.drain()
+        pace._follow(
+            [
+                replace(event, info=replace(event.info, device=devices[event.slot]))
+                if isinstance(event, Loaded)
+                else event
+                for event in events
+            ]
+        )
+        return pace.shortest_s
+
+    def load(slot: Slot) -> float:
+        engine.load(LoadRequest(slot=slot, model="starter"))
+        while slot not in engine.infos:
+            flush()
+        return flush()
+
+    def chat(slot: Slot) -> int:
+        return engine.chat(ChatRequest(slot=slot, messages=(Message("user", "x"),)))
+
+    assert [load("main"), load("left")] == [bridge.SHORTEST_S] * 2
+    assert load("right") == bridge.SHORTEST_ON_CPU_S
+    card = chat("left")
+    assert flush() == bridge.SHORTEST_S, "the other one is loaded and does nothing"
+    processor = chat("right")
+    assert flush() == bridge.SHORTEST_ON_CPU_S, "the slower of two"
+    engine.cancel(processor)
+    assert flush() == bridge.SHORTEST_S
+    engine.cancel(card)
+    assert flush() == bridge.SHORTEST_S, "what was last stays"
 
 
 def test_figures_are_read_by_people() -> None:
