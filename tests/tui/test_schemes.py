@@ -114,7 +114,9 @@ async def test_another_kv_precision_is_planned_and_taken_along(tmp_path: Path) -
     app = make_app(tmp_path, schemes=schemes)
     async with app.run_test(size=(80, 24)) as pilot:
         table = await opened(pilot, app)
-        await pilot.press("k", "k")
+        for kv in ("16bit", "fp8"):
+            await pilot.press("k")
+            await wait_until(pilot, lambda: schemes.asked[-1].kv == kv)  # noqa: B023
         await wait_until(pilot, lambda: cells(table, 1)[3] == "95.0 MiB")
         assert [request.kv for request in schemes.asked] == ["auto", "16bit", "fp8"]
         assert app.preferences.settings.kv == "auto"
