@@ -10,7 +10,6 @@ import threading
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from quantchat.errors import PlanError
 from quantchat.tui.control.schemes import Held
 
 Verdict: TypeAlias = Literal["fits", "tight", "too_large"]
@@ -73,11 +72,3 @@ class FitBook(Protocol):
         Asks the hub for a model that is not on disk: for config.json, or for the beginning of the
         GGUF file. Raises Cancelled, and QuantchatError where nothing is known of it.
         """
-
-
-class NoFitBook:
-    """Implements `FitBook` for an app that plans nothing, such as a benchmark's."""
-
-    def fits(self, name: str, held: Held | None, cancel: threading.Event) -> Fits:
-        """Nothing is known."""
-        raise PlanError(f"what fits of {name} is not worked out here")
