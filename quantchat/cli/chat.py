@@ -27,6 +27,7 @@ def command(model: str | None = None, scheme: str | None = None, theme: str | No
     from quantchat.store.db import open_database
     from quantchat.tui.app import QuantchatApp
     from quantchat.tui.control.hub_library import HubLibrary
+    from quantchat.tui.control.hub_transfers import HubTransfers
 
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         raise UsageError(
@@ -48,6 +49,7 @@ def command(model: str | None = None, scheme: str | None = None, theme: str | No
         settings,
         Chats(database),
         HubLibrary(),
+        transfers=HubTransfers(),
         settings_path=paths.settings_file(),
         new_engine=Session,
         warnings=[*warnings, *database.warnings],

@@ -12,6 +12,7 @@ import random
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -61,14 +62,17 @@ def download(
     meter: Counter,
     cancel: threading.Event,
     work: Path | None = None,
+    worked: Callable[[], bool] = lambda: False,
 ) -> str:
     """Write `remote` to `target` and return its digest. Raises Cancelled, SourceError.
 
     The unfinished file is kept in `work` (the target's folder where None) for the next call.
+    `worked` says whether the source has sent anything, be it of another file: then a lost
+    network is waited for.
     """
     folder = work or target.parent
     with Part(folder, target.name, size_bytes=remote.size_bytes, digest=remote.digest) as part:
-        job = _Download(remote, part, meter, cancel)
+        job = _Download(remote, part, meter, cancel, worked)
         job.recall()
         job.run()
         digest = part.found()
@@ -86,12 +90,20 @@ def download(
 
 
 class _Download:
-    def __init__(self, remote: Remote, part: Part, meter: Counter, cancel: threading.Event) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        part: Part,
+        meter: Counter,
+        cancel: threading.Event,
+        worked: Callable[[], bool],
+    ) -> None:
         self.base_bytes = meter.done_bytes
         self._remote = remote
         self._part = part
         self._meter = meter
         self._cancel = cancel
+        self._worked = worked
         self._range_faults = 0
         self._range_refused = 0
         self._joined = False
@@ -133,7 +145,8 @@ class _Download:
                 return
             except SourceError as error:
                 failures = 1 if self._part.done_bytes > before else failures + 1
-                began = self._part.done_bytes > 0
+                began = self._part.done_bytes > 0 or self._worked()
+                self._meter.trouble = error.message
                 hopeless = error.fault == "final" or (error.fault == "unreachable" and not began)
                 if hopeless or failures >= (_PATIENT_ATTEMPTS if began else _ATTEMPTS):
                     raise

@@ -28,6 +28,7 @@ _FORMAT = 1
 _QUEUE_BYTES = 1 << 20
 _JOBS_MAX = 500
 _LOCK_S = 10.0
+_LOOKS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,22 @@ class Wanted:
     message: str = ""
     """Why it failed."""
     hint: str = ""
+    again: bool = False
+    """It failed of something that may pass, such as a network that was gone."""
     added_s: float = 0.0
     """Since the epoch."""
+
+
+class NotFetched(DownloadError):
+    """No source delivered; `again` where that may pass by itself."""
+
+    def __init__(self, message: str, *, hint: str = "", again: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.again = again
+
+
+class Elsewhere(DownloadError):
+    """Another process is at it."""
 
 
 def wanted() -> list[Wanted]:
@@ -55,16 +70,25 @@ def wanted() -> list[Wanted]:
     ]
 
 
-def want(names: Iterable[str]) -> None:
-    """Put names at the end of the list; those that are there wait again, in their old place."""
+def want(names: Iterable[str], *, first: bool = False) -> None:
+    """Put names at the end of the list; those that are there wait again, in their old place.
+
+    `first` puts them before all others that wait.
+    """
 
     def change(jobs: list[Wanted]) -> list[Wanted]:
-        for name in names:
+        for number, name in enumerate(dict.fromkeys(names)):
             place = _place(jobs, name)
-            if place is None:
-                jobs.append(Wanted(name=name, added_s=time.time()))
-            elif not is_locked(_run_lock(name)):
-                jobs[place] = Wanted(name=name, added_s=jobs[place].added_s)
+            if place is not None and is_locked(_run_lock(name)):
+                continue
+            job = Wanted(name=name, added_s=time.time() if place is None else jobs[place].added_s)
+            if first:
+                jobs = [other for other in jobs if other.name != name]
+                jobs.insert(number, job)
+            elif place is None:
+                jobs.append(job)
+            else:
+                jobs[place] = job
         if len(jobs) > _JOBS_MAX:
             raise DownloadError(
                 f"{_JOBS_MAX} downloads wait already", hint="remove some with `quantchat rm NAME`"
@@ -87,12 +111,34 @@ def unwant(name: str) -> bool:
     return bool(found)
 
 
+def hold(name: str) -> None:
+    """Let a waiting or failed one be. Raises Elsewhere while a process works at it."""
+
+    def change(jobs: list[Wanted]) -> list[Wanted]:
+        place = _place(jobs, name)
+        if place is not None:
+            jobs[place] = Wanted(name=name, state="stopped", added_s=jobs[place].added_s)
+        return jobs
+
+    if is_locked(_run_lock(name)):
+        raise Elsewhere(f"{name} is being downloaded by another quantchat", hint="stop it there")
+    _change(change)
+
+
 @contextlib.contextmanager
-def entered(name: str) -> Iterator[None]:
-    """On the list while the block runs; off it afterwards, unless the block failed."""
-    lock = open_locked(_run_lock(name))
+def entered(
+    name: str, *, waits: bool = True, leaving: threading.Event | None = None
+) -> Iterator[None]:
+    """On the list while the block runs; off it afterwards, unless the block failed.
+
+    Raises Elsewhere where another process is at it and the block does not wait for that one. With
+    `leaving` set, a cancelled block goes on with the next start; else it counts as stopped.
+    """
+    lock = _enter(name)
     if lock is None:
-        # Another process is at it and keeps the list.
+        if not waits:
+            raise Elsewhere(f"{name} is being downloaded by another quantchat")
+        # The other process keeps the list.
         yield
         return
     try:
@@ -100,10 +146,11 @@ def entered(name: str) -> Iterator[None]:
         try:
             yield
         except Cancelled:
-            _note(name, "stopped")
+            _note(name, "waiting" if leaving is not None and leaving.is_set() else "stopped")
             raise
         except QuantchatError as error:
-            _note(name, "failed", error.message, error.hint)
+            again = isinstance(error, NotFetched) and error.again
+            _note(name, "failed", error.message, error.hint, again=again)
             raise
         except Exception as error:
             _note(name, "failed", str(error))
@@ -115,7 +162,28 @@ def entered(name: str) -> Iterator[None]:
         lock.close()
 
 
-def _note(name: str, state: State, message: str = "", hint: str = "") -> None:
+def failed(name: str, error: QuantchatError) -> None:
+    """Write down why a listed one did not come, where that was not done yet."""
+    jobs = _read()
+    place = _place(jobs, name)
+    if place is not None and jobs[place].state != "failed":
+        _note(name, "failed", error.message, error.hint)
+
+
+def _enter(name: str) -> IO[str] | None:
+    """The lock of a download; None while another process has it, not only looks at it."""
+    wait = threading.Event()
+    for _ in range(_LOOKS):
+        lock = open_locked(_run_lock(name))
+        if lock is not None:
+            return lock
+        wait.wait(0.01)
+    return None
+
+
+def _note(
+    name: str, state: State, message: str = "", hint: str = "", *, again: bool = False
+) -> None:
     def change(jobs: list[Wanted]) -> list[Wanted]:
         place = _place(jobs, name)
         if place is None:
@@ -124,7 +192,7 @@ def _note(name: str, state: State, message: str = "", hint: str = "") -> None:
                 return jobs
             jobs.append(Wanted(name=name, added_s=time.time()))
             place = len(jobs) - 1
-        jobs[place] = replace(jobs[place], state=state, message=message, hint=hint)
+        jobs[place] = replace(jobs[place], state=state, message=message, hint=hint, again=again)
         return jobs
 
     _change(change)
@@ -192,6 +260,7 @@ def _parse(data: Any) -> Wanted | None:
         state=state,
         message=message[:2000] if isinstance(message, str) else "",
         hint=hint[:2000] if isinstance(hint, str) else "",
+        again=data.get("again") is True,
         added_s=float(added_s) if isinstance(added_s, int | float) else 0.0,
     )
 

