@@ -67,11 +67,7 @@ def check(engine: OwnEngine, subject: Subject, ids: list[int]) -> GateResult:
     decoder = engine.model.decoder
     spec = subject.source.spec
     layers = spec.layers if spec.parameters <= WHOLE_PARAMETERS else min(PART_LAYERS, spec.layers)
-    part = dataclasses.replace(
-        decoder,
-        spec=dataclasses.replace(spec, layers=layers),
-        layers=decoder.layers[:layers],
-    )
+    part = decoder.cut(tuple(range(layers)))
     head = max(1, len(ids) * 3 // 4)
     pool = _front(engine.model.pool, layers)
     prompt = prompt_logits(part, pool, ids[:head], piece_tokens=piece_tokens(engine.plan))
@@ -132,7 +128,7 @@ def reference_decoder(engine: OwnEngine, subject: Subject, layers: int) -> Decod
         dataclasses.replace(subject.source, spec=at_once),
         engine.model.decoder.ops.dtype,
     )
-    return dataclasses.replace(decoder, spec=cut, layers=decoder.layers[:layers])
+    return decoder.cut(tuple(range(layers)))
 
 
 def prompt_logits(
@@ -161,7 +157,7 @@ def prompt_logits(
 
 def _steps(engine: OwnEngine, part: Decoder, ids: list[int], head: int) -> torch.Tensor:
     """Logits float32 [T - head, V] of the steps behind `head` tokens, by a runner of its own."""
-    pool = _front(engine.model.pool, len(part.layers))
+    pool = _front(engine.model.pool, part.spec.layers)
     runner, tap = tapped_runner(part, pool, engine.plan)
     pages = engine.sequence(ids, len(ids)).pages
     sequence = greedy_sequence(ids[:head], pages, engine.model.tokenizer)

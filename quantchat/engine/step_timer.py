@@ -6,7 +6,6 @@ Owns the short copy of a model that is timed and the clock; which ways there are
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from statistics import median
 
 import torch
@@ -83,4 +82,4 @@ def shortened(decoder: Decoder, pool: KvPool, chosen: tuple[int, ...]) -> tuple[
     """The same model with some of its layers, nothing copied."""
     short = copy.copy(pool)
     short.layers = tuple(pool.layers[i] for i in chosen)
-    return replace(decoder, layers=tuple(decoder.layers[i] for i in chosen)), short
+    return decoder.cut(chosen), short

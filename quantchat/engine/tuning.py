@@ -101,7 +101,7 @@ def worth_tuning(decoder: Decoder, sm: int) -> bool:
 def shape_bytes(decoder: Decoder, *, one_row: bool) -> dict[LinearShape, int]:
     """Bytes that a step reads by the shapes of its linears, the largest first."""
     sizes: dict[LinearShape, int] = {}
-    ops = [*(op for layer in decoder.layers for op in layer.linears), decoder.head]
+    ops = [*decoder.linears, decoder.head]
     for part in (part for op in ops for part in tile_parts(op)):
         shape = part.shape(one_row=one_row)
         sizes[shape] = sizes.get(shape, 0) + part.weight_bytes
@@ -134,7 +134,7 @@ def sampled_layers(decoder: Decoder) -> tuple[int, ...]:
     chosen: list[int] = []
     seen: set[LinearShape] = set()
     size = 0
-    for i, layer in enumerate(decoder.layers):
+    for i, layer in enumerate(decoder.every_layer):
         parts = [part for op in layer.linears for part in tile_parts(op)]
         shapes = {part.shape(one_row=True) for part in parts}
         if size < SAMPLE_BYTES or not shapes <= seen:

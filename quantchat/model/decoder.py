@@ -5,7 +5,7 @@ T rows, C hidden. The residual stream is float32 on the CPU and the ops' choice 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -67,16 +67,35 @@ class Decoder:
     """Of a final LayerNorm, float32 [C]."""
 
     @property
+    def every_layer(self) -> tuple[Layer | Block, ...]:
+        """Layers of either kind, in the order of execution."""
+        return self.layers or self.blocks
+
+    @property
     def linears(self) -> tuple[LinearOp, ...]:
         """Of all layers in the order of execution, without the head."""
-        layers: tuple[Layer | Block, ...] = (*self.layers, *self.blocks)
-        return tuple(op for layer in layers for op in layer.linears)
+        return tuple(op for layer in self.every_layer for op in layer.linears)
 
     @property
     def read_bytes(self) -> int:
         """Weight bytes that one decode step reads: linears and head; one embedding row is nothing."""
-        layers: tuple[Layer | Block, ...] = (*self.layers, *self.blocks)
-        return sum(layer.read_bytes for layer in layers) + self.head.weight_bytes
+        return sum(layer.read_bytes for layer in self.every_layer) + self.head.weight_bytes
+
+    def cut(self, chosen: tuple[int, ...]) -> Decoder:
+        """The same decoder with some of its layers, nothing copied."""
+        spec = self.spec
+        return replace(
+            self,
+            spec=replace(
+                spec,
+                layers=len(chosen),
+                windows=tuple(spec.window(i) for i in chosen) if spec.windows else (),
+                rope_kinds=tuple(spec.rope_kind(i) for i in chosen) if spec.rope_kinds else (),
+            ),
+            layers=tuple(self.layers[i] for i in chosen) if self.layers else (),
+            blocks=tuple(self.blocks[i] for i in chosen) if self.blocks else (),
+            ropes=tuple(self.ropes[i] for i in chosen),
+        )
 
     def forward(self, batch: Batch, pool: KvPool) -> torch.Tensor:
         """Run the rows through all layers, filling the cache. -> normed hidden states [T, C]."""

@@ -63,10 +63,12 @@ def decoder(layers: int = 3, *, odd: int = -1) -> Decoder:
         qkv: LinearOp = StackedLinear([linear(64, 64), linear(32, 64), linear(32, 64)])
         return SimpleNamespace(linears=(qkv, linear(64, 64), linear(192, 64, gated=True), down))
 
+    made = tuple(layer(i) for i in range(layers))
     return cast(
         Decoder,
         SimpleNamespace(
-            layers=tuple(layer(i) for i in range(layers)),
+            every_layer=made,
+            linears=tuple(op for each in made for op in each.linears),
             head=DenseLinear(torch.zeros(500, 64), None),
         ),
     )
@@ -187,7 +189,7 @@ def test_what_is_known_or_small_is_left_alone(monkeypatch: pytest.MonkeyPatch) -
     bench = Bench(decoder())
     monkeypatch.setattr(tuning, "WORTH_BYTES", 1 << 40)
     assert not worth_tuning(bench.model, KEY.sm)
-    plain = cast(Decoder, SimpleNamespace(layers=(), head=DenseLinear(torch.zeros(8, 8), None)))
+    plain = cast(Decoder, SimpleNamespace(linears=(), head=DenseLinear(torch.zeros(8, 8), None)))
     monkeypatch.setattr(tuning, "WORTH_BYTES", 0)
     assert not worth_tuning(plain, KEY.sm)
 
@@ -210,19 +212,20 @@ def test_shapes_come_by_their_bytes_and_parts_of_a_stack_count() -> None:
     assert sizes[next(iter(sizes))] == 2 * (192 * 64 + 192 * 4)
 
 
-def test_a_shortened_model_runs_on_the_same_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_a_shortened_model_runs_on_the_same_memory(family: str, tmp_path: Path) -> None:
     import factory
     from decoders import batch_of, float32_decoder, make_pool
 
     from quantchat.engine.step_timer import shortened
 
-    whole = float32_decoder(factory.write_hf(tmp_path / "m", "llama"), context_tokens=64)
+    whole = float32_decoder(factory.write_hf(tmp_path / "m", family), context_tokens=64)
     pool = make_pool(whole, pages=8, page_tokens=16)
-    last = len(whole.layers) - 1
+    last = len(whole.every_layer) - 1
     short, short_pool = shortened(whole, pool, (last,))
-    assert short.layers == (whole.layers[last],) and short.head is whole.head
+    assert short.every_layer == (whole.every_layer[last],) and short.head is whole.head
     assert short_pool.layers[0].k.data_ptr() == pool.layers[last].k.data_ptr()
-    assert len(pool.layers) == len(whole.layers) > 1
+    assert len(pool.layers) == len(whole.every_layer) > 1
     batch = batch_of(short_pool, [([3, 4, 5], 0, 3, [1])])
     assert short.forward(batch, short_pool).isfinite().all()
     assert pool.layers[last].k[1, :3].isfinite().all()
