@@ -247,19 +247,22 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble == "etag":
             etag = '"other-name-of-the-same-bytes"'
         start = 0
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        stop = len(body)
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         same = self.headers.get("If-Range", etag) == etag
         if asked and not faults.ignore_range and trouble != "ignore_range" and same:
             start = int(asked[1])
+            stop = min(stop, int(asked[2]) + 1) if asked[2] else stop
         if trouble == "shifted":
             start = min(start + 1, len(body) - 1)
-        part = body[start:]
-        self.send_response(206 if start else 200)
+        part = body[start:stop]
+        partial = bool(start) or stop < len(body)
+        self.send_response(206 if partial else 200)
         self.send_header("ETag", etag)
         if not faults.extra_bytes:
             self.send_header("Content-Length", str(len(part)))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        if partial:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(body)}")
         self.end_headers()
         if faults.drops and len(part) > faults.drop_after_bytes:
             faults.drops -= 1
