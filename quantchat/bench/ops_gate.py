@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -49,7 +50,7 @@ def linear_cases(ops: TorchOps) -> Iterator[Case]:
     `ops` multiply in 16 bits: what 8-bit activations are rounded to is a scheme's and no error.
     """
     assert ops.activations == "16bit"
-    forms = ("int4", "int8", "fp8", "dense")
+    forms = ("int4", "int4-ordered", "int8", "fp8", "dense")
     chosen = [*itertools.product(LINEARS, forms, (False, True))]
     chosen += [
         (shape, form, i % 2 == 1) for i, shape in enumerate(TABLE_LINEARS) for form in TABLE_FORMS
@@ -84,6 +85,10 @@ def _linear(
 def _weight(
     form: str, outputs: int, columns: int, group: int, device: torch.device
 ) -> StoredWeight:
+    if form == "int4-ordered":
+        weight = _weight("int4", outputs, columns, group, device)
+        assert isinstance(weight, Int4GroupWeight)
+        return replace(weight, order=torch.randperm(columns, device=device).to(torch.int32))
     if form == "int4":
         codes = torch.randint(0, 16, (outputs, columns), dtype=torch.uint8, device=device)
         scale = torch.rand(outputs, columns // group, device=device) * 0.01 + 0.001

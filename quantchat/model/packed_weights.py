@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import torch
 
-from quantchat.ops.linear import LinearForm
+from quantchat.ops.linear import LinearForm, check_order
 from quantchat.quant.codebook import NESTED_BLOCK, BlockScales, CodebookWeight, NestedScales
 from quantchat.quant.lut import LutBits, LutWeight, SparseRows
 from quantchat.quant.progressive import ProgressiveWeight
@@ -61,12 +61,16 @@ def _fp8(form: LinearForm, tensors: Mapping[str, torch.Tensor]) -> StoredWeight:
 
 
 def _int4(form: LinearForm, tensors: Mapping[str, torch.Tensor]) -> StoredWeight:
-    _only(tensors, {"packed", "scale", "offset"})
+    _only(tensors, {"packed", "scale", "offset"}, {"order"})
     groups = _groups(form)
     packed = _packed(form, tensors, 4)
     scale = _check(tensors, "scale", (torch.float16,), groups)
     offset = _check(tensors, "offset", (torch.float16,), groups)
-    return Int4GroupWeight(packed, scale, offset, form.group_size)
+    order = None
+    if "order" in tensors:
+        order = _check(tensors, "order", (torch.int32,), (form.shape[1],))
+        check_order(order)
+    return Int4GroupWeight(packed, scale, offset, form.group_size, order)
 
 
 def _codebook(form: LinearForm, tensors: Mapping[str, torch.Tensor]) -> StoredWeight:

@@ -25,7 +25,7 @@ from quantchat.quant.matrix_rounding import rounded_matrix
 from quantchat.quant.rounding import Int4Rounding, int4_group
 from quantchat.quant.scheme import Scheme, WeightFormat
 from quantchat.quant.stack import concat_rows
-from quantchat.quant.tensor import DenseWeight, StoredWeight
+from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, StoredWeight
 from quantchat.spec import DecoderSpec
 
 PLAIN_TYPES = frozenset({"F32", "F16", "BF16"})
@@ -111,7 +111,11 @@ class WeightReader:
         """The output head, which is the embedding where it is tied."""
         name = "embed" if self.source.spec.tied_head else "head"
         scheme = self.recipe.scheme
-        return self.weight(name, scheme.weights if scheme.head == "same" else scheme.head)
+        weight = self.weight(name, scheme.weights if scheme.head == "same" else scheme.head)
+        if name == "embed" and isinstance(weight, Int4GroupWeight) and weight.order is not None:
+            # Rows are looked up in a table, whose columns must stand in their places.
+            return DenseWeight(weight.dequantize(self.recipe.dtype))
+        return weight
 
     def weight(self, name: str, form: WeightFormat) -> StoredWeight:
         """One matrix in a stored format."""

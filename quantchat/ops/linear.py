@@ -103,6 +103,25 @@ class RoundedLinear:
         return self._op.packed()
 
 
+class OrderedLinear:
+    """A linear whose weight has its inputs in another order than they come."""
+
+    def __init__(self, op: LinearOp, order: torch.Tensor) -> None:
+        """`order` int32 [K]: which input each of the op's is."""
+        self.out_features, self.in_features = op.out_features, op.in_features
+        self.weight_bytes, self.copy_bytes = op.weight_bytes + order.nbytes, op.copy_bytes
+        self.kernel = f"{op.kernel}, inputs put in order"
+        self.owns_copy = op.owns_copy
+        self.op, self.order = op, order
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.op(x.index_select(-1, self.order))
+
+    def packed(self) -> LinearForm | None:
+        """See LinearOp.packed; None: the stored weight is kept, whose order is part of it."""
+        return None
+
+
 class StackedLinear:
     """Several linears on the same input, their outputs side by side."""
 
@@ -135,6 +154,13 @@ def tensor_of(
             f"{form.form}: {name} is {tensor.dtype} {tuple(tensor.shape)}, not {dtype} {shape}"
         )
     return tensor
+
+
+def check_order(order: torch.Tensor) -> None:
+    """ValueError where an order of inputs does not name each once."""
+    places = torch.arange(order.numel(), device=order.device, dtype=order.dtype)
+    if not torch.equal(order.sort().values, places):
+        raise ValueError("order: does not name each input once")
 
 
 def bias_of(form: LinearForm) -> torch.Tensor | None:

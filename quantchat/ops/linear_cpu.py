@@ -15,6 +15,7 @@ from quantchat.ops.linear import (
     DenseLinear,
     LinearForm,
     LinearOp,
+    OrderedLinear,
     RoundedLinear,
     StackedLinear,
 )
@@ -146,7 +147,8 @@ def cpu_linear(
             return Int8RowsLinear(weight, bias, copy_dtype)
         return PackedLinear(weight, bias, copy_dtype)
     if isinstance(weight, Int4GroupWeight) and _packs(weight):
-        return PackedLinear(weight, bias, copy_dtype)
+        packed = PackedLinear(weight.in_a_row(), bias, copy_dtype)
+        return packed if weight.order is None else OrderedLinear(packed, weight.order)
     held = not isinstance(weight, DenseWeight)
     made = DenseCopyLinear if copy_dtype == torch.float32 else DenseLinear
     return made(weight.dequantize(dtype), bias, owns_copy=held)
@@ -156,6 +158,8 @@ def without_copies(op: LinearOp) -> LinearOp:
     """The op on the weight as it is stored, for any number of rows."""
     if isinstance(op, StackedLinear):
         return StackedLinear([without_copies(part) for part in op.parts])
+    if isinstance(op, OrderedLinear):
+        return OrderedLinear(without_copies(op.op), op.order)
     return op.without_copy() if isinstance(op, CopyKeeper | DenseCopyLinear) else op
 
 

@@ -19,6 +19,7 @@ from quantchat.ops.linear import (
     DenseLinear,
     LinearForm,
     LinearOp,
+    OrderedLinear,
     RoundedLinear,
     bias_of,
     tensor_of,
@@ -188,7 +189,8 @@ def cuda_linear(
     if isinstance(weight, DenseWeight):
         return DenseLinear(weight.dequantize(dtype), bias)
     if isinstance(weight, Int4GroupWeight) and weight.group_size in INT4_GROUPS:
-        return Int4Linear.from_weight(weight, bias)
+        plain = Int4Linear.from_weight(weight.in_a_row(), bias)
+        return plain if weight.order is None else OrderedLinear(plain, weight.order)
     if isinstance(weight, Int8ChannelWeight) and weight.shape[1] % INT8_COLUMNS == 0:
         return Int8Linear(weight.codes.contiguous(), weight.scale.contiguous(), bias)
     return DenseLinear(weight.dequantize(dtype), bias, owns_copy=True)

@@ -29,7 +29,7 @@ from quantchat.kernels.linear.tiles import LinearShape
 from quantchat.kernels.quantize.dense import dequantize_weight
 from quantchat.kernels.sparse.add import add_sparse
 from quantchat.kernels.sparse.product import sparse_product
-from quantchat.ops.linear import LinearForm, bias_of, tensor_of
+from quantchat.ops.linear import LinearForm, bias_of, check_order, tensor_of
 from quantchat.ops.linear_8bit import ExpandedProduct, ManyRows, many_rows
 from quantchat.ops.quantized_rows import CodeFormat, QuantizedRows
 from quantchat.ops.tile_forms import (
@@ -41,7 +41,12 @@ from quantchat.ops.tile_forms import (
 )
 from quantchat.quant.lut import LutWeight, SparseRows
 from quantchat.quant.scheme import ActivationFormat
-from quantchat.quant.tensor import Fp8ChannelWeight, Int8ChannelWeight, StoredWeight
+from quantchat.quant.tensor import (
+    Fp8ChannelWeight,
+    Int4GroupWeight,
+    Int8ChannelWeight,
+    StoredWeight,
+)
 from quantchat.spec import DecoderSpec
 
 
@@ -68,10 +73,11 @@ class TileLinear:
         many: ManyRows | None,
         dependent: bool,
         sparse: SparseRows | None = None,
+        order: torch.Tensor | None = None,
     ) -> None:
         """`gated`: gate above up, [2 I, K]. `many` takes more rows than those; None: dense.
 
-        `sparse` [N, K] is added to the weight.
+        `sparse` [N, K] is added to the weight. `order` int32 [K]: which input each column is for.
         """
         self.out_features, self.in_features = weight.rows, weight.columns
         self.gated = gated
@@ -85,6 +91,7 @@ class TileLinear:
         self.stored_rows = stored_rows(self.code, "16bit" if form is None else form)
         self._weight = weight
         self._sparse = sparse
+        self._order = order
         self._bias = bias
         self._many = many
         self._dependent = dependent
@@ -109,6 +116,7 @@ class TileLinear:
         if self._many is not None:
             return self._many(x)
         assert isinstance(x, torch.Tensor)
+        x = self._in_order(x)
         if x.shape[0] <= self.stored_rows and self.code in MANY_ROWS:
             return self._between(x)
         return F.linear(x, self._dense(x.dtype), self._bias)
@@ -139,6 +147,7 @@ class TileLinear:
         out_dtype: torch.dtype | None = None,
     ) -> torch.Tensor:
         """See kernels.linear.launch.linear; x [M, K], M at most `few_rows`."""
+        x = self._in_order(x)
         extra: torch.Tensor | None = None
         if self._sparse is not None:
             entries = (self._sparse.starts, self._sparse.columns, self._sparse.values)
@@ -160,6 +169,10 @@ class TileLinear:
             dependent=self._dependent,
         )
         return y
+
+    def _in_order(self, x: torch.Tensor) -> torch.Tensor:
+        """Inputs as the columns of the weight stand."""
+        return x if self._order is None else x.index_select(1, self._order)
 
     def _dense(self, dtype: torch.dtype) -> torch.Tensor:
         weight = self._weight
@@ -189,6 +202,8 @@ class TileLinear:
             tensors["input_scale"] = self.input_scale
         if self._sparse is not None:
             tensors |= sparse_tensors(self._sparse)
+        if self._order is not None:
+            tensors["order"] = self._order
         if self._bias is not None:
             tensors["bias"] = self._bias
         shape = (self.out_features, self.in_features)
@@ -227,6 +242,7 @@ def tile_linear(
     made = kernel_weight(weight, dtype=dtype, gated=gated)
     if made is None:
         return None
+    order = weight.order if isinstance(weight, Int4GroupWeight) else None
     given = None
     if isinstance(weight, (Int8ChannelWeight, Fp8ChannelWeight)):
         given = weight.input_scale
@@ -238,6 +254,7 @@ def tile_linear(
         many=_many(made, bias, given=given, activations=activations, dtype=dtype),
         dependent=dependent,
         sparse=sparse if sparse is not None and len(sparse.columns) else None,
+        order=order,
     )
 
 
@@ -252,6 +269,10 @@ def restored_tiles(
     """The op that `packed` was asked of; ValueError where the form is unknown or does not fit."""
     bias = bias_of(form)
     weight = restored_weight(form, dtype=dtype, gated=gated)
+    order = None
+    if "order" in form.tensors:
+        order = tensor_of(form, "order", form.shape[1:], torch.int32)
+        check_order(order)
     has_given = "input_scale" in form.tensors
     given = tensor_of(form, "input_scale", (), torch.float32) if has_given else None
     return TileLinear(
@@ -261,4 +282,5 @@ def restored_tiles(
         many=_many(weight, bias, given=given, activations=activations, dtype=dtype),
         dependent=dependent,
         sparse=restored_sparse(form),
+        order=order,
     )

@@ -98,10 +98,23 @@ def _int8(codes: Codes) -> Stored:
 
 
 def _groups(codes: GroupCodes) -> Stored:
-    """4-bit groups as they are, wider ones repeated; `-zero * scale` is rounded to float16."""
+    """4-bit groups as they are, wider ones repeated; `-zero * scale` is rounded to float16.
+
+    Inputs whose groups do not lie in a row are put in order, where all groups have as many.
+    """
     group = group_of(codes.group_size)
-    if codes.groups is not None or codes.bits > 4 or not group:
+    if codes.bits > 4 or not group:
         return _int8(codes)
+    if codes.groups is not None:
+        counts = torch.bincount(codes.groups, minlength=codes.scale.shape[1])
+        if bool((counts != codes.group_size).any()):
+            return _int8(codes)
+        order = codes.groups.argsort(stable=True)
+        ordered = replace(codes, codes=codes.codes.index_select(1, order), groups=None)
+        made = _groups(ordered)
+        if not isinstance(made.weight, Int4GroupWeight):
+            return _int8(codes)
+        return replace(made, weight=replace(made.weight, order=order.to(torch.int32)))
     scale = codes.scale.float()
     offset = codes.offsets()
     pairs = [values.to(torch.float16) for values in (scale, offset)]

@@ -54,11 +54,14 @@ def _fp8(parts: list[Fp8ChannelWeight], count: int) -> Fp8ChannelWeight | None:
 def _int4(parts: list[Int4GroupWeight], count: int) -> Int4GroupWeight | None:
     if len(parts) != count or len({w.group_size for w in parts}) > 1:
         return None
+    if not _same([w.order for w in parts]):
+        return None
     return Int4GroupWeight(
         torch.cat([w.packed for w in parts]),
         torch.cat([w.scale for w in parts]),
         torch.cat([w.offset for w in parts]),
         parts[0].group_size,
+        parts[0].order,
     )
 
 

@@ -6,7 +6,7 @@ ops run them. No checkpoint quirk gets past this file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -127,12 +127,14 @@ class Int4GroupWeight:
     """`w = q * scale + offset` with one scale and offset for each group of inputs.
 
     packed: uint8 [N, K/2], low nibble first along K; scale, offset: float16 [N, K/group_size].
+    order, int32 [K]: which input each column of codes is for; None where they stand in a row.
     """
 
     packed: torch.Tensor
     scale: torch.Tensor
     offset: torch.Tensor
     group_size: int
+    order: torch.Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -142,10 +144,11 @@ class Int4GroupWeight:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self.packed.nbytes + self.scale.nbytes + self.offset.nbytes
+        order = 0 if self.order is None else self.order.nbytes
+        return self.packed.nbytes + self.scale.nbytes + self.offset.nbytes + order
 
     def codes(self) -> torch.Tensor:
-        """uint8 [N, K], 0 to 15."""
+        """uint8 [N, K], 0 to 15, columns as they are stored."""
         return unpack_nibbles(self.packed)
 
     def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
@@ -153,7 +156,8 @@ class Int4GroupWeight:
         n, k = self.shape
         q = self.codes().view(n, -1, self.group_size).float()
         w = q.mul_(self.scale.float()[..., None]).add_(self.offset.float()[..., None])
-        return w.view(n, k).to(dtype)
+        w = w.view(n, k)
+        return (w if self.order is None else w.index_select(1, self.order.argsort())).to(dtype)
 
     def take_rows(self, rows: torch.Tensor) -> Int4GroupWeight:
         """The rows [R] in that order."""
@@ -162,11 +166,17 @@ class Int4GroupWeight:
             self.scale.index_select(0, rows),
             self.offset.index_select(0, rows),
             self.group_size,
+            self.order,
         )
+
+    def in_a_row(self) -> Int4GroupWeight:
+        """The weight of inputs that were put in order before."""
+        return replace(self, order=None)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Parts by name, for the disk."""
-        return {"packed": self.packed, "scale": self.scale, "offset": self.offset}
+        order = {} if self.order is None else {"order": self.order}
+        return {"packed": self.packed, "scale": self.scale, "offset": self.offset, **order}
 
 
 StoredWeight: TypeAlias = (

@@ -29,6 +29,7 @@ def request(kind: str, scheme: str = "auto", gib: float = 5.5) -> PlanRequest:
     ("facts", "kind", "scheme"),
     [
         (H100, "INT4-GROUPS", "stored"),
+        (H100, "INT4-ACT-ORDER", "stored"),
         (H100, "INT8-ROWS", "stored"),
         (H100, "FP8-ROWS", "stored"),
         (H100, "NF4", "stored"),
@@ -42,6 +43,7 @@ def request(kind: str, scheme: str = "auto", gib: float = 5.5) -> PlanRequest:
         (T4, "NF4", "int8"),
         (T4, "FP8-ROWS", "int8"),
         (CPU, "INT4-GROUPS", "stored"),
+        (CPU, "INT4-ACT-ORDER", "stored"),
         (CPU, "INT8-ROWS", "stored"),
         (CPU, "NF4", "int8"),
         (CPU, "FP8-ROWS", "int8"),

@@ -7,17 +7,27 @@ from pathlib import Path
 import pytest
 import torch
 from decoders import CPU, logits_in_chunks, make_pool
-from packed_folders import EXACT, ROUNDED, LayoutCase, pack_awq, write_packed
+from packed_folders import (
+    EXACT,
+    ROUNDED,
+    LayoutCase,
+    Packed,
+    pack_awq,
+    pack_gptq,
+    write_packed,
+)
+from safetensors.torch import load_file, save_file
 
 from quantchat.engine.read_ahead import plan_request
 from quantchat.hardware.stored_types import PACKED_TYPES, stored_growth
 from quantchat.model.families import ModelSource, open_model
 from quantchat.model.loader import LoadedDecoder, load_decoder
 from quantchat.model.packed_cache import PackedCache
+from quantchat.model.packed_parts import stored_form, stored_weight
 from quantchat.model.weights import Matrix, WeightReader, WeightRecipe, read_matrices
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.quant.registry import SCHEMES
-from quantchat.quant.tensor import DenseWeight
+from quantchat.quant.tensor import DenseWeight, Int4GroupWeight
 from quantchat.requests import LoadRequest
 
 TOKENS = 40
@@ -90,7 +100,8 @@ def test_codes_are_kept_and_mean_what_they_meant(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["awq", "gptq v2", "bnb nf4 nested", "ct w8a8", "hf fp8 by tensor"]
+    "name",
+    ["awq", "gptq v2", "gptq act-order", "bnb nf4 nested", "ct w8a8", "hf fp8 by tensor"],
 )
 def test_logits_are_those_of_the_dense_twin_at_any_cut(name: str, tmp_path: Path) -> None:
     packed, twin = write_packed(tmp_path, EXACT[name], shards=3)
@@ -125,6 +136,50 @@ def test_what_fits_no_format_is_rounded_and_said(name: str, tmp_path: Path) -> N
     assert told == f"{case.kind} re-encoded as int8 rows"
     assert case.kind in plan_request(LoadRequest(model="x"), ours).stored_types
     ours.close(), theirs.close()
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_ordered_inputs_run_on_the_packed_op(alike: bool, tmp_path: Path) -> None:
+    """q, k and v of one order are one linear, else several; torch's int4 op takes the codes."""
+    seeds = iter(range(100))
+
+    def pack(weight: torch.Tensor) -> Packed:
+        return pack_gptq(weight, shuffled=True, seed=3 if alike else next(seeds))
+
+    case = LayoutCase(EXACT["gptq act-order"].config, pack, "INT4-ACT-ORDER")
+    packed, twin = write_packed(tmp_path, case)
+    source = open_model(packed)
+    found, reader = matrices(source, "stored")
+    source.close()
+    assert not reader.changes
+    assert len(found["layers.0.qkv"].parts) == (1 if alike else 3)
+    theirs = open_model(twin)
+    wanted, _ = matrices(theirs, "fp16")
+    theirs.close()
+    ops = TorchOps(theirs.spec, device=CPU, dtype=torch.bfloat16)
+    weight = found["layers.1.down"].parts[0]
+    op = ops.linear(weight, None)
+    assert op.kernel == "packed int4, inputs put in order"
+    x = torch.randn(3, op.in_features).bfloat16()
+    truth = x.float() @ dense(wanted["layers.1.down"]).t()
+    torch.testing.assert_close(op(x).float(), truth, rtol=0.03, atol=0.03 * float(truth.std()))
+    assert isinstance(weight, Int4GroupWeight) and weight.order is not None
+    form = stored_form(weight, None)
+    again, _ = stored_weight(form)
+    assert torch.equal(again.dequantize(torch.float32), weight.dequantize(torch.float32))
+    form.tensors["order"] = torch.zeros_like(weight.order)
+    with pytest.raises(ValueError, match="each input once"):
+        stored_weight(form)
+
+
+def test_groups_of_unequal_sizes_are_rounded_and_said(tmp_path: Path) -> None:
+    packed, _ = write_packed(tmp_path, EXACT["gptq act-order"])
+    tensors = load_file(packed / "model.safetensors")
+    index = tensors["model.layers.0.mlp.up_proj.g_idx"]
+    index[int((index == 1).nonzero()[0])] = 0
+    save_file(tensors, packed / "model.safetensors")
+    notes = loaded(packed, "stored").notes
+    assert any(note.startswith("INT4-ACT-ORDER re-encoded as int8 rows") for note in notes)
 
 
 def test_products_of_scales_and_zeros_are_rounded_and_said(tmp_path: Path) -> None:

@@ -24,12 +24,21 @@ from quantchat.quant.rounding import fp8_channel, int4_group, int8_channel
 from quantchat.quant.scheme import ActivationFormat
 from quantchat.quant.tensor import DenseWeight, StoredWeight
 
+
+def ordered(values: torch.Tensor) -> StoredWeight:
+    """int4 groups of inputs from anywhere."""
+    order = torch.randperm(values.shape[1], generator=torch.Generator().manual_seed(1))
+    weight = int4_group(values[:, order], 32)
+    return dataclasses.replace(weight, order=order.to(torch.int32))
+
+
 MAKERS: dict[str, Callable[[torch.Tensor], StoredWeight]] = {
     "int4": lambda values: int4_group(values, 32),
     "int8": int8_channel,
     "fp8": fp8_channel,
     "dense": DenseWeight,
 }
+ALL_MAKERS = {**MAKERS, "ordered": ordered}
 
 
 def values_of(rows: int = 48, columns: int = 96) -> torch.Tensor:
@@ -45,7 +54,7 @@ def made(
     activations: ActivationFormat = "16bit",
 ) -> TileLinear:
     op = tile_linear(
-        MAKERS[code](values_of() if values is None else values),
+        ALL_MAKERS[code](values_of() if values is None else values),
         bias,
         dtype=torch.float16,
         gated=gated,
@@ -102,13 +111,13 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ran
 
 
-@pytest.mark.parametrize("code", ["int4", "int8", "dense"])
+@pytest.mark.parametrize("code", ["int4", "ordered", "int8", "dense"])
 def test_few_rows_read_the_weight_as_stored_and_many_a_dense_one(
     code: str, launches: list[str]
 ) -> None:
     values, bias = values_of(), torch.randn(48).half()
     op = made(code, values=values, bias=bias)
-    dense = MAKERS[code](values).dequantize(torch.float32)
+    dense = ALL_MAKERS[code](values).dequantize(torch.float32)
     for rows in (1, op.few_rows, op.few_rows + 1, op.stored_rows, op.stored_rows + 1):
         x = torch.randn(rows, 96).half()
         truth = x.float() @ dense.t() + bias.float()
@@ -233,3 +242,25 @@ def test_a_form_that_does_not_fit_is_refused(code: str) -> None:
     for change in changes:
         with pytest.raises(ValueError):
             restored(damaged(form, **change))
+
+
+def test_an_order_of_inputs_goes_to_the_disk_and_back(launches: list[str]) -> None:
+    op = made("ordered")
+    form = op.packed()
+    assert form is not None and form.tensors["order"].dtype == torch.int32
+    options = {"dtype": torch.float16, "gated": False, "dependent": True}
+    back = restored_tiles(form, activations="16bit", **options)
+    x = torch.randn(1, 96).half()
+    assert torch.equal(back(x), op(x))
+    form.tensors["order"] = form.tensors["order"].clamp(max=3)
+    with pytest.raises(ValueError, match="each input once"):
+        restored_tiles(form, activations="16bit", **options)
+
+
+def test_gated_outputs_of_ordered_inputs(launches: list[str]) -> None:
+    values = values_of(64)
+    op = made("ordered", values=values, gated=True)
+    x = torch.randn(2, 96).half()
+    gate, up = (x.float() @ ordered(values).dequantize(torch.float32).t()).chunk(2, dim=1)
+    truth = torch.nn.functional.silu(gate) * up
+    torch.testing.assert_close(op.few(x, gated=True).float(), truth, rtol=2e-2, atol=5e-2)

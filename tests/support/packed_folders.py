@@ -149,12 +149,13 @@ def pack_gptq(
     v1: bool = True,
     symmetric: bool = False,
     shuffled: bool = False,
+    seed: int = 3,
     indexed: bool = True,
 ) -> Packed:
     k = weight.shape[1]
     size = size if size > 0 else k
     group = np.arange(k) // size
-    order = np.random.default_rng(3).permutation(k) if shuffled else np.arange(k)
+    order = np.random.default_rng(seed).permutation(k) if shuffled else np.arange(k)
     codes, scale, zero = rounded(weight[:, order.copy()], bits, size, symmetric=symmetric)
     codes, group = codes[:, np.argsort(order)], group[np.argsort(order)]
     stored = (zero - 1) % 2**bits if v1 else zero
@@ -398,6 +399,12 @@ EXACT: dict[str, LayoutCase] = {
     ),
     "gptq 2 bits": LayoutCase(_gptq(2), lambda w: pack_gptq(w, 2), "INT2-GROUPS"),
     "gptq 3 bits": LayoutCase(_gptq(3), lambda w: pack_gptq(w, 3), "INT3-GROUPS"),
+    "gptq act-order": LayoutCase(
+        _gptq(desc_act=True), lambda w: pack_gptq(w, shuffled=True), "INT4-ACT-ORDER"
+    ),
+    "gptq act-order 3 bits": LayoutCase(
+        _gptq(3, desc_act=True), lambda w: pack_gptq(w, 3, shuffled=True), "INT3-ACT-ORDER"
+    ),
     "gptq 8 bits by rows": LayoutCase(
         _gptq(8, group_size=-1, sym=True),
         lambda w: pack_gptq(w, 8, -1, symmetric=True),
@@ -416,6 +423,11 @@ EXACT: dict[str, LayoutCase] = {
         _ct("pack-quantized", _int(4, "group", symmetric=False)),
         lambda w: pack_compressed(w, symmetric=False),
         "INT4-GROUPS",
+    ),
+    "ct act-order": LayoutCase(
+        _ct("pack-quantized", {**_int(4, "group"), "actorder": "group"}),
+        lambda w: pack_compressed(w, shuffled=True),
+        "INT4-ACT-ORDER",
     ),
     "ct w4a16 by channel": LayoutCase(
         _ct("pack-quantized", _int(4, "channel")),
@@ -481,17 +493,14 @@ ROUNDED: dict[str, LayoutCase] = {
     "awq, groups of 16": LayoutCase(
         {**_AWQ, "group_size": 16}, lambda w: pack_awq(w, 16), "ODD-GROUPS"
     ),
-    "gptq act-order": LayoutCase(
-        _gptq(desc_act=True), lambda w: pack_gptq(w, shuffled=True), "ACT-ORDER"
+    "gptq act-order, groups of 16": LayoutCase(
+        _gptq(desc_act=True, group_size=16),
+        lambda w: pack_gptq(w, 4, 16, shuffled=True),
+        "ACT-ORDER",
     ),
     "gptq 8 bits": LayoutCase(_gptq(8), lambda w: pack_gptq(w, 8), "INT8-GROUPS"),
     "bnb nf4, blocks across rows": LayoutCase(
         _BNB4, pack_bnb, "ODD-BLOCKS", {"hidden_size": 96, "intermediate_size": 96, "head_dim": 16}
-    ),
-    "ct act-order": LayoutCase(
-        _ct("pack-quantized", {**_int(4, "group"), "actorder": "group"}),
-        lambda w: pack_compressed(w, shuffled=True),
-        "ACT-ORDER",
     ),
     "ct fp8 by block": LayoutCase(
         _ct("float-quantized", {**_FP8, "strategy": "block", "block_structure": [48, 40]}),
