@@ -244,6 +244,28 @@ SHAPES: Mapping[str, DecoderSpec] = MappingProxyType(
             attention_scale=64**-0.5,
             tied_head=True,
         ),
+        "gemma-2-2b": DecoderSpec(
+            architecture="gemma2",
+            layers=26,
+            hidden=2304,
+            heads=8,
+            kv_heads=4,
+            head_dim=256,
+            intermediate=9216,
+            vocab=256000,
+            context=8192,
+            norm_eps=1e-6,
+            rope=RopeSpec(theta=10000.0, rotary_dim=256),
+            activation="gelu_tanh",
+            attention_scale=256**-0.5,
+            tied_head=True,
+            windows=(4096, 0) * 13,
+            norm="rms_float",
+            placement="both",
+            attention_softcap=50.0,
+            logits_softcap=30.0,
+            embedding_scale=2304**0.5,
+        ),
     }
 )
 """Name -> shape; mistral-7b is v0.3 (no sliding window), tinyllama the 1.1B chat model."""

@@ -15,7 +15,7 @@ import torch
 from quantchat.checkpoints.base import Container, Fetch, TensorEntry
 from quantchat.errors import UsageError
 from quantchat.model.families import ModelSource
-from quantchat.model.names import HUGGING_FACE, tensor_names, tensor_shape
+from quantchat.model.names import our_names, tensor_shape
 from quantchat.shapes import SHAPES
 from quantchat.spec import DecoderSpec
 
@@ -63,15 +63,15 @@ class RandomCheckpoint:
 
 def random_source(name: str, spec: DecoderSpec) -> ModelSource:
     """A model source of `spec`; its q and k rows pair neighbours already."""
-    names = tensor_names(spec, HUGGING_FACE)
+    names = {name: name for name in our_names(spec)}
     entries = {}
-    for ours, theirs in names.items():
-        shape = tensor_shape(spec, ours)
+    for part in names:
+        shape = tensor_shape(spec, part)
         elements = 1
         for size in shape:
             elements *= size
-        entries[theirs] = TensorEntry(
-            name=theirs, shape=shape, dtype="BF16", offset=0, nbytes=2 * elements, file=Path(name)
+        entries[part] = TensorEntry(
+            name=part, shape=shape, dtype="BF16", offset=0, nbytes=2 * elements, file=Path(name)
         )
     return ModelSource(RandomCheckpoint(name, entries), spec, names, True)
 

@@ -142,7 +142,7 @@ def test_the_gate_of_linears_passes_right_ones_and_stops_wrong_ones(
     monkeypatch.setattr(ops_gate, "TABLE_LINEARS", ((48, 128, 64),))
     ops = TorchOps(TINY, device=torch.device("cpu"), dtype=torch.bfloat16)
     cases = list(ops_gate.linear_cases(ops))
-    assert len(cases) == 2 * 4 * 2 + 5 and len({case.name for case in cases}) == len(cases)
+    assert len(cases) == 2 * 5 * 2 + 5 and len({case.name for case in cases}) == len(cases)
     for case in cases:
         # torch's packed CPU ops round more than the kernels may.
         assert case.error() <= 3 * case.tolerance, (case.name, case.error())
