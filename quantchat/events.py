@@ -45,6 +45,8 @@ class ModelInfo:
     kv_bytes_per_token: int
     reasons: tuple[str, ...] = ()
     """The plan's decisions and refusals, a sentence each."""
+    notes: tuple[str, ...] = ()
+    """What of the file was rounded once more or left out, in words with the error."""
     opening: str = ""
     """The mark of reasoning that the chat template writes into the prompt: answers go on from it."""
 

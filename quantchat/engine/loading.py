@@ -56,6 +56,7 @@ from quantchat.tokenizer import Tokenizer, from_folder, from_gguf
 
 logger = logging.getLogger(__name__)
 
+SHARED = "weights shared with a loaded model"
 WARM_TOKENS = 16
 THREAD_BYTES = 1 << 29
 """Weights for which a thread more is worth its waiting in the warm-up."""
@@ -171,7 +172,7 @@ def _decoder(
     key = decoder_key(source, plan, calibration)
     known = shared.by_key.get(key)
     if known is not None:
-        return known, ("weights shared with a loaded model",), False
+        return known, (SHARED,), False
     ops = make_ops(source.spec, plan)
     loaded = build_decoder(
         source,
@@ -343,6 +344,7 @@ def _info(
         read_bytes_per_s=read_bytes_per_s,
         kv_bytes_per_token=kv_bytes_per_token,
         opening=opening,
+        notes=tuple(note for note in notes if note != SHARED),
         reasons=(*plan.reasons, *plan.refused, *notes, *cached),
     )
 

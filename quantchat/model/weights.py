@@ -72,7 +72,7 @@ class WeightReader:
         changes = {f"{kind} blocks re-encoded as int8 rows": e for kind, e in self.errors.items()}
         folder = self.source.checkpoint
         rounded = tuple(
-            f"{words}: relative error {100 * max(errors):.2f} % at worst over {len(errors)} tensors"
+            f"{words}: {_error_words(errors)}"
             for words, errors in sorted((changes | self.changes).items())
         )
         return rounded + (folder.notes if isinstance(folder, SafetensorsFolder) else ())
@@ -291,6 +291,11 @@ def read_order(reader: WeightReader) -> list[TensorEntry]:
     if isinstance(source.checkpoint, SafetensorsFolder):
         return [part for each in entries for part in source.checkpoint.parts_of(each.name)]
     return entries
+
+
+def _error_words(errors: list[float]) -> str:
+    worst = f"relative error {100 * max(errors):.2f} %"
+    return worst if len(errors) == 1 else f"{worst} at worst over {len(errors)} tensors"
 
 
 def _is_norm(name: str) -> bool:

@@ -108,6 +108,8 @@ class FakeEngine:
     load_ways: tuple[WayOut, ...] = ()
     """Of every LoadFailed."""
     context_tokens: int = 2048
+    notes: tuple[str, ...] = ()
+    """Of every loaded model."""
 
     def __post_init__(self) -> None:
         self.loads: list[LoadRequest] = []
@@ -263,7 +265,7 @@ class FakeEngine:
                 )
             )
             return
-        info = model_info(request, self.context_tokens)
+        info = replace(model_info(request, self.context_tokens), notes=self.notes)
         if request.slot in self.infos:
             info = replace(info, reasons=("context: computed anew with the next answer",))
         self.infos[request.slot] = info

@@ -24,6 +24,8 @@ class Switching:
 
     def __init__(self, app: QuantchatApp) -> None:
         self._app = app
+        self._told: set[tuple[str, str]] = set()
+        """Models and schemes of which it was said what is rounded."""
         self._again: LoadRequest | None = None
         """Once this is loaded, the last question is answered again."""
 
@@ -61,7 +63,8 @@ class Switching:
             app.guarded(app.conversation.regenerate)
 
     def loaded(self, before: ModelInfo | None, event: Loaded) -> None:
-        """Say in a line what changed."""
+        """Say in a line what changed, and once what of the file was not kept as it is."""
+        self._tell_notes(event.info)
         if before is None:
             return
         app = self._app
@@ -70,6 +73,13 @@ class Switching:
         if app.conversation.path and said:
             words += f"; context {said.removeprefix(CONTEXT).partition(';')[0]}"
         app.notify(f"{words}.", timeout=8)
+
+    def _tell_notes(self, info: ModelInfo) -> None:
+        subject = info.identity, info.scheme
+        if info.notes and subject not in self._told:
+            self._told.add(subject)
+            title = f"{figures.model_name(info.model)}: not as the file has it"
+            self._app.notify("\n".join(info.notes), title=title, timeout=10)
 
 
 def change_words(before: ModelInfo, after: ModelInfo) -> str:

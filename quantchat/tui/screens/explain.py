@@ -83,6 +83,9 @@ def explanation(
     """The words about a meter, below what it shows now."""
     words = EXPLANATIONS[key]
     lines = [Content.styled(words.title, palette.heading), Content(""), *now]
+    if key == "model" and reading.info is not None and reading.info.notes:
+        for note in ("", "Not as the file has it:", *reading.info.notes):
+            lines += Content.styled(note, palette.warning).wrap(width) if note else [Content("")]
     why = unknown(key, reading)
     if why:
         lines += Content.styled(why, palette.warning).wrap(width)
