@@ -41,6 +41,17 @@ def test_any_tokens_in_any_portions(seed: int) -> None:
             assert "".join(part for _, part in whole.parts(row)) == text
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_plain_letters_are_wrapped_as_others_of_one_cell(seed: int) -> None:
+    dice = random.Random(seed)
+    for _ in range(60):
+        text = "".join(dice.choice("aaaa b   \n") for _ in range(dice.randint(0, 120)))
+        width = dice.randint(8, 30)
+        other = TokenFlow(width, [text.replace("a", "\u00e9").replace("b", "\u00e8")])
+        plain = TokenFlow(width, [text])
+        assert (plain.begins, plain.ends) == (other.begins, other.ends)
+
+
 def test_words_are_kept_whole_and_spaces_stay_at_the_edge() -> None:
     flow = TokenFlow(10, ["The", " quick", " brown", " fox"])
     assert rows(flow) == ["The quick ", "brown fox"]

@@ -24,8 +24,9 @@ from quantchat.tui.markup.palette import Palette
 from quantchat.tui.widgets.bars import Activity
 from quantchat.tui.widgets.meters import MeterLine
 from quantchat.tui.widgets.painted import Painted
+from quantchat.tui.widgets.token_blocks import Painter
 from quantchat.tui.widgets.token_inks import Inks, inks_from, legend
-from quantchat.tui.widgets.token_view import COARSE, Painter, TokenView
+from quantchat.tui.widgets.token_view import COARSE, TokenView
 from quantchat.tui.widgets.transcript import Transcript
 from quantchat.tui.widgets.turn import Turn, click
 

@@ -146,6 +146,9 @@ def _rows(text: str, begin: int, width: int) -> Iterator[tuple[int, int]]:
 
 def _wrapped(text: str, begin: int, end: int, width: int) -> Iterator[tuple[int, int]]:
     """A line as rows: broken behind spaces and wide characters, else anywhere."""
+    if text.isascii() or text[begin:end].isascii():
+        yield from _wrapped_ascii(text, begin, end, width)
+        return
     while True:
         cells, at, chance = 0, begin, -1
         while at < end:
@@ -166,3 +169,20 @@ def _wrapped(text: str, begin: int, end: int, width: int) -> Iterator[tuple[int,
         begin = at
         if begin >= end:
             return
+
+
+def _wrapped_ascii(text: str, begin: int, end: int, width: int) -> Iterator[tuple[int, int]]:
+    """The same where every character takes one cell."""
+    while end - begin > width:
+        at = begin + width
+        if text[at] == " ":
+            while at < end and text[at] == " ":
+                at += 1
+        else:
+            chance = text.rfind(" ", begin, at) + 1
+            at = chance if chance > begin else at
+        yield begin, at
+        begin = at
+        if begin >= end:
+            return
+    yield begin, end

@@ -7,9 +7,8 @@ the cursor; which ink a token takes is said by a painter, rows are `token_flow`'
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
-from typing import TypeAlias
 
 from textual.content import Content
 from textual.events import Click, Resize
@@ -22,6 +21,7 @@ from textual.style import Style
 from textual.widget import Widget
 
 from quantchat.tui.markup.palette import Palette, palette_from
+from quantchat.tui.widgets.token_blocks import Drawer, Flows, Painter, Tokens, Words
 from quantchat.tui.widgets.token_flow import TokenFlow
 from quantchat.tui.widgets.token_inks import Inks, inks_from
 from quantchat.tui.widgets.turn import ACTION
@@ -30,36 +30,6 @@ MARGIN_CELLS = 2
 WIDEST_CELLS = 110
 COARSE = ("standard", "windows", None)
 """Colour systems of Rich that cannot blend."""
-
-Painter: TypeAlias = Callable[[int, Inks], Style | None]
-"""A token's index to its ink; None leaves it plain."""
-Drawer: TypeAlias = Callable[[int, Palette], Sequence[Content]]
-"""Lines that are not tokens, at a width."""
-
-
-class _Words:
-    """Lines that stay as they are."""
-
-    def __init__(self, draw: Drawer) -> None:
-        self.draw = draw
-        self.lines: Sequence[Content] = ()
-
-    @property
-    def rows(self) -> int:
-        return len(self.lines)
-
-
-class _Tokens:
-    """One answer."""
-
-    def __init__(self, painter: Painter) -> None:
-        self.painter = painter
-        self.pieces: list[str] = []
-        self.flow = TokenFlow(WIDEST_CELLS)
-
-    @property
-    def rows(self) -> int:
-        return max(1, self.flow.rows)
 
 
 class TokenView(ScrollView, can_focus=False):
@@ -80,12 +50,13 @@ class TokenView(ScrollView, can_focus=False):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
-        self._blocks: list[_Words | _Tokens] = []
+        self._blocks: list[Words | Tokens] = []
+        self._flows = Flows()
         self._starts: list[int] = []
         self._strips: dict[int, Strip] = {}
         self._palette: Palette | None = None
         self._inks: Inks | None = None
-        self._last: _Tokens | None = None
+        self._last: Tokens | None = None
         self._cursor: int | None = None
         self._near = True
         self._moving = False
@@ -95,6 +66,7 @@ class TokenView(ScrollView, can_focus=False):
     def clear(self) -> None:
         """Take everything away."""
         self._blocks, self._last, self._cursor = [], None, None
+        self._flows.clear()
         self.follow = True
         self._laid_out(0, 0)
 
@@ -103,11 +75,12 @@ class TokenView(ScrollView, can_focus=False):
         del self._blocks[:count]
         if self._last is not None and self._last not in self._blocks:
             self._last = None
-        self.redraw_words()
+        self._strips.clear()
+        self._laid_out(0, 0)
 
     def add_words(self, draw: Drawer) -> None:
         """Lines below what is there."""
-        words = _Words(draw)
+        words = Words(draw)
         if self._palette is not None and self._width:
             words.lines = draw(self._width, self._palette)
         self._blocks.append(words)
@@ -115,10 +88,9 @@ class TokenView(ScrollView, can_focus=False):
 
     def begin(self, painter: Painter, pieces: Sequence[str] = ()) -> None:
         """An answer below what is there; it is the one that grows."""
-        self._last = _Tokens(painter)
+        self._last = Tokens(painter, TokenFlow(self._width or WIDEST_CELLS))
         self._cursor = None
         self._blocks.append(self._last)
-        self._last.flow = TokenFlow(self._width or WIDEST_CELLS)
         self.append(pieces)
 
     def append(self, pieces: Sequence[str]) -> None:
@@ -126,8 +98,9 @@ class TokenView(ScrollView, can_focus=False):
         tokens = self._last
         if tokens is None:
             return
-        tokens.pieces += pieces
-        self._laid_out(self._blocks.index(tokens), tokens.flow.append(pieces))
+        flow = self._flows.of(tokens)
+        tokens.add(pieces)
+        self._laid_out(self._blocks.index(tokens), flow.append(pieces))
 
     def replace_last(self, pieces: Sequence[str]) -> None:
         """Other tokens in place of the last answer's."""
@@ -135,24 +108,27 @@ class TokenView(ScrollView, can_focus=False):
         if tokens is None:
             return
         tokens.pieces = list(pieces)
-        tokens.flow = TokenFlow(self._width or WIDEST_CELLS, pieces)
+        self._flows.lay_out(tokens, self._width or WIDEST_CELLS)
         self._laid_out(self._blocks.index(tokens), 0)
 
-    def settle(self, pieces: Sequence[str]) -> None:
-        """The last answer is whole; lines that are not tokens are drawn anew."""
-        if self._last is not None and self._last.pieces != list(pieces):
+    def settle(self, pieces: list[str]) -> None:
+        """The last answer is whole; lines around it are drawn anew."""
+        tokens = self._last
+        if tokens is None:
+            return
+        if tokens.pieces != pieces:
             self.replace_last(pieces)
-        self.redraw_words()
+        tokens.share(pieces)
+        self.redraw_words(max(0, self._blocks.index(tokens) - 1))
 
-    def redraw_words(self) -> None:
-        """Draw all lines that are not tokens anew: they say something else now."""
+    def redraw_words(self, first: int = 0) -> None:
+        """Draw lines that are not tokens anew, from a block on: they say something else now."""
         if self._palette is None or not self._width:
             return
-        for block in self._blocks:
-            if isinstance(block, _Words):
+        for block in self._blocks[first:]:
+            if isinstance(block, Words):
                 block.lines = block.draw(self._width, self._palette)
-        self._strips.clear()
-        self._laid_out(0, 0)
+        self._laid_out(first, 0)
 
     def repaint_all(self) -> None:
         """Every token may have another ink."""
@@ -166,7 +142,7 @@ class TokenView(ScrollView, can_focus=False):
             return
         above = self._starts[self._blocks.index(tokens)]
         until = len(tokens.pieces) if end is None else end
-        rows = tokens.flow.rows_of(max(0, first), until)
+        rows = self._flows.of(tokens).rows_of(max(0, first), until)
         for row in rows:
             self._strips.pop(above + row, None)
         if rows:
@@ -191,7 +167,10 @@ class TokenView(ScrollView, can_focus=False):
         self._palette = palette_from(self.app.theme_variables)
         coarse = self.app.console.color_system in COARSE
         self._inks = inks_from(self._palette, coarse=coarse)
-        self._redraw()
+        if self._width:
+            self.redraw_words()
+        else:
+            self._redraw()
 
     def action_scroll_home(self) -> None:
         """Go to the beginning."""
@@ -232,7 +211,8 @@ class TokenView(ScrollView, can_focus=False):
         if offset is None:
             return
         row = self.scroll_offset.y + offset.y - self._starts[self._blocks.index(tokens)]
-        index = tokens.flow.token_at(row, offset.x - MARGIN_CELLS) if row >= 0 else None
+        flow = self._flows.of(tokens)
+        index = flow.token_at(row, offset.x - MARGIN_CELLS) if row >= 0 else None
         if index is not None:
             self.post_message(self.TokenClicked(self, index))
 
@@ -291,29 +271,30 @@ class TokenView(ScrollView, can_focus=False):
         if at < 0:
             return Content("")
         block, inner = self._blocks[at], row - self._starts[at]
-        if isinstance(block, _Words):
+        if isinstance(block, Words):
             return block.lines[inner] if inner < len(block.lines) else Content("")
         return self._token_row(block, inner)
 
-    def _token_row(self, tokens: _Tokens, row: int) -> Content:
+    def _token_row(self, tokens: Tokens, row: int) -> Content:
         inks = self._inks
-        if inks is None or row >= tokens.flow.rows:
+        flow = self._flows.of(tokens)
+        if inks is None or row >= flow.rows:
             return Content("")
         parts: list[Content | str] = []
-        for token, text in tokens.flow.parts(row):
+        for token, text in flow.parts(row):
             ink = self._ink(tokens, token, inks)
             parts.append(text if ink is None else Content.styled(text, ink))
-        breaker = tokens.flow.breaker(row)
+        breaker = flow.breaker(row)
         if breaker is not None and (ink := self._ink(tokens, breaker, inks)) is not None:
             parts.append(Content.styled("↵", ink))
         line = Content.assemble(*parts)
-        kind = tokens.flow.kind(row)
+        kind = flow.kind(row)
         if kind == "text" or self._palette is None:
             return line
         palette = self._palette
         return line.stylize_before(palette.heading if kind == "heading" else palette.string)
 
-    def _ink(self, tokens: _Tokens, token: int, inks: Inks) -> Style | None:
+    def _ink(self, tokens: Tokens, token: int, inks: Inks) -> Style | None:
         if tokens is self._last and token == self._cursor:
             return inks.cursor if self._near else inks.far_cursor
         return tokens.painter(token, inks)
@@ -323,10 +304,10 @@ class TokenView(ScrollView, can_focus=False):
             return
         self._width = self._text_width()
         for block in self._blocks:
-            if isinstance(block, _Words):
+            if isinstance(block, Words):
                 block.lines = block.draw(self._width, self._palette)
             else:
-                block.flow = TokenFlow(self._width, block.pieces)
+                self._flows.lay_out(block, self._width)
         self._laid_out(0, 0)
 
     def _laid_out(self, at: int, line: int) -> None:
@@ -364,7 +345,7 @@ class TokenView(ScrollView, can_focus=False):
         tokens = self._last
         if tokens is None or not self._starts or not 0 <= index < len(tokens.pieces):
             return
-        row = self._starts[self._blocks.index(tokens)] + tokens.flow.row_of(index)
+        row = self._starts[self._blocks.index(tokens)] + self._flows.of(tokens).row_of(index)
         top, height = self.scroll_offset.y, max(1, self.size.height - self.styles.padding.height)
         if not top <= row < top + height:
             self.follow = False

@@ -29,6 +29,8 @@ from quantchat.tui.messages import Item, TokenRun
 
 ROUNDS_KEPT = 50
 """Older ones leave the screen and the export."""
+TOKENS_KEPT = 262_144
+"""Older rounds leave, too, where all of them have more tokens: about 100 bytes each."""
 SCORES_KEPT = 16_384
 """Of older scored tokens only the figures are kept, not what was likeliest: a third of a MiB a
 hundred tokens."""
@@ -150,8 +152,9 @@ class Asking:
 
     def _forget_old(self) -> None:
         """Keep what is held bounded, however long the comparison goes on."""
-        while len(self.rounds) >= ROUNDS_KEPT:
-            self.rounds.pop(0)
+        written = sum(each.tokens for each in self.rounds)
+        while self.rounds and (len(self.rounds) >= ROUNDS_KEPT or written > TOKENS_KEPT):
+            written -= self.rounds.pop(0).tokens
             for pane in self._panes:
                 pane.forget_first()
         scored = 0

@@ -116,6 +116,11 @@ class LiveRound:
         return told_apart(left, right)
 
     @property
+    def tokens(self) -> int:
+        """Written on both sides."""
+        return len(self.left.ids) + len(self.right.ids)
+
+    @property
     def same_context(self) -> bool:
         """Whether both saw the same before the answer."""
         return self.left.messages == self.right.messages
