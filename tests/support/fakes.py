@@ -101,6 +101,8 @@ class FakeEngine:
     hold_phase: LoadPhase | None = None
     """Loads stay in this phase until it is None."""
     hold_answers: bool = False
+    hold_after: int | None = None
+    """Answers that have so many tokens get no more until it is None."""
     load_failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Scheme or model -> message and hint of a LoadFailed."""
     most_models: int = 0
@@ -326,6 +328,8 @@ class FakeEngine:
         )
 
     def _due(self, answer: _Answer, now: float) -> int:
+        if self.hold_after is not None and answer.at >= self.hold_after:
+            return 0
         if self.tok_per_s is None:
             return self.tokens_per_drain
         speed = self.tok_per_s * 16.0 / BITS.get(self.infos[answer.request.slot].scheme, 8.0)

@@ -193,8 +193,10 @@ async def test_reasoning_is_folded_counted_and_not_sent_back(tmp_path: Path) -> 
     app = make_app(tmp_path, FakeEngine([Script(pieces), Script("Two.")], tokens_per_drain=1))
     async with app.run_test(size=SIZE) as pilot:
         await ready(pilot, app)
+        fake(app).hold_after = 2
         await ask(pilot, app, "why")
         await wait_until(pilot, lambda: "▸ thinking" in shown(app))
+        fake(app).hold_after = None
         await answered(pilot, app, 2)
         assert "▸ reasoning · 4 tokens" in shown(app) and "First" not in shown(app)
         metrics = app.conversation.path[-1].metrics
