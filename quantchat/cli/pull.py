@@ -194,10 +194,10 @@ class _Lines:
         if progress.failed:
             click.echo(f"{progress.source}: {progress.detail}", err=True)
             return
-        step = (progress.source, progress.detail)
+        step = (progress.source, progress.trouble or progress.detail)
         if step != self._step:
             self._step = step
-            click.echo(f"{progress.source}: {progress.detail}", err=True)
+            click.echo(f"{progress.source}: {step[1]}", err=True)
         elif progress.done_bytes and time.monotonic() - self._shown_s > _PLAIN_EVERY_S:
             click.echo(f"  {figures(progress)}", err=True)
         else:
@@ -234,7 +234,7 @@ def figures(progress: FetchProgress) -> str:
         f"{done} of {progress.total_bytes / 1e6:.1f} MB" if progress.total_bytes else f"{done} MB"
     )
     if progress.stalled:
-        return f"{text}, stalled"
+        return f"{text}, stalled" + (f": {progress.trouble}" if progress.trouble else "")
     if progress.bytes_per_s > 0:
         text += f", {progress.bytes_per_s / 1e6:.1f} MB/s"
     if progress.remaining_s is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
 import threading
 from pathlib import Path
@@ -62,7 +63,9 @@ def test_a_hundred_faults_cost_no_byte(
     other: FakeServer,
     received: list[int],
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("HF_TOKEN", hub.token)
     files = hub.repos["own/big"] = big_folder()
     hub.private.add("own/big")
@@ -98,6 +101,7 @@ def test_a_hundred_faults_cost_no_byte(
         assert not any("authorization" in headers for headers in asked)
         assert not any(hub.token in str(headers) for headers in asked)
         assert all("authorization" in headers for _, headers in hub.requests)
+        assert hub.token not in caplog.text
     assert wanted() == [] and unfinished() == []
 
 

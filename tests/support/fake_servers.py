@@ -87,8 +87,6 @@ class FakeServer:
     url: str = ""
     closing: threading.Event = field(default_factory=threading.Event)
     flowing: threading.Event = field(default_factory=threading.Event)
-    sent: dict[str, int] = field(default_factory=dict)
-    """Path -> bytes of its bodies that were handed to the network."""
 
     def paths(self, part: str = "") -> list[str]:
         return [path for path, _ in self.requests if part in path]
@@ -286,7 +284,6 @@ class _Handler(BaseHTTPRequestHandler):
                     if fake.closing.is_set():
                         return
             self.wfile.write(part[at : at + step_bytes])
-            fake.sent[self.path] = fake.sent.get(self.path, 0) + len(part[at : at + step_bytes])
             if fake.faults.slow_s and fake.closing.wait(fake.faults.slow_s):
                 return
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -34,6 +36,7 @@ from quantchat.tui.control.hub_transfers import HubTransfers
 from quantchat.tui.control.transfers import Transfer
 from quantchat.tui.screens.dialog import Dialog
 
+APP = Path(__file__).with_name("downloading_app.py")
 HELD_BYTES = 100_000
 NOTES: list[str] = []
 """What the app that was opened last has said; it forgets notes by itself."""
@@ -148,8 +151,9 @@ async def test_a_chosen_model_comes_beside_the_chat_and_is_loaded(
 
 
 async def test_a_model_that_came_late_does_not_push_a_later_choice_away(
-    hub: FakeServer, local: str, tmp_path: Path
+    hub: FakeServer, local: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("quantchat.hub.progress._STALL_S", 0.2)
     other = tmp_path / "other.gguf"
     other.write_bytes(gguf(1000))
     hub.faults.hold_after_bytes = HELD_BYTES
@@ -157,6 +161,8 @@ async def test_a_model_that_came_late_does_not_push_a_later_choice_away(
         await ready(pilot, app)
         app.choose_model("own/one")
         await wait_until(pilot, half_there(app, "own/one"))
+        await wait_until(pilot, lambda: phase(app, "own/one") == "stalled")
+        assert "stalled" in app.status.activity()[0] and "/s" not in app.status.activity()[0]
         app.choose_model(str(other))
         await wait_until(pilot, lambda: loaded(app) == str(other))
         hub.flowing.set()
@@ -339,3 +345,51 @@ async def test_a_name_that_leads_nowhere_does_not_hold_the_list_up(
         await wait_until(pilot, lambda: phase(app, "not a name") == "failed")
         app.transfers.drop("not a name")
         await wait_until(pilot, lambda: app.transfers.rows() == [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_kill_9_costs_no_byte_that_came(
+    hub: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = [f"model-{n:05d}-of-00003.safetensors" for n in (1, 2, 3)]
+    hub.repos["own/big"] = {
+        **folder_files(),
+        "model.safetensors.index.json": json.dumps(
+            {"weight_map": {f"w{at}": name for at, name in enumerate(shards)}}
+        ).encode(),
+        **{name: gguf(300_000 + at)[::-1] for at, name in enumerate(shards)},
+    }
+    hub.faults.hold_after_bytes = HELD_BYTES
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def start(half_bytes: int) -> subprocess.Popen[str]:
+        words = [sys.executable, str(APP), "own/big", str(half_bytes)]
+        return subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        )
+
+    app = start(len(shards) * HELD_BYTES)
+    assert app.stdout is not None
+    line = app.stdout.readline()
+    app.kill()
+    _, err = app.communicate(timeout=60)
+    assert line == "half\n", err
+    assert [(job.name, job.state) for job in wanted()] == [("own/big", "interrupted")]
+    assert list_local() == []
+    parts = {path.stem: path.stat().st_size for path in paths.models_dir().rglob("*.part")}
+    assert set(parts) == set(shards) and all(parts.values())
+
+    hub.requests.clear()
+    hub.flowing.set()
+    app = start(0)
+    out, err = app.communicate(timeout=120)
+    assert app.returncode == 0, err
+    assert any("own/big goes on" in note for note in json.loads(out))
+    model = find("own/big")
+    assert model is not None
+    for name in shards:
+        assert (model.path / name).read_bytes() == hub.repos["own/big"][name]
+    asked = {path.rpartition("/")[2]: headers.get("range") for path, headers in hub.requests}
+    for name, kept_bytes in parts.items():
+        assert asked[name] == f"bytes={kept_bytes}-"
+    assert len(hub.paths("/resolve/")) == len(shards)
