@@ -297,10 +297,9 @@ def reasoning_opening(tokenizer: Tokenizer) -> str:
 
 def build_pool(decoder: Decoder, plan: ExecutionPlan) -> KvPool:
     """Cache memory for the plan's context, in the decoder's type where KV is 16-bit."""
-    pages = -(-plan.context_tokens // plan.page_tokens) + 1
     return KvPool(
         decoder.spec,
-        pages=pages,
+        pages=plan.pages,
         page_tokens=plan.page_tokens,
         precision=plan.kv,
         dtype=decoder.ops.dtype,

@@ -70,3 +70,8 @@ class ExecutionPlan:
     reasons: tuple[str, ...]
     refused: tuple[str, ...]
     fit: MemoryFit
+
+    @property
+    def pages(self) -> int:
+        """Of the cache: as many as the context fills, and one for rows that nobody reads."""
+        return -(-self.context_tokens // self.page_tokens) + 1

@@ -103,7 +103,7 @@ def _fit(
     estimate = Fit(
         context_tokens=at.context_tokens,
         weight_bytes=at.fit.weight_bytes + at.fit.copy_bytes,
-        kv_bytes=at.fit.kv_bytes,
+        kv_bytes=_reserved(at, at.fit.kv_bytes_per_token),
         workspace_bytes=at.fit.workspace_bytes,
         load_peak_bytes=at.fit.load_peak_bytes,
         tok_per_s=predicted_tok_per_s(at, subject.spec, read_bytes_per_s=rate),
@@ -122,7 +122,7 @@ def with_measured(estimate: Fit, at: ExecutionPlan, measured: MeasuredLoad) -> F
 
     found: dict[str, int | float] = {
         "weight_bytes": measured.weight_bytes + at.fit.copy_bytes,
-        "kv_bytes": measured.kv_bytes_per_token * at.context_tokens,
+        "kv_bytes": _reserved(at, measured.kv_bytes_per_token),
     }
     if measured.context_tokens == at.context_tokens:
         found["kv_bytes"] = measured.kv_bytes
@@ -138,6 +138,11 @@ def with_measured(estimate: Fit, at: ExecutionPlan, measured: MeasuredLoad) -> F
     running = fit.weight_bytes + fit.kv_bytes + fit.workspace_bytes
     verdict = verdict_of(max(running, fit.load_peak_bytes), at.fit.free_bytes)
     return dataclasses.replace(fit, verdict=verdict)
+
+
+def _reserved(at: ExecutionPlan, bytes_per_token: int) -> int:
+    """What the cache takes at once, however short the conversation."""
+    return at.pages * at.page_tokens * bytes_per_token
 
 
 def reencoded_words(wish: PlanRequest, made: ExecutionPlan) -> str:
