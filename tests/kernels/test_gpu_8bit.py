@@ -1,4 +1,4 @@
-"""8-bit rows and products on a real card against their references, on real and awkward shapes."""
+"""Rows and 8-bit products on a real card against their references, on real and awkward shapes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import pytest
 pytest.importorskip("triton")
 
 import torch
+from quantchat.kernels.activation import reference as activation_reference
+from quantchat.kernels.activation.reference import Activation
 from quantchat.kernels.activation.rows import activate, activate_quantized
+from quantchat.kernels.norm.reference import RowNorm, StreamKind
+from quantchat.kernels.norm.reference import stream_norm as stream_reference
 from quantchat.kernels.norm.rows import norm_rows
+from quantchat.kernels.norm.stream import stream_norm
 from quantchat.kernels.quantize import reference
 from quantchat.kernels.quantize.dense import dequantize_weight
 from quantchat.kernels.quantize.matmul import scaled_matmul
@@ -71,6 +76,46 @@ def test_rows(
     nearest(plain.values, made.values, made.scale, form, last_bit=4 * torch.finfo(dtype).eps)
     gate_up = torch.cat((x, residual), dim=1)
     nearest(activate(gate_up, "silu"), *activate_quantized(gate_up, "silu", form), form)
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["rms", "rms_float", "layer"])
+@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+def test_streams(
+    rows: int,
+    columns: int,
+    kind: StreamKind,
+    dtype: torch.dtype,
+    dependent: bool,
+    device: torch.device,
+) -> None:
+    if dependent and torch.cuda.get_device_capability()[0] < 9:
+        pytest.skip("no dependent launch on this card")
+    vectors = torch.randn(4, columns, device=device)
+    behind = RowNorm(vectors[0], vectors[1] if kind == "layer" else None)
+    ahead = RowNorm(vectors[2], vectors[3] if kind == "layer" else None)
+    wish = {"kind": kind, "eps": 1e-6, "dtype": dtype, "scale": 0.5}
+    made = torch.randn(2, rows, columns, device=device).to(dtype)
+    given = torch.randn(rows, columns, device=device) * 3
+    cases = (((), None, ahead), ((made[0],), behind, ahead), ((made[0], made[1]), None, None))
+    for parts, first, second in cases:
+        total, truth_total = given.clone(), given.clone()
+        truth = stream_reference(truth_total, parts, behind=first, ahead=second, **wish)
+        y = stream_norm(total, parts, behind=first, ahead=second, dependent=dependent, **wish)
+        assert relative(y, truth) < 4 * torch.finfo(dtype).eps
+        assert relative(total, truth_total) < 4 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("activation", ["gelu_tanh", "gelu"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gelu(
+    activation: Activation, dtype: torch.dtype, gated: bool, device: torch.device
+) -> None:
+    x = torch.randn(3, 2 * 4104, device=device).to(dtype)
+    truth = (activation_reference.gated if gated else activation_reference.plain)(x, activation)
+    assert relative(activate(x, activation, gated=gated), truth) < 2 * torch.finfo(dtype).eps
 
 
 @pytest.mark.parametrize("form", FORMS)

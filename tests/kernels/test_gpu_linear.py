@@ -170,6 +170,17 @@ def test_many_rows_of_weights_as_stored(
             assert relative(made, reference.linear(x, truth, bias=bias)) < TOLERANCE[dtype]
 
 
+@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize(("code", "group"), FORMS)
+def test_gelu_rides_on_a_gated_linear(code: str, group: int, rows: int) -> None:
+    for dtype in (torch.float16, torch.bfloat16):
+        weight, truth = stored(code, group, 2 * 200, 896, dtype, gated=True)
+        x = torch.randn(rows, 896, device="cuda").to(dtype)
+        made = linear(x, weight, gated=True, gate="gelu_tanh")
+        wanted = reference.linear(x, truth, gated=True, gate="gelu_tanh")
+        assert relative(made, wanted) < TOLERANCE[dtype]
+
+
 def test_two_levels_become_codes_of_eight_bits() -> None:
     weight, truth = stored("progressive4", 64, 200, 576, torch.float16, gated=True)
     assert isinstance(weight, Int4Tiles) and weight.channel is not None

@@ -1,0 +1,39 @@
+"""Families on a card: codes as stored, caches of fewer bits, gates and sums of every kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from card_models import FAMILIES, furthest_logits
+
+from quantchat.ops.kv_pool import KvPrecision
+
+pytestmark = pytest.mark.gpu
+
+CASES: list[tuple[str, KvPrecision, torch.dtype, float]] = [
+    # scheme, cache, compute dtype, most that logits may differ as a share of their spread
+    ("fp16", "16bit", torch.float16, 0.02),
+    ("fp16", "int8", torch.bfloat16, 0.1),
+    ("int8", "16bit", torch.float16, 0.1),
+    ("fp8", "fp8", torch.bfloat16, 0.4),
+    ("int4", "16bit", torch.bfloat16, 0.6),
+]
+
+
+@pytest.fixture(autouse=True)
+def needs_card() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
+@pytest.mark.parametrize(("scheme", "kv", "dtype", "most"), CASES)
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.inference_mode()
+def test_logits_are_the_model_s(
+    family: str, scheme: str, kv: KvPrecision, dtype: torch.dtype, most: float, tmp_path: Path
+) -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    off = furthest_logits(tmp_path, family, scheme=scheme, device=device, dtype=dtype, kv=kv)
+    assert off < most

@@ -1,0 +1,120 @@
+"""Tiny models under a card's ops, or interpreted ones, held to the same model in float32."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import factory
+import torch
+from decoders import batch_of, float32_decoder, make_pool
+
+from quantchat.hardware.memory import group_size_of
+from quantchat.model.decoder import Decoder
+from quantchat.model.families import open_model
+from quantchat.model.loader import load_decoder
+from quantchat.model.weights import WeightRecipe
+from quantchat.ops.batch import Batch
+from quantchat.ops.kv_pool import KvPool, KvPrecision
+from quantchat.ops.triton_ops import TritonOps
+from quantchat.quant.registry import SCHEMES
+
+FAMILIES = (
+    "llama",
+    "gemma2",
+    "gemma3",
+    "granite",
+    "olmo2",
+    "phi2",
+    "falcon_7b",
+    "falcon_40b",
+    "falcon_rw",
+    "mixtral",
+    "qwen2moe",
+)
+IDS = torch.randint(5, 350, (30,), generator=torch.Generator().manual_seed(1)).tolist()
+PROMPT = 26
+"""Beyond the windows of the tiny models."""
+PAGES = [3, 0, 5, 1]
+PAGE_TOKENS = 8
+CPU = torch.device("cpu")
+
+
+def card_decoder(path: Path, scheme: str, device: torch.device, dtype: torch.dtype) -> Decoder:
+    """The model under the kernels; on the CPU as a card without tensor cores runs them."""
+    source = open_model(path)
+    try:
+        chosen = SCHEMES[scheme]
+        recipe = WeightRecipe(
+            scheme=chosen,
+            group_size=group_size_of(source.spec, chosen),
+            dtype=dtype,
+            device=device,
+        )
+        return load_decoder(
+            source,
+            TritonOps(source.spec, device=device, dtype=dtype, dependent_launch=False),
+            recipe,
+            context_tokens=64,
+            cache=None,
+            on_progress=lambda phase, done, total: None,
+            cancelled=lambda: False,
+        ).decoder
+    finally:
+        source.close()
+
+
+def furthest_logits(
+    folder: Path,
+    family: str,
+    *,
+    scheme: str = "fp16",
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float16,
+    kv: KvPrecision = "16bit",
+) -> float:
+    """Largest difference of a position's logits, as a share of their spread."""
+    path = factory.write_hf(folder, family)
+    exact = float32_decoder(path, context_tokens=64)
+    made = card_decoder(path, scheme, device, dtype)
+    theirs = make_pool(exact, pages=6, page_tokens=PAGE_TOKENS)
+    pool = make_pool(made, pages=6, page_tokens=PAGE_TOKENS, precision=kv)
+    paged = made.spec.experts is None
+    wanted = [exact.logits(exact.forward(batch_of(theirs, [(IDS, 0, PROMPT, PAGES)]), theirs))]
+    prompt = _on(batch_of(pool, [(IDS, 0, PROMPT, PAGES)]), device)
+    given = [made.logits(made.forward(prompt, pool))]
+    for end in range(PROMPT + 1, len(IDS) + 1):
+        step = batch_of(theirs, [(IDS, end - 1, end, PAGES)])
+        wanted.append(exact.logits(exact.forward(step, theirs)))
+        step = _on(_step(pool, end, paged=paged), device)
+        given.append(made.step_logits(step, pool).float())
+    truth, logits = torch.cat(wanted), torch.cat(given).cpu()
+    off = (logits - truth).square().mean(dim=1).sqrt() / truth.std()
+    return float(torch.nan_to_num(off, nan=torch.inf).max())
+
+
+def _step(pool: KvPool, end: int, *, paged: bool) -> Batch:
+    """One token, as a captured step sees it, or as one that is launched op by op."""
+    batch = batch_of(pool, [(IDS, end - 1, end, PAGES)])
+    if not paged:
+        return batch
+    return dataclasses.replace(
+        batch,
+        slots=torch.full((1,), -7),
+        spans=(),
+        block_table=torch.tensor([PAGES], dtype=torch.int32),
+        seq_lens=torch.tensor([end], dtype=torch.int32),
+        page_tokens=PAGE_TOKENS,
+    )
+
+
+def _on(batch: Batch, device: torch.device) -> Batch:
+    table, lengths = batch.block_table, batch.seq_lens
+    return dataclasses.replace(
+        batch,
+        ids=batch.ids.to(device),
+        positions=batch.positions.to(device),
+        slots=batch.slots.to(device),
+        block_table=None if table is None else table.to(device),
+        seq_lens=None if lengths is None else lengths.to(device),
+    )
