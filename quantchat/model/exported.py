@@ -17,6 +17,7 @@ from quantchat.model.export_marker import Export
 from quantchat.model.loader import Phase
 from quantchat.model.names import tensor_shape
 from quantchat.model.packed_parts import STORED, Index, PartEntry, stored_weight
+from quantchat.model.upload import Range, Uploader
 from quantchat.model.weights import Matrix, matrix_names
 from quantchat.quant.tensor import StoredWeight
 from quantchat.spec import DecoderSpec
@@ -33,6 +34,8 @@ class ExportedMatrices:
         """Raises CheckpointError where the index is none."""
         self._export = export
         self._device = torch.device("cpu")
+        self._uploader: Uploader | None = None
+        self._table: StoredWeight | None = None
         try:
             self._index = Index.from_text(json.dumps(dict(export.index)))
         except ValueError as error:
@@ -45,13 +48,17 @@ class ExportedMatrices:
     ) -> Iterator[tuple[str, Matrix]]:
         """See MatrixSource.matrices. Raises CheckpointError naming the tensor."""
         self._device = device
-        for name, layer, parts in matrix_names(spec):
-            on_part(name)
-            shapes = [tensor_shape(spec, layer + part) for part in parts]
-            rows, columns = sum(shape[0] for shape in shapes), shapes[0][1]
-            yield name, self._matrix(name, (rows, columns))
-        on_part("head")
-        yield "head", self._matrix("head", (spec.vocab, spec.hidden))
+        with Uploader(device) as self._uploader:
+            self._uploader.expect(self._ranges(spec))
+            for name, layer, parts in matrix_names(spec):
+                on_part(name)
+                shapes = [tensor_shape(spec, layer + part) for part in parts]
+                rows, columns = sum(shape[0] for shape in shapes), shapes[0][1]
+                yield name, self._matrix(name, (rows, columns))
+            on_part("head")
+            yield "head", self._matrix("head", (spec.vocab, spec.hidden))
+            self._table = self._own_table()
+        self._uploader = None
 
     def vector(self, name: str) -> torch.Tensor | None:
         """See MatrixSource.vector; all of them are the export's."""
@@ -66,6 +73,19 @@ class ExportedMatrices:
 
     def table(self) -> StoredWeight | None:
         """See MatrixSource.table; None where it is the head."""
+        return self._table
+
+    def _ranges(self, spec: DecoderSpec) -> Iterator[Range]:
+        """What is read, in that order; what is missing is told when it is asked for."""
+        index, tensors = self._index, self._export.checkpoint.tensors
+        names = [*(name for name, _, _ in matrix_names(spec)), "head"]
+        parts = [part for name in names for part in index.linears.get(name, ())]
+        for part in parts:
+            for stored in part.tensors.values():
+                if (entry := tensors.get(stored)) is not None:
+                    yield Range(entry.file, entry.offset, entry.nbytes)
+
+    def _own_table(self) -> StoredWeight | None:
         index, spec = self._index, self._export.spec
         if index.embedding is None:
             self._broken("is not in the index", "embed")
@@ -109,7 +129,9 @@ class ExportedMatrices:
         entry = checkpoint.tensors.get(name)
         if entry is None:
             self._broken("is missing", name)
-        return values(entry, checkpoint.raw(name).to(self._device))
+        if self._uploader is None:
+            return values(entry, checkpoint.raw(name).to(self._device))
+        return values(entry, self._uploader.fetch(entry.file, entry.offset, entry.nbytes))
 
     def _broken(self, problem: str, tensor: str) -> NoReturn:
         raise CheckpointError(

@@ -119,6 +119,10 @@ class Uploader:
         self._ahead_bytes = 0
 
     def __enter__(self) -> Uploader:
+        return self
+
+    def _begin(self) -> None:
+        """Buffers and threads, once there is something for them."""
         staging = self._stack.enter_context(
             _staging(self._threads, self._queue.piece_bytes, self._device)
         )
@@ -133,7 +137,6 @@ class Uploader:
         ]
         for thread in self._crew:
             thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._queue.stop()
@@ -211,6 +214,8 @@ class Uploader:
 
     def _start(self, wanted: Range, *, first: bool) -> _Work:
         target = torch.empty(wanted.nbytes, dtype=torch.uint8, device=self._device)
+        if not self._crew:
+            self._begin()
         ready = None
         if self._device.type == "cuda":
             ready = torch.cuda.current_stream(self._device).record_event()

@@ -19,7 +19,7 @@ from quantchat.model.families import ModelSource
 from quantchat.model.importance import ActivationProbe
 from quantchat.model.names import NORM_PARTS, layer_parts, tensor_shape
 from quantchat.quant.codebook import NESTED_BLOCK
-from quantchat.quant.ggml import stored_from_ggml
+from quantchat.quant.ggml import INT4_TYPES, stored_from_ggml
 from quantchat.quant.layouts import relative_error, stored_from_codes
 from quantchat.quant.matrix_rounding import rounded_matrix
 from quantchat.quant.rounding import Int4Rounding, int4_group
@@ -60,7 +60,7 @@ class WeightReader:
         self.source = source
         self.recipe = recipe
         self.errors: dict[str, list[float]] = {}
-        """Relative RMS error by file type, of tensors that had to be re-encoded."""
+        """Relative RMS error by GGUF type, of tensors that could not be kept exactly."""
         self.changes: dict[str, list[float]] = {}
         """The same of packed linears of folders, by what was done to them in words."""
         self.fetch: Fetch | None = None
@@ -69,7 +69,7 @@ class WeightReader:
 
     def notes(self) -> tuple[str, ...]:
         """What was rounded on the way from the file with its error, and what of it is left out."""
-        changes = {f"{kind} blocks re-encoded as int8 rows": e for kind, e in self.errors.items()}
+        changes = {f"{kind} {_change_of(kind)}": errors for kind, errors in self.errors.items()}
         folder = self.source.checkpoint
         rounded = tuple(
             f"{words}: {_error_words(errors)}"
@@ -291,6 +291,13 @@ def read_order(reader: WeightReader) -> list[TensorEntry]:
     if isinstance(source.checkpoint, SafetensorsFolder):
         return [part for each in entries for part in source.checkpoint.parts_of(each.name)]
     return entries
+
+
+def _change_of(kind: str) -> str:
+    """What is done to the blocks of a GGUF type that do not fit exactly."""
+    if kind in INT4_TYPES:
+        return "scales rounded to 16 bits"
+    return "blocks re-encoded as int8 rows"
 
 
 def _error_words(errors: list[float]) -> str:

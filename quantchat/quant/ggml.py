@@ -15,10 +15,11 @@ from quantchat.quant.rounding import int8_channel
 from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, Int8ChannelWeight, StoredWeight
 
 GROUP = 32
-EXACT_INT4 = ("Q4_0", "Q4_1", "Q4_K")
+INT4_TYPES = ("Q4_0", "Q4_1", "Q4_K")
 CHUNK_BLOCKS = 1 << 16
 SLICE_ELEMENTS = 1 << 24
 """Of a matrix that is rounded at a time."""
+SAMPLE_ELEMENTS = 1 << 18
 
 
 def stored_from_ggml(
@@ -26,15 +27,25 @@ def stored_from_ggml(
 ) -> tuple[StoredWeight, float]:
     """The stored format of blocks uint8 [nbytes] of a [N, K] tensor, on the same device.
 
-    Returns the weight and the relative RMS error of re-encoding, 0 where the blocks fit exactly
-    (Q4_K: up to rounding products of its two scales to float16).
+    Returns the weight and its relative RMS error against the blocks, 0 where these fit exactly.
+    Products of Q4_K's two scales are rounded to float16; the rest that is not exact to int8 rows.
     """
     n, k = shape
     if type_name in PLAIN:
         return DenseWeight(dequantize(raw.view(n, -1), type_name)), 0.0
-    if type_name in EXACT_INT4:
-        return _int4(raw, type_name, n, k), 0.0
+    if type_name in INT4_TYPES:
+        weight = _int4(raw, type_name, n, k)
+        return weight, _missed(weight, raw.view(n, -1), type_name) if type_name == "Q4_K" else 0.0
     return _int8(raw.view(n, -1), type_name, k)
+
+
+def _missed(weight: Int4GroupWeight, raw: torch.Tensor, type_name: str) -> float:
+    """Relative RMS error, judged by rows here and there: every group is rounded alike."""
+    n, k = weight.shape
+    rows = torch.arange(0, n, max(1, n * k // SAMPLE_ELEMENTS), device=raw.device)
+    dense = dequantize(raw.index_select(0, rows), type_name)
+    made = weight.take_rows(rows).dequantize(torch.float32)
+    return float((made - dense).norm() / dense.norm().clamp_min(1e-12))
 
 
 def _int8(raw: torch.Tensor, type_name: str, k: int) -> tuple[Int8ChannelWeight, float]:

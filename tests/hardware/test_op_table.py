@@ -78,7 +78,7 @@ def test_stored_types_become_what_the_table_says(name: str) -> None:
     assert isinstance(weight, kinds[row.route])
     if row.route == "dense":
         return
-    assert (error == 0) == row.exact
+    assert (error < 2e-3) == row.exact
     assert weight.nbytes / raw.nbytes == pytest.approx(row.growth, rel=0.07)
     if row.exact:
         dense = dequantize(raw.view(n, -1), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import factory
@@ -11,7 +12,11 @@ import torch
 from quantchat.errors import Cancelled, CheckpointError
 from quantchat.model import upload as module
 from quantchat.model.families import open_model
-from quantchat.model.upload import Uploader, upload
+from quantchat.model.loader import load_decoder
+from quantchat.model.upload import Range, Uploader, upload
+from quantchat.model.weights import WeightRecipe
+from quantchat.ops.torch_ops import TorchOps
+from quantchat.quant.registry import SCHEMES
 
 CPU = torch.device("cpu")
 
@@ -75,3 +80,115 @@ def test_tensors_fetched_are_those_of_the_mapping(kind: str, tmp_path: Path) -> 
             )
             assert torch.equal(plain, fetched), name
     source.close()
+
+
+def test_ranges_that_are_expected_come_whole_in_any_order(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for in turn, twice, before their turn, and without being expected."""
+    monkeypatch.setattr(module, "PIECE_BYTES", 300)
+    monkeypatch.setattr(module, "AHEAD_BYTES", 2500)
+    data = file.read_bytes()
+    expected = [Range(file, at, count) for at, count in [(0, 1000), (0, 1000), (7, 0), (9, 4000)]]
+    expected += [Range(file, at, 700) for at in range(0, 9000, 700)]
+    with Uploader(CPU) as uploader:
+        uploader.expect(expected)
+        order = [expected[i] for i in (0, 1, 2, 3, 9, 4, 5, 15)]
+        order += [Range(file, 3, 55), expected[6], expected[16], expected[16]]
+        for path, offset, count in order:
+            got = uploader.fetch(path, offset, count)
+            assert got.numpy().tobytes() == data[offset : offset + count]
+
+
+def test_no_more_is_under_way_than_there_is_room_for(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AHEAD_BYTES", 2500)
+    with Uploader(CPU) as uploader:
+        uploader.expect(Range(file, at, 1000) for at in range(9))
+        assert uploader._ahead_bytes == 2000
+        uploader.fetch(file, 0, 1000)
+        assert uploader._ahead_bytes == 2000
+        uploader.fetch(file, 500, 10_000 - 500)
+        assert uploader._ahead_bytes == 2000
+
+
+def test_a_range_larger_than_the_room_goes_alone(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AHEAD_BYTES", 100)
+    with Uploader(CPU) as uploader:
+        uploader.expect([Range(file, 0, 5000), Range(file, 1, 5000)])
+        assert uploader._ahead_bytes == 5000
+        assert uploader.fetch(file, 0, 5000).numel() == 5000
+
+
+def test_no_memory_for_what_is_only_expected_is_no_failure(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = torch.empty
+
+    def empty(*shape: int, **options: object) -> torch.Tensor:
+        if shape == (4000,):
+            raise torch.OutOfMemoryError("full")
+        return real(*shape, **options)
+
+    with Uploader(CPU) as uploader:
+        monkeypatch.setattr(module.torch, "empty", empty)
+        uploader.expect([Range(file, 0, 10), Range(file, 0, 4000), Range(file, 5, 10)])
+        assert uploader.fetch(file, 0, 10).numel() == 10
+        assert uploader.fetch(file, 5, 10).numpy().tobytes() == file.read_bytes()[5:15]
+        with pytest.raises(torch.OutOfMemoryError):
+            uploader.fetch(file, 0, 4000)
+
+
+def test_what_fails_ahead_is_said_and_leaves_nothing_behind(file: Path, tmp_path: Path) -> None:
+    with Uploader(CPU) as uploader:
+        uploader.expect([Range(tmp_path / "gone", 0, 8)])
+        with pytest.raises(CheckpointError, match="gone: cannot be opened"):
+            uploader.fetch(tmp_path / "gone", 0, 8)
+    assert not any(thread.name == "upload" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4", "stored"])
+@pytest.mark.parametrize("kind", ["llama", "internlm2", "phi3", "Q4_1"])
+def test_a_load_reads_what_it_was_expected_to(
+    scheme: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every range was on its way before it was asked for, and none was for nothing."""
+    if kind == "Q4_1":
+        path = factory.write_gguf(tmp_path / "m.gguf", "llama", tensor_type=kind, tokenizer=False)
+    else:
+        path = factory.write_hf(tmp_path / "m", kind, tokenizer=False)
+    begun: list[bool] = []
+    left: list[int] = []
+    began, leave = Uploader._begun, Uploader.__exit__
+
+    def watch(self: Uploader, wanted: Range) -> object:
+        work = began(self, wanted)
+        begun.append(work is not None)
+        return work
+
+    def end(self: Uploader, *raised: object) -> None:
+        left.append(self._ahead_bytes + len(self._expected))
+        leave(self, *raised)
+
+    monkeypatch.setattr(Uploader, "_begun", watch)
+    monkeypatch.setattr(Uploader, "__exit__", end)
+    source = open_model(path)
+    group = 32 if scheme == "int4" else 0
+    recipe = WeightRecipe(scheme=SCHEMES[scheme], group_size=group, dtype=torch.float32, device=CPU)
+    load_decoder(
+        source,
+        TorchOps(source.spec, device=CPU, dtype=torch.float32),
+        recipe,
+        context_tokens=16,
+        cache=None,
+        on_progress=lambda phase, done, total: None,
+        cancelled=lambda: False,
+    )
+    source.close()
+    unexpected = begun.count(False)
+    # The table beside a head of its own is read last, when there is room for it.
+    assert len(begun) > 10 and unexpected == (0 if source.spec.tied_head else 1)
+    assert left == [0]
