@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,15 @@ import click
 
 from quantchat.cli.choices import KV_HELP, SCHEME_HELP
 from quantchat.errors import ModelNotFoundError, PlanError
-from quantchat.requests import LoadRequest
 
 if TYPE_CHECKING:
+    from quantchat.engine.subjects import Subject as Looked
     from quantchat.hardware.facts import Facts
     from quantchat.hardware.offers import Offer
     from quantchat.hardware.plan import ExecutionPlan, PlanRequest
     from quantchat.settings.model import Settings
     from quantchat.spec import DecoderSpec
+    from quantchat.tui.control.fits import Fits
 
 DEFAULT_SHAPE = "llama-3.1-8b"
 
@@ -33,13 +35,19 @@ class Subject:
 
     name: str
     origin: str
-    """A path, or "shape" where nothing is on disk."""
+    """A path, "hub", or "shape" where it was neither opened nor asked for."""
     spec: DecoderSpec
     request: PlanRequest
+    looked: Looked
+    """Without wishes."""
 
 
 @click.command()
-@click.option("--model", default="", help="A model on disk, or a shape such as llama-3.1-8b.")
+@click.option(
+    "--model",
+    default="",
+    help="A model on disk, owner/name of the hub, or a shape such as llama-3.1-8b.",
+)
 @click.option("--scheme", default="", help=SCHEME_HELP)
 @click.option("--kv", default="", help=KV_HELP)
 @click.option("--device", default="", help="auto, cpu, cuda.")
@@ -71,12 +79,13 @@ def command(model: str, scheme: str, kv: str, device: str, context: int, as_json
     except PlanError as error:
         problem = error
     found = _offers(facts, subject)
+    fits = _fits(facts, subject)
     if as_json:
-        click.echo(json.dumps(as_record(facts, subject, made, problem, found)))
+        click.echo(json.dumps(as_record(facts, subject, made, problem, found, fits)))
     else:
         from quantchat.cli.probe_view import show
 
-        show(facts, subject, made, found)
+        show(facts, subject, made, found, fits)
     if problem is not None:
         raise problem
 
@@ -101,15 +110,25 @@ def _offers(facts: Facts, subject: Subject) -> tuple[Offer, ...]:
     return offers(facts, subject.spec, subject.request, rate)
 
 
+def _fits(facts: Facts, subject: Subject) -> Fits:
+    """The verdict at each context."""
+    from quantchat.tui.control.plan_fits import fits_of
+
+    return fits_of(subject.name, subject.looked, facts, subject.request)
+
+
 def find_subject(name: str, settings: Settings) -> Subject:
-    """The named model or shape; without a name the configured model, else the default shape."""
-    from quantchat.hub.local import resolve
+    """The named model or shape; without a name the configured model, else the default shape.
+
+    A name that is not on disk is asked of the hub: shapes and types, no weights.
+    """
+    from quantchat.engine.subjects import Subjects
     from quantchat.shapes import SHAPES
 
     if name in SHAPES:
         return _shape(name, settings)
     try:
-        local = resolve(name or settings.model)
+        looked = Subjects().find(name or settings.model, threading.Event())
     except ModelNotFoundError as error:
         if not name:
             return _shape(DEFAULT_SHAPE, settings)
@@ -117,41 +136,37 @@ def find_subject(name: str, settings: Settings) -> Subject:
             error.message,
             hint=f"{error.hint}; shapes known without a download: {', '.join(SHAPES)}",
         ) from None
-    from quantchat.engine.read_ahead import plan_request
-    from quantchat.model.families import open_model
-
-    source = open_model(local.path)
-    try:
-        request = plan_request(
-            LoadRequest(
-                model=local.name,
-                scheme=settings.scheme,
-                kv=settings.kv,
-                device=settings.device,
-                context_tokens=settings.context_tokens,
-            ),
-            source,
-        )
-    finally:
-        source.close()
-    return Subject(name=local.name, origin=str(local.path), spec=source.spec, request=request)
+    if not name and looked.path is None:
+        return _shape(DEFAULT_SHAPE, settings)
+    return _wished(looked, settings)
 
 
 def _shape(name: str, settings: Settings) -> Subject:
-    from quantchat.hardware.plan import PlanRequest
+    from quantchat.engine.subjects import Subject as Looked
+    from quantchat.engine.subjects import plain_request
     from quantchat.shapes import SHAPES
 
     spec = SHAPES[name]
-    request = PlanRequest(
-        scheme=settings.scheme,
-        kv=settings.kv,
-        device=settings.device,
-        context_tokens=settings.context_tokens,
-        container="safetensors",
-        stored_bytes=spec.parameters * 2,
-        stored_types=frozenset({"BF16"}),
+    looked = Looked(name=name, identity="", spec=spec, request=plain_request(spec), known="catalog")
+    return _wished(looked, settings)
+
+
+def _wished(looked: Looked, settings: Settings) -> Subject:
+    """A model under the settings' wishes."""
+    origins = {"file": str(looked.path), "catalog": "shape"}
+    return Subject(
+        name=looked.name,
+        origin=origins.get(looked.known, "hub"),
+        spec=looked.spec,
+        looked=looked,
+        request=dataclasses.replace(
+            looked.request,
+            scheme=looked.request.exported or settings.scheme,
+            kv=settings.kv,
+            device=settings.device,
+            context_tokens=settings.context_tokens,
+        ),
     )
-    return Subject(name=name, origin="shape", spec=spec, request=request)
 
 
 def as_record(
@@ -160,8 +175,11 @@ def as_record(
     made: ExecutionPlan | None,
     problem: PlanError | None,
     found: tuple[Offer, ...],
+    fits: Fits,
 ) -> dict[str, Any]:
-    """What `--json` prints: facts, model, plan (null where there is none), error, reasons, schemes."""
+    """What `--json` prints: facts, model, plan (null where there is none), error, reasons, schemes,
+    contexts.
+    """
     from quantchat.hardware.specs import specs_of
 
     machine = _plain(dataclasses.asdict(facts))
@@ -182,6 +200,7 @@ def as_record(
         "refused": [],
         "error": None,
         "schemes": [_offer_record(offer) for offer in found],
+        "contexts": _plain([dataclasses.asdict(fit) for fit in fits.fits]),
     }
     if made is not None:
         decided = _plain(dataclasses.asdict(made))

@@ -22,6 +22,7 @@ from quantchat.quant.registry import SCHEMES
 
 if TYPE_CHECKING:
     from quantchat.cli.probe import Subject
+    from quantchat.tui.control.fits import Fits
 
 VERDICTS = {
     "fits": ("fits", "green"),
@@ -31,7 +32,11 @@ VERDICTS = {
 
 
 def show(
-    facts: Facts, subject: Subject, made: ExecutionPlan | None, found: tuple[Offer, ...]
+    facts: Facts,
+    subject: Subject,
+    made: ExecutionPlan | None,
+    found: tuple[Offer, ...],
+    fits: Fits,
 ) -> None:
     """Print all of it."""
     console = Console(highlight=False)
@@ -40,13 +45,17 @@ def show(
     title = f"{subject.name}, {subject.spec.parameters / 1e9:.2f} billion weights"
     if subject.origin == "shape":
         title += " (shape only, not on disk)"
+    elif subject.origin == "hub":
+        title += " (on the hub)"
     _heading(console, f"Plan for {title}")
     if made is None:
+        _contexts(console, fits)
         _schemes(console, found)
         return
     _decisions(console, facts, subject, made)
     _ops(console, made)
     _memory(console, made.fit)
+    _contexts(console, fits)
     _sentences(console, "Reasons", made.reasons)
     _sentences(console, "Refused", made.refused)
     _schemes(console, found)
@@ -82,6 +91,39 @@ def _schemes(console: Console, found: tuple[Offer, ...]) -> None:
     if any(offer.plan is not None and offer.tok_per_s is None for offer in found):
         words += "; ?: nothing is known of how fast this device reads"
     console.print(Text(words, style="dim"))
+
+
+def _contexts(console: Console, fits: Fits) -> None:
+    """What each context would come to; measured figures are marked."""
+    if not fits.fits:
+        return
+    _heading(console, f"\nContexts in {fits.scheme} with {fits.kv} KV")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("context", "weights", "KV cache", "workspace", "load peak", "tok/s"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for fit in fits.fits:
+        figures = {
+            "weight_bytes": fit.weight_bytes,
+            "kv_bytes": fit.kv_bytes,
+            "workspace_bytes": fit.workspace_bytes,
+            "load_peak_bytes": fit.load_peak_bytes,
+        }
+        sizes = (
+            f"{size(count)}{'*' if name in fit.measured else ''}" for name, count in figures.items()
+        )
+        rate = "?" if fit.tok_per_s is None else f"~{fit.tok_per_s:,.0f}"
+        if "tok_per_s" in fit.measured:
+            rate = f"{rate.removeprefix('~')}*"
+        word, colour = VERDICTS[fit.verdict]
+        table.add_row(f"{fit.context_tokens}", *sizes, rate, Text(word, style=colour))
+    console.print(table)
+    words = [f"the longest that fits: {fits.longest_context_tokens} tokens"]
+    if fits.reencoded:
+        words.append(fits.reencoded)
+    if any(fit.measured for fit in fits.fits):
+        words.append("*: measured here before")
+    console.print(Text("; ".join(words), style="dim"))
 
 
 def size(count: int) -> str:
