@@ -7,6 +7,7 @@ import gc
 from collections import Counter
 from pathlib import Path
 
+from app_support import drawn as settle
 from textual._styles_cache import StylesCache
 from textual.app import App, ComposeResult
 from textual.screen import Screen
@@ -36,11 +37,6 @@ class Stage(App[None]):
         yield Transcript(id="transcript")
 
 
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0.01)
-
-
 async def exchange(transcript: Transcript, number: int) -> None:
     """A question and an answer that streams, as a conversation brings them."""
     key = 2 * number + 1
@@ -65,11 +61,11 @@ async def test_two_thousand_messages_leave_a_bounded_picture() -> None:
         before = 0
         for number in range(EXCHANGES):
             if number == SETTLED:
-                await settle()
+                await settle(app)
                 before = objects()
             await exchange(transcript, number)
             assert transcript.stack.rows <= KEPT_ROWS + WINDOW_ROWS
-        await settle()
+        await settle(app)
         assert objects() - before < OBJECTS * (EXCHANGES - SETTLED)
         assert len(transcript.turns) == 2 * EXCHANGES
         assert len(transcript._strips) <= STRIPS_KEPT
@@ -92,7 +88,7 @@ async def filled(app: App[None], exchanges: int) -> Transcript:
         text = f"answer {number}\n\n" + long_answer(60).replace("part", f"part{number}_")
         turns.append(Turn(key=2 * number + 2, role="assistant", text=text, label="model"))
     transcript.show(turns)
-    await settle()
+    await settle(app)
     return transcript
 
 
@@ -102,14 +98,14 @@ async def test_the_window_moves_through_a_long_conversation_and_back() -> None:
         transcript = await filled(app, 24)
         assert transcript.follow and transcript.stack.rows < 2 * WINDOW_ROWS
         transcript.action_scroll_home()
-        await settle()
+        await settle(app)
         assert not transcript.follow and transcript.stack.first == 0
         assert transcript.stack.rows < 2 * WINDOW_ROWS and numbers(transcript)[0] == 0
         seen = set(numbers(transcript))
         while not transcript.stack.at_end:
             transcript.scroll_to(y=transcript.max_scroll_y, animate=False)
             place = transcript.render_line(0).text
-            await settle()
+            await settle(app)
             assert transcript.render_line(0).text == place
             drawn = numbers(transcript)
             assert drawn == list(range(drawn[0], drawn[-1] + 1))
@@ -119,13 +115,13 @@ async def test_the_window_moves_through_a_long_conversation_and_back() -> None:
         while transcript.stack.first > 0:
             transcript.scroll_to(y=0.0, animate=False)
             place = transcript.render_line(0).text
-            await settle()
+            await settle(app)
             assert transcript.render_line(0).text == place
             assert transcript.stack.rows < KEPT_ROWS + WINDOW_ROWS
             transcript.scroll_to(y=5, animate=False)
         assert numbers(transcript)[0] == 0
         transcript.action_scroll_end()
-        await settle()
+        await settle(app)
         assert transcript.follow and numbers(transcript)[-1] == 23
         assert transcript.scroll_y == transcript.max_scroll_y
 
@@ -137,7 +133,7 @@ async def test_what_streams_while_the_first_turns_are_read_is_there_at_the_end()
         transcript.add(Turn(key=100, role="assistant", text="", label="model", state="waiting"))
         transcript.append(100, "the beginning, ")
         transcript.action_scroll_home()
-        await settle()
+        await settle(app)
         assert "the beginning" not in transcript.text_on_screen()
         transcript.append(100, "the middle, ")
         transcript.add(Turn(key=-1, role="notice", text="a word between"), before=100)
@@ -145,7 +141,7 @@ async def test_what_streams_while_the_first_turns_are_read_is_there_at_the_end()
         assert "question 0" in transcript.render_line(0).text and not transcript.follow
         transcript.append(100, "the end")
         transcript.action_scroll_end()
-        await settle()
+        await settle(app)
         text = transcript.text_on_screen()
         assert "the beginning, the middle, the end" in text and "asked meanwhile" in text
         assert text.index("a word between") < text.index("the beginning")
@@ -159,7 +155,7 @@ async def test_a_turn_far_away_is_brought_into_view_when_it_is_chosen() -> None:
         transcript = await filled(app, 24)
         for number in (3, 21, 0):
             transcript.choose(2 * number + 1)
-            await settle()
+            await settle(app)
             assert transcript.stack.index(2 * number + 1) is not None
             assert transcript.stack.rows < KEPT_ROWS + WINDOW_ROWS
             rows = [transcript.render_line(y).text for y in range(30)]
@@ -179,7 +175,7 @@ async def test_closed_screens_are_gone(tmp_path: Path) -> None:
                 await made.until(lambda: made.app.screen is not made.app.chat_screen)
                 await made.until(lambda: made.app.screen.is_mounted)
                 await home(made)
-        await settle()
+        await settle(made.app)
         gc.collect()
         alive = Counter(
             type(each).__name__ for each in gc.get_objects() if isinstance(each, Screen)

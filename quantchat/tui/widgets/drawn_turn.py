@@ -7,6 +7,7 @@ is folded: that is given.
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TypeAlias
 
@@ -15,7 +16,7 @@ from textual.content import Content
 from quantchat.reasoning import Parts, ReasoningStream, parts_of
 from quantchat.store.records import Attachment
 from quantchat.tui import figures
-from quantchat.tui.markup.answer import CopyLabel, GrowingText, text_lines
+from quantchat.tui.markup.answer import CopyLabel, GrowingText, Pieces, text_lines
 from quantchat.tui.markup.code import code_lines
 from quantchat.tui.markup.layout import BLANK
 from quantchat.tui.markup.palette import Palette
@@ -52,12 +53,21 @@ class DrawnTurn:
         """While it streams: what stands above the part that grows."""
         self._settled = 0
         self._late = ""
+        self._look: tuple[object, ...] = ()
+        """What its lines show; empty while they grow."""
+        self._streamed: tuple[int, Palette, Pieces] | None = None
+        """Width, palette and pieces of what streamed."""
+
+    def shows(self, width: int, palette: Palette) -> bool:
+        """Whether its lines are as `draw` would make them."""
+        return bool(self._look) and self._look == self._looks_like(width, palette)
 
     def draw(self, width: int, palette: Palette) -> None:
         """All lines of the turn, at most `width` cells each."""
         turn = self.turn
         self._width = width
         self._thought = self._answer = None
+        self._look = ()
         if (turn.key, "all") in self._flipped:
             self.lines = [_folded(turn, width, palette)]
         elif turn.role == "user":
@@ -72,6 +82,7 @@ class DrawnTurn:
             self.lines = self._whole(palette)
         self.lines.append(BLANK)
         self.fixed = len(self.lines)
+        self._look = self._looks_like(width, palette)
 
     def append(self, text: str, palette: Palette) -> int:
         """Take streamed text; the index of the first line that changed."""
@@ -96,7 +107,9 @@ class DrawnTurn:
         turn, width = self.turn, self._width
         parts = parts_of(turn.text)
         lines = [_head(turn, width, palette), *self._thought_lines(parts, palette)]
-        body = text_lines(parts.answer, width - 2, palette, _copy_label(turn, palette))
+        known = self._pieces(palette)
+        body = text_lines(parts.answer, width - 2, palette, _copy_label(turn, palette), known)
+        self._streamed = None
         lines += [_indent(line) for line in body]
         if turn.state == "waiting" and not body:
             lines.append(_indent(Content.styled(WAITING, palette.muted)))
@@ -132,6 +145,17 @@ class DrawnTurn:
         text = f"{'▾' if opened else '▸'} {' · '.join(parts)}"
         return _indent(click(text, f"fold({turn.key}, 'thought')", palette.muted))
 
+    def _looks_like(self, width: int, palette: Palette) -> tuple[object, ...]:
+        folds = frozenset(fold for fold in self._flipped if fold[0] == self.turn.key)
+        return (replace(self.turn), width, palette, folds)
+
+    def _pieces(self, palette: Palette) -> Pieces | None:
+        """Those drawn while it streamed, where it is drawn alike."""
+        if self._streamed is None:
+            return None
+        width, colours, pieces = self._streamed
+        return pieces if (width, colours) == (self._width, palette) else None
+
     def _unfolded(self, what: str) -> bool:
         return (self.turn.key, what) in self._flipped
 
@@ -139,7 +163,9 @@ class DrawnTurn:
         """Draw what has streamed so far, ready for more."""
         turn, width = self.turn, self._width
         self._stream, self._thought, self._late = ReasoningStream(), None, turn.text[-16:]
-        self._answer = GrowingText(width - 2, palette, _copy_label(turn, palette))
+        self._streamed = (width, palette, {})
+        label = _copy_label(turn, palette)
+        self._answer = GrowingText(width - 2, palette, label, self._pieces(palette))
         self._above = [_head(turn, width, palette)]
         self.lines, self.fixed, self._settled = list(self._above), 1, 0
         parts = parts_of(turn.text)

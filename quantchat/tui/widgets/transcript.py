@@ -116,8 +116,11 @@ class Transcript(TurnRows, can_focus=True):
     def update(self, turn: Turn) -> None:
         """Draw a turn anew after its fields changed."""
         at = self.stack.replace(turn)
-        if at is not None and self._palette is not None:
-            self.stack.drawn[at].draw(self._width, self._palette)
+        if at is None or self._palette is None:
+            return
+        drawn = self.stack.drawn[at]
+        if not drawn.shows(self._width, self._palette):
+            drawn.draw(self._width, self._palette)
             self._changed(at, 0)
 
     def restyle(self) -> None:
