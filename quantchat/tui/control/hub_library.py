@@ -28,7 +28,20 @@ class HubLibrary:
 
     def shelf(self) -> list[ShelfPick]:
         """Recommended models, the smallest device first."""
-        return []
+        from quantchat.hardware.probe import probe
+        from quantchat.hardware.shelf_choice import best_of_shelf
+        from quantchat.hub.shelf import SHELF
+
+        best = best_of_shelf(probe())
+        return [
+            ShelfPick(
+                name=row.alias,
+                scheme=row.scheme,
+                memory=f"{row.memory_gib} GiB",
+                best=row == best,
+            )
+            for row in SHELF
+        ]
 
     def find(self, name: str) -> ModelRow | None:
         """The row of a name; raises ModelNotFoundError for a path that leads nowhere."""
