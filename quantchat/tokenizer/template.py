@@ -7,6 +7,7 @@ Templates come from files: sandboxed, no loader, bounded text.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -17,10 +18,13 @@ from quantchat.requests import Message
 if TYPE_CHECKING:
     import jinja2
 
+    from quantchat.tokenizer.sandbox import Sandbox
+
 TemplateSource: TypeAlias = Literal["model", "chatml", "llama3", "llama2", "transcript"]
 
-MAX_TEMPLATE_CHARS = 1 << 20
-MAX_OUTPUT_CHARS = 1 << 26
+MAX_TEMPLATE_CHARS = 1 << 16
+MAX_TEMPLATE_WORDS = 20_000
+"""Several times what the longest real ones have; compiling is slow."""
 
 _END = "\ufdd1"
 """A noncharacter that marks where the last message's content ends."""
@@ -46,6 +50,7 @@ class ChatTemplate:
         self.stops = stops
         """Strings that end an answer, for formats without turn tokens."""
         self._path = path
+        self._sandbox: Sandbox | None = None
         self._compiled: jinja2.Template | None = None
 
     def render(
@@ -78,6 +83,9 @@ class ChatTemplate:
         """The first form of the conversation that the template takes."""
         from jinja2.exceptions import TemplateError
 
+        self._compile()
+        assert self._sandbox is not None
+        self._sandbox.budget.start(sum(len(turn.content) for turn in turns))
         refusal: TemplateError | None = None
         for form in _forms(turns):
             try:
@@ -95,8 +103,9 @@ class ChatTemplate:
         from jinja2.exceptions import TemplateError
 
         template = self._compile()
+        assert self._sandbox is not None
+        budget = self._sandbox.budget
         parts: list[str] = []
-        chars = 0
         try:
             for part in template.generate(
                 messages=[{"role": turn.role, "content": turn.content} for turn in turns],
@@ -111,9 +120,7 @@ class ChatTemplate:
                     if name not in ("bos_token", "eos_token")
                 },
             ):
-                chars += len(part)
-                if chars > MAX_OUTPUT_CHARS:
-                    raise self._error(f"writes more than {MAX_OUTPUT_CHARS} characters")
+                budget.spend(len(part))
                 parts.append(part)
         except (TemplateError, TokenizerError):
             raise
@@ -122,17 +129,23 @@ class ChatTemplate:
         return "".join(parts)
 
     def _compile(self) -> jinja2.Template:
-        from jinja2.exceptions import TemplateError
 
         from quantchat.tokenizer.sandbox import environment
 
         if self._compiled is None:
             if len(self.text) > MAX_TEMPLATE_CHARS:
                 raise self._error(f"has more than {MAX_TEMPLATE_CHARS} characters")
+            sandbox = environment()
             try:
-                self._compiled = environment().from_string(self.text)
-            except (TemplateError, RecursionError, SyntaxError) as error:
+                words = sum(1 for _ in itertools.islice(sandbox.lex(self.text), MAX_TEMPLATE_WORDS))
+                if words == MAX_TEMPLATE_WORDS:
+                    raise self._error(f"has more than {MAX_TEMPLATE_WORDS} words")
+                self._compiled = sandbox.from_string(self.text)
+            except TokenizerError:
+                raise
+            except Exception as error:  # the compiler fails in many ways, all of them the text's
                 raise self._error(f"is not valid: {error}") from error
+            self._sandbox = sandbox
         return self._compiled
 
     def _error(self, problem: str) -> TokenizerError:

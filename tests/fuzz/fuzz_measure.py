@@ -17,8 +17,6 @@ from fuzz_seeds import Files
 
 from quantchat.errors import QuantchatError
 
-ROOM_BYTES = 1 << 20
-"""What an input may take beside twice its size: objects of fixed cost."""
 MOST_CHARS = 800
 """Of an error's text."""
 _STATUS = Path("/proc/self/status")
