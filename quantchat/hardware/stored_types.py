@@ -31,6 +31,7 @@ STORED_TYPES: Mapping[str, StoredType] = MappingProxyType(
         "Q4_0": StoredType(route="int4", exact=True, growth=5 / 4.5),
         "Q4_1": StoredType(route="int4", exact=True, growth=1.0),
         "Q4_K": StoredType(route="int4", exact=True, growth=5 / 4.5),
+        "MXFP4": StoredType(route="fp8", exact=True, growth=8 / 4.25, held_growth=16 / 4.25),
         "Q8_0": StoredType(route="int8", exact=False, growth=8 / 8.5),
         "Q6_K": StoredType(route="int8", exact=False, growth=8 / 6.5625),
         "Q5_1": StoredType(route="int8", exact=False, growth=8 / 6),
@@ -42,7 +43,11 @@ STORED_TYPES: Mapping[str, StoredType] = MappingProxyType(
         "Q2_K": StoredType(route="int8", exact=False, growth=8 / 2.625),
     }
 )
-"""GGUF tensor types as the loader places them; bits per weight from ggml's block layouts."""
+"""GGUF tensor types as the loader places them; bits per weight from ggml's block layouts.
+
+MXFP4, of folders too: values of a row fit FP8 with a scale of its own while its largest block is at
+most 2^14 above its smallest, as those of models are; others are rounded, and it is told.
+"""
 
 PACKED_TYPES: Mapping[str, StoredType] = MappingProxyType(
     {
@@ -61,7 +66,6 @@ PACKED_TYPES: Mapping[str, StoredType] = MappingProxyType(
         "FP4": StoredType(route="table4", exact=True, growth=4.5 / 4, held_growth=16 / 4),
         "FP8-ROWS": StoredType(route="fp8", exact=True, growth=1.01, held_growth=2.0),
         "FP8-BLOCKS": StoredType(route="int8", exact=False, growth=1.0),
-        "MXFP4": StoredType(route="dense", exact=True, growth=16 / 4.25),
         "NVFP4": StoredType(route="dense", exact=True, growth=16 / 4.5),
         "QOQ-INT4": StoredType(route="progressive4", exact=True, growth=4.25 / 4, held_growth=4.0),
         "LUT4": StoredType(route="table4", exact=True, growth=1.0, held_growth=16 / 4),
@@ -71,7 +75,7 @@ PACKED_TYPES: Mapping[str, StoredType] = MappingProxyType(
 """Packed linears of folders (checkpoints.layouts.kinds); growth is an upper bound over the sizes of
 groups that there are. Tables, small floats and codes of two steps are read by the tensor-core kernel
 alone."""
-EIGHT_BIT = frozenset({"Q8_0", "INT8-ROWS", "FP8-ROWS"})
+EIGHT_BIT = frozenset({"Q8_0", "INT8-ROWS", "FP8-ROWS", "MXFP4"})
 PLAIN_TYPES = frozenset({"F32", "F16", "BF16"})
 
 OTHER_TYPE = StoredType(route="int8", exact=False, growth=4.0)

@@ -1,6 +1,7 @@
 """ggml blocks into stored formats: exactly where one fits, else re-encoded with the cost known.
 
-Q4_0, Q4_1 and Q4_K are int4 groups of 32 with scale and offset; the rest becomes int8 rows.
+Q4_0, Q4_1 and Q4_K are int4 groups of 32 with scale and offset, MXFP4 is fp8 rows; the rest becomes
+int8 rows.
 """
 
 from __future__ import annotations
@@ -10,9 +11,16 @@ import torch
 from quantchat.checkpoints.ggml.blocks import half, nibbles
 from quantchat.checkpoints.ggml.dequantize import PLAIN, dequantize
 from quantchat.checkpoints.ggml.superblocks import q4_k_parts
+from quantchat.checkpoints.ggml.types import TYPES
 from quantchat.quant.pack import pack_nibbles
-from quantchat.quant.rounding import int8_channel
-from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, Int8ChannelWeight, StoredWeight
+from quantchat.quant.rounding import fp8_exactly, int8_channel
+from quantchat.quant.tensor import (
+    DenseWeight,
+    Fp8ChannelWeight,
+    Int4GroupWeight,
+    Int8ChannelWeight,
+    StoredWeight,
+)
 
 GROUP = 32
 INT4_TYPES = ("Q4_0", "Q4_1", "Q4_K")
@@ -36,6 +44,10 @@ def stored_from_ggml(
     if type_name in INT4_TYPES:
         weight = _int4(raw, type_name, n, k)
         return weight, _missed(weight, raw.view(n, -1), type_name) if type_name == "Q4_K" else 0.0
+    if type_name == "MXFP4":
+        floats = _fp8(raw.view(n, -1), type_name)
+        if floats is not None:
+            return floats, 0.0
     return _int8(raw.view(n, -1), type_name, k)
 
 
@@ -46,6 +58,20 @@ def _missed(weight: Int4GroupWeight, raw: torch.Tensor, type_name: str) -> float
     dense = dequantize(raw.index_select(0, rows), type_name)
     made = weight.take_rows(rows).dequantize(torch.float32)
     return float((made - dense).norm() / dense.norm().clamp_min(1e-12))
+
+
+def _fp8(raw: torch.Tensor, type_name: str) -> Fp8ChannelWeight | None:
+    """Rows [N, row bytes] in slices as fp8 of the same values; None where they do not fit."""
+    parts: list[Fp8ChannelWeight] = []
+    k = raw.shape[1] // TYPES[type_name].block_bytes * TYPES[type_name].block_elements
+    step = max(1, SLICE_ELEMENTS // k)
+    for start in range(0, raw.shape[0], step):
+        made = fp8_exactly(dequantize(raw[start : start + step], type_name))
+        if made is None:
+            return None
+        parts.append(made)
+    codes = torch.cat([part.codes for part in parts])
+    return Fp8ChannelWeight(codes, torch.cat([part.scale for part in parts]))
 
 
 def _int8(raw: torch.Tensor, type_name: str, k: int) -> tuple[Int8ChannelWeight, float]:

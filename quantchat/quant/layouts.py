@@ -21,12 +21,12 @@ from quantchat.checkpoints.layouts.codes import (
     StepCodes,
     TableCodes,
 )
-from quantchat.checkpoints.layouts.kinds import group_of
+from quantchat.checkpoints.layouts.kinds import BLOCK_UNIT, group_of
 from quantchat.quant.codebook import BlockScales, CodebookWeight, NestedScales
 from quantchat.quant.lut import LutBits, LutWeight, SparseRows
 from quantchat.quant.pack import pack_nibbles, pack_triples
 from quantchat.quant.progressive import ProgressiveWeight
-from quantchat.quant.rounding import int8_channel
+from quantchat.quant.rounding import fp8_exactly, int8_channel
 from quantchat.quant.tensor import (
     Fp8ChannelWeight,
     Int4GroupWeight,
@@ -143,6 +143,10 @@ def _table(codes: TableCodes) -> Stored:
     n, half = codes.packed.shape
     if 2 * half % codes.block:
         return _int8(codes)
+    if codes.block % BLOCK_UNIT and _powers_of_two(codes.scales):
+        floats = fp8_exactly(codes.dense())
+        if floats is not None:
+            return Stored(floats)
     blocks = 2 * half // codes.block
     scales: BlockScales
     if isinstance(codes.scales, DoubleScales):
@@ -153,6 +157,10 @@ def _table(codes: TableCodes) -> Stored:
     else:
         scales = codes.scales.reshape(n, blocks).clone()
     return Stored(CodebookWeight(codes.packed.clone(), codes.table.clone(), scales, codes.block))
+
+
+def _powers_of_two(scales: torch.Tensor | DoubleScales) -> bool:
+    return isinstance(scales, torch.Tensor) and bool((torch.frexp(scales).mantissa == 0.5).all())
 
 
 def _lut(codes: LutCodes) -> Stored:

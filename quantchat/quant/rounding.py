@@ -18,6 +18,8 @@ SHRINKS = (1.0, 0.8)
 REFITS = 3
 """Rounds of (assign codes, refit scale and offset) from each start."""
 FP8_MAX = 448.0
+FP8_TOP_EXPONENT = 9
+"""Values below 2^9 with one or two significant bits are at most 448."""
 FP8_STRETCHES = (1.0, 2**0.25, 2**0.5, 2**0.75)
 """Scales tried for an fp8 row, over max|w| / 448: a whole octave gives the same codes again."""
 
@@ -87,6 +89,25 @@ def fp8_channel(weight: torch.Tensor) -> Fp8ChannelWeight:
             best_scale = torch.where(better, s, best_scale)
         codes[rows] = fp8_round(w / best_scale).view(torch.uint8)
         scale[rows] = best_scale.squeeze(1)
+    return Fp8ChannelWeight(codes, scale)
+
+
+def fp8_exactly(weight: torch.Tensor) -> Fp8ChannelWeight | None:
+    """The same values as fp8 rows with powers of two as scales; None where they do not fit.
+
+    weight [N, K] float32, of few significant bits as values of 4-bit floats are.
+    """
+    n, _ = weight.shape
+    codes = torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
+    scale = torch.empty(n, dtype=torch.float32, device=weight.device)
+    for rows in row_slices(weight, 2):
+        w = weight[rows]
+        exponent = torch.frexp(w.abs().amax(dim=1)).exponent
+        s = torch.ldexp(torch.ones_like(scale[rows]), exponent - FP8_TOP_EXPONENT)
+        floats = fp8_round(w / s[:, None])
+        if not torch.equal(floats.float() * s[:, None], w):
+            return None
+        codes[rows], scale[rows] = floats.view(torch.uint8), s
     return Fp8ChannelWeight(codes, scale)
 
 

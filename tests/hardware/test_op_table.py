@@ -63,12 +63,22 @@ def test_stored_types_become_what_the_table_says(name: str) -> None:
 
     from quantchat.checkpoints.ggml.dequantize import dequantize
     from quantchat.quant.ggml import stored_from_ggml
-    from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, Int8ChannelWeight
+    from quantchat.quant.tensor import (
+        DenseWeight,
+        Fp8ChannelWeight,
+        Int4GroupWeight,
+        Int8ChannelWeight,
+    )
 
     row = STORED_TYPES[name]
     n, k = 16, 4096
     values = np.random.default_rng(3).normal(size=(n, k)).astype(np.float32)
-    kinds = {"int4": Int4GroupWeight, "int8": Int8ChannelWeight, "dense": DenseWeight}
+    kinds = {
+        "int4": Int4GroupWeight,
+        "int8": Int8ChannelWeight,
+        "fp8": Fp8ChannelWeight,
+        "dense": DenseWeight,
+    }
     if row.route == "dense":
         dtype = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[name]
         raw = torch.from_numpy(values).to(dtype).view(torch.uint8).flatten()

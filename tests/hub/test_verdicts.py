@@ -100,7 +100,7 @@ def test_repositories_and_catalog(ask: PlanFits, hub: FakeServer, tmp_path: Path
     ("layout", "words"),
     [
         ("awq", ""),
-        ("ct mxfp4", "MXFP4 decoded and"),
+        ("ct nvfp4", "NVFP4 decoded and"),
         ("gptq 8 bits by rows", ""),
     ],
 )

@@ -19,7 +19,7 @@ from packed_folders import (
 from safetensors.torch import load_file, save_file
 
 from quantchat.engine.read_ahead import plan_request
-from quantchat.hardware.stored_types import PACKED_TYPES, stored_growth
+from quantchat.hardware.stored_types import stored_growth, stored_type
 from quantchat.model.families import ModelSource, open_model
 from quantchat.model.loader import LoadedDecoder, load_decoder
 from quantchat.model.packed_cache import PackedCache
@@ -91,7 +91,7 @@ def test_codes_are_kept_and_mean_what_they_meant(name: str, tmp_path: Path) -> N
     request = plan_request(LoadRequest(model="x"), ours)
     assert request.stored_types == {EXACT[name].kind, "F32"}
     held = sum(p.nbytes for m, at in as_stored.items() if m != "head" for p in at.parts)
-    if PACKED_TYPES[EXACT[name].kind].route != "dense":
+    if stored_type(EXACT[name].kind).route != "dense":
         linears = [e for e in ours.checkpoint.tensors.values() if e.dtype == EXACT[name].kind]
         in_file = sum(entry.nbytes for entry in linears)
         rows = 4 * sum(entry.shape[0] for entry in linears)

@@ -8,7 +8,12 @@ from ggml_quantize import quantize
 
 from quantchat.checkpoints.ggml.dequantize import dequantize
 from quantchat.quant.ggml import stored_from_ggml
-from quantchat.quant.tensor import DenseWeight, Int4GroupWeight, Int8ChannelWeight
+from quantchat.quant.tensor import (
+    DenseWeight,
+    Fp8ChannelWeight,
+    Int4GroupWeight,
+    Int8ChannelWeight,
+)
 
 
 def blocks(kind: str, n: int = 5, k: int = 512) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,6 +47,22 @@ def test_other_blocks_are_re_encoded_and_the_error_is_true(kind: str) -> None:
     true = float((weight.dequantize(torch.float32) - dense).norm() / dense.norm())
     assert 0 < error < 0.02
     assert error == pytest.approx(true, rel=1e-5)
+
+
+def test_mxfp4_is_exact_in_fp8_rows_while_a_row_has_few_octaves() -> None:
+    raw, dense = blocks("MXFP4")
+    weight, error = stored_from_ggml(raw, "MXFP4", (5, 512))
+    assert isinstance(weight, Fp8ChannelWeight) and error == 0
+    assert torch.equal(weight.dequantize(torch.float32), dense)
+    bytes_of = raw.view(5, 16, 17).clone()
+    bytes_of[1, 0, 0], bytes_of[1, 1, 0], bytes_of[3, :, 1:] = 127, 127 - 14, 0
+    weight, error = stored_from_ggml(bytes_of.flatten(), "MXFP4", (5, 512))
+    assert isinstance(weight, Fp8ChannelWeight) and error == 0
+    assert weight.dequantize(torch.float32)[3].abs().max() == 0
+    bytes_of[1, 0, 0], bytes_of[1, 0, 1:] = 140, 0x11
+    bytes_of[1, 1, 0], bytes_of[1, 1, 1:] = 100, 0x33
+    weight, error = stored_from_ggml(bytes_of.flatten(), "MXFP4", (5, 512))
+    assert isinstance(weight, Int8ChannelWeight) and 0 < error < 0.02
 
 
 def test_plain_types_stay_dense() -> None:

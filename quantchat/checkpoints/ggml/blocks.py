@@ -11,6 +11,8 @@ import torch
 
 IQ4_VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 """What the 16 codes of IQ4_NL and IQ4_XS stand for."""
+MXFP4_HALVES = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
+"""Twice the values of E2M1."""
 
 
 def half(blocks: torch.Tensor, offset: int) -> torch.Tensor:
@@ -67,3 +69,12 @@ def q8_0(blocks: torch.Tensor) -> torch.Tensor:
 def iq4_nl(blocks: torch.Tensor) -> torch.Tensor:
     """d T[q], T a fixed table."""
     return iq4_values(nibbles(blocks[:, 2:])).mul_(half(blocks, 0))
+
+
+def mxfp4(blocks: torch.Tensor) -> torch.Tensor:
+    """2^(e - 127) T[q], e a byte before the codes; the table holds twice the values."""
+    table = torch.tensor(MXFP4_HALVES, dtype=torch.float32, device=blocks.device)
+    exponent = blocks[:, :1].to(torch.int32)
+    # As ggml has it: half of 2^(e - 127), in bits, without a denormal's detour.
+    bits = torch.where(exponent < 2, 0x00200000 << exponent.clamp(max=1), (exponent - 1) << 23)
+    return table[nibbles(blocks[:, 1:]).int()].mul_(bits.view(torch.float32))

@@ -39,6 +39,7 @@ DECODERS: MappingProxyType[str, Decoder] = MappingProxyType(
         "Q5_1": blocks.q5_1,
         "Q8_0": blocks.q8_0,
         "IQ4_NL": blocks.iq4_nl,
+        "MXFP4": blocks.mxfp4,
         "Q2_K": superblocks.q2_k,
         "Q3_K": superblocks.q3_k,
         "Q4_K": superblocks.q4_k,

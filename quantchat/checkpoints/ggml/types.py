@@ -61,7 +61,7 @@ TYPES: MappingProxyType[str, GgmlType] = MappingProxyType(
             GgmlType(30, "BF16", 1, 2, True),
             GgmlType(34, "TQ1_0", 256, 54, False),
             GgmlType(35, "TQ2_0", 256, 66, False),
-            GgmlType(39, "MXFP4", 32, 17, False),
+            GgmlType(39, "MXFP4", 32, 17, True),
             GgmlType(40, "NVFP4", 64, 36, False),
             GgmlType(41, "Q1_0", 128, 18, False),
         )
