@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from quantchat.errors import QuantchatError
+    from quantchat.tui.control.fits import Fits
+
 
 @click.command()
+@click.option("--fit", is_flag=True, help="Say what each would be on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(as_json: bool) -> None:
+def command(fit: bool, as_json: bool) -> None:
     """List models on disk and in the catalog."""
     from quantchat.hub.catalog import CATALOG
     from quantchat.hub.local import list_local
@@ -19,6 +26,7 @@ def command(as_json: bool) -> None:
     waiting = _waiting()
     local = list_local()
     have = {model.name for model in local}
+    verdicts = _verdicts([*have, *CATALOG]) if fit else {}
     if as_json:
         click.echo(
             json.dumps(
@@ -30,6 +38,7 @@ def command(as_json: bool) -> None:
                             "size_bytes": model.size_bytes,
                             "origin": model.origin,
                             "path": str(model.path),
+                            **_fit_record(verdicts, model.name),
                         }
                         for model in local
                     ],
@@ -47,6 +56,7 @@ def command(as_json: bool) -> None:
                             "context_tokens": entry.context_tokens,
                             "note": entry.note,
                             "on_disk": entry.alias in have,
+                            **_fit_record(verdicts, entry.alias),
                         }
                         for entry in CATALOG.values()
                     ],
@@ -58,7 +68,11 @@ def command(as_json: bool) -> None:
     if local:
         _table(
             [
-                (model.name, model.container, size(model.size_bytes), str(model.path))
+                (
+                    *(model.name, model.container, size(model.size_bytes)),
+                    *_fit_words(verdicts, model.name),
+                    str(model.path),
+                )
                 for model in local
             ]
         )
@@ -70,12 +84,61 @@ def command(as_json: bool) -> None:
     click.echo("\nTo fetch with `quantchat pull NAME`")
     _table(
         [
-            (entry.alias, entry.title, size(entry.size_bytes), entry.license, entry.note)
+            (
+                *(entry.alias, entry.title, size(entry.size_bytes)),
+                *_fit_words(verdicts, entry.alias),
+                *(entry.license, entry.note),
+            )
             for entry in CATALOG.values()
             if entry.alias not in have
         ]
     )
     click.echo("\nAny owner/name or owner/name:file.gguf of the hub works too, or a path.")
+
+
+def _verdicts(names: Iterable[str]) -> dict[str, Fits | QuantchatError]:
+    """What fits of each, or why nothing is known of it; the catalog needs no network."""
+    from quantchat.errors import QuantchatError
+    from quantchat.paths import settings_file
+    from quantchat.settings.file import load_settings
+    from quantchat.tui.control.plan_fits import PlanFits
+
+    settings, _ = load_settings(settings_file())
+    book = PlanFits(lambda: settings)
+    found: dict[str, Fits | QuantchatError] = {}
+    for name in dict.fromkeys(names):
+        try:
+            found[name] = book.fits(name, None, threading.Event())
+        except QuantchatError as error:
+            found[name] = error
+    return found
+
+
+def _fit_words(verdicts: Mapping[str, Fits | QuantchatError], name: str) -> tuple[str, ...]:
+    """Scheme, context and speed, or what is in the way; no column where nothing was asked."""
+    found = verdicts.get(name)
+    if found is None:
+        return ()
+    if isinstance(found, Exception):
+        return (found.message[:80],)
+    if found.refusal:
+        return (f"no: {found.refusal[:80]}",)
+    rate = found.fits[0].tok_per_s
+    speed = "" if rate is None else f", ~{rate:,.0f} tok/s"
+    return (f"{found.scheme} fits to {found.longest_context_tokens} tokens{speed}",)
+
+
+def _fit_record(verdicts: Mapping[str, Fits | QuantchatError], name: str) -> dict[str, Any]:
+    """The same as JSON; null where nothing is known."""
+    found = verdicts.get(name)
+    if found is None:
+        return {}
+    if isinstance(found, Exception):
+        return {"fit": None}
+    record = dataclasses.asdict(found)
+    for each in record["fits"]:
+        each["measured"] = sorted(each["measured"])
+    return {"fit": record}
 
 
 def _waiting() -> list[dict[str, Any]]:

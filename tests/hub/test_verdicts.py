@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from fake_servers import FakeServer
 from machines import GIB, ZEN5, machine
 
+from quantchat.cli.models import command as models_command
 from quantchat.cli.probe import command
 from quantchat.engine.subjects import Subject, plain_request
 from quantchat.errors import ModelNotFoundError
@@ -27,7 +28,7 @@ from quantchat.tui.control.fits import Fits
 from quantchat.tui.control.plan_fits import PlanFits, fits_of
 from quantchat.tui.control.schemes import Held
 
-CARD = machine("4060Ti")
+CARD = machine("4060Ti", ram_gib=16.0)
 
 
 def of_shape(name: str, facts: Facts = CARD, identity: str = "", **wishes: str) -> Fits:
@@ -190,3 +191,31 @@ def test_probe_plans_a_repository(
         assert data["contexts"][0]["verdict"] == "fits"
     else:
         assert "(on the hub)" in result.stdout and "Contexts in fp16 with 16bit KV" in result.stdout
+
+
+def test_models_tells_what_fits_without_a_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("quantchat.hardware.probe.probe", lambda: CARD)
+    result = CliRunner().invoke(models_command, ["--fit", "--json"])
+    assert result.exit_code == 0, result.output
+    catalog = {entry["alias"]: entry["fit"] for entry in json.loads(result.stdout)["catalog"]}
+    assert all(catalog.values())
+    assert catalog["qwen3-32b"]["refusal"] and not catalog["qwen3-8b"]["refusal"]
+    text = CliRunner().invoke(models_command, ["--fit"]).stdout
+    assert "int8 fits to" in text and "no: " in text and "tok/s" in text
+    assert "fits to" not in CliRunner().invoke(models_command, []).stdout
+
+
+def test_the_text_part_of_a_model_that_sees_is_listed_from_a_cache(tmp_path: Path) -> None:
+    snapshot = tmp_path / "hf-cache" / "models--own--gemma" / "snapshots" / ("a" * 40)
+    factory.write_hf(snapshot, "gemma3", tokenizer=False)
+    config = json.loads((snapshot / "config.json").read_text())
+    whole = {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": config}
+    (snapshot / "config.json").write_text(json.dumps(whole))
+    result = CliRunner().invoke(models_command, ["--fit", "--json"])
+    assert result.exit_code == 0, result.output
+    (listed,) = json.loads(result.stdout)["on_disk"]
+    assert (listed["name"], listed["origin"]) == ("own/gemma", "hf-cache")
+    assert listed["fit"]["known"] == "file" and not listed["fit"]["refusal"]
