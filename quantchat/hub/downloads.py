@@ -162,12 +162,27 @@ def entered(
         lock.close()
 
 
-def failed(name: str, error: QuantchatError) -> None:
-    """Write down why a listed one did not come, where that was not done yet."""
-    jobs = _read()
-    place = _place(jobs, name)
-    if place is not None and jobs[place].state != "failed":
-        _note(name, "failed", error.message, error.hint)
+def failed(name: str, error: QuantchatError, *, state: State | None = None) -> bool:
+    """Write down why a listed one did not come, where that was not done yet; whether it was.
+
+    `state`: only where it is in that one.
+    """
+    noted: list[str] = []
+
+    def change(jobs: list[Wanted]) -> list[Wanted]:
+        place = _place(jobs, name)
+        now: State = "failed" if place is None else jobs[place].state
+        if place is None or now == "failed" or state not in (None, now):
+            return jobs
+        noted.append(name)
+        jobs[place] = replace(
+            jobs[place], state="failed", message=error.message, hint=error.hint, again=False
+        )
+        return jobs
+
+    if _place(_read(), name) is not None:
+        _change(change)
+    return bool(noted)
 
 
 def _enter(name: str) -> IO[str] | None:

@@ -82,6 +82,25 @@ def fetch_entry(
     )
 
 
+def refused(name: str, *, cancel: threading.Event) -> DownloadError | None:
+    """Why the hub will not give a model to this account, asked once; None where it may.
+
+    A model that has other sources is not asked for. Raises Cancelled.
+    """
+    entry = entry_for(name.strip())
+    if entry is None or len(entry.sources) != 1:
+        return None
+    source = entry.sources[0]
+    if not isinstance(source, HubSource):
+        return None
+    try:
+        hub_source.check_access(source, cancel)
+    except SourceError as error:
+        if error.fault == "final":
+            return _failure(entry, [(_label(source), error)])
+    return None
+
+
 @contextlib.contextmanager
 def _disk_in_words() -> Iterator[None]:
     try:

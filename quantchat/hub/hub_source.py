@@ -58,6 +58,17 @@ def fetch_from_hub(
     )
 
 
+def check_access(source: HubSource, cancel: threading.Event) -> None:
+    """Raise SourceError where the repository or the file is not for this account."""
+    check_online()
+    hub = Hub(cancel, patient=False)
+    listing = hub.listing(source.repo, source.revision)
+    if not hub.may_fetch(listing):
+        raise hub.gated(source.repo)
+    if source.file is not None and source.file not in listing.files:
+        raise SourceError(f"{listing.repo} holds no {source.file}")
+
+
 class _Fetch:
     def __init__(self, hub: Hub, listing: Listing, place: Partial, meter: Meter) -> None:
         self._hub = hub

@@ -250,6 +250,12 @@ async def test_stop_keeps_the_bytes_and_drop_does_not(hub: FakeServer, local: st
         await ready(pilot, app)
         app.transfers.add(["own/one", "own/folder"])
         await wait_until(pilot, half_there(app, "own/one"))
+        hub.gated.add("own/later")
+        hub.repos["own/later"] = hub.repos["own/one"]
+        app.transfers.add(["own/later"])
+        await wait_until(pilot, lambda: said("later was not downloaded", "gated"))
+        assert phase(app, "own/one") == "running", "a refusal is told before its turn"
+        app.transfers.drop("own/later")
         app.transfers.stop("own/folder")
         await wait_until(pilot, lambda: phase(app, "own/folder") == "stopped")
         app.transfers.stop("own/one")
@@ -266,7 +272,7 @@ async def test_stop_keeps_the_bytes_and_drop_does_not(hub: FakeServer, local: st
         for name in ("own/one", "own/folder"):
             app.transfers.drop(name)
         await wait_until(pilot, lambda: app.transfers.rows() == [])
-        await wait_until(pilot, lambda: said("not fetched any more", "are free again"))
+        await wait_until(pilot, lambda: said("one is not fetched any more", "are free again"))
     assert unfinished() == [] and wanted() == [] and list_local() == []
 
 

@@ -1,12 +1,11 @@
 """The app's downloads over `quantchat.hub`: one thread looks after the list, one works it off.
 
-Owns when what is tried, and what is told. Wishes are followed in the first thread, so that nothing
-here waits for a disk or a lock; what other processes do to the list is seen once a second.
+Owns when what is tried. Wishes are followed in the first thread, so that nothing here waits for a
+disk or a lock; what other processes do to the list is seen once a second.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import queue
 import threading
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from quantchat.errors import Cancelled, QuantchatError
 from quantchat.tui import figures
-from quantchat.tui.control.transfer_rows import at_work, goes_on, is_due, listed, reason
+from quantchat.tui.control.transfer_board import Board
+from quantchat.tui.control.transfer_rows import goes_on, is_due, listed
 from quantchat.tui.control.transfers import News, Transfer
 
 if TYPE_CHECKING:
@@ -38,15 +38,8 @@ class HubTransfers:
     """Implements `Transfers` with the real hub."""
 
     def __init__(self) -> None:
-        self.arrived = 0
+        self._board = Board()
         self._wishes: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._lines: list[Transfer] = []
-        self._news: list[News] = []
-        self._changes, self._pending = 0, 0
-        """Made here so far, and asked for but not made; a look at the list amid one is not shown."""
-        self._running = ""
-        self._progress: FetchProgress | None = None
         self._cancel = threading.Event()
         self._leaving = threading.Event()
         self._ending, self._dropping = "", ""
@@ -57,6 +50,11 @@ class HubTransfers:
         self._keeper: threading.Thread | None = None
         self._worker: threading.Thread | None = None
 
+    @property
+    def arrived(self) -> int:
+        """How many came to disk since the start."""
+        return self._board.arrived
+
     def begin(self) -> None:
         """Go on with what the last start left."""
         if self._keeper is None and not self._leaving.is_set():
@@ -65,39 +63,24 @@ class HubTransfers:
 
     def rows(self) -> list[Transfer]:
         """In the order of their turns."""
-        with self._lock:
-            lines, name, progress = list(self._lines), self._running, self._progress
-        if not name or progress is None:
-            return lines
-        live = at_work(name, progress)
-        if all(line.name != name for line in lines):
-            return [live, *lines]
-        return [live if line.name == name else line for line in lines]
+        return self._board.rows()
 
     def news(self) -> list[News]:
         """What happened since the last call."""
-        with self._lock:
-            told, self._news = self._news, []
-        return told
+        return self._board.take_news()
 
     def add(self, names: Iterable[str], *, first: bool = False) -> None:
         """Ask for models; one that failed or was stopped waits again."""
         from quantchat.hub.names import entry_for
 
-        entries = {name: entry_for(name.strip()) for name in names}
-        for name, entry in entries.items():
+        keys: dict[str, None] = {}
+        for name in names:
+            entry = entry_for(name.strip())
             if entry is None:
-                self._tell_failed(name, f"no model is called {name!r}", "", again=False)
-        keys = list(dict.fromkeys(entry.alias for entry in entries.values() if entry is not None))
-        with self._lock:
-            there = {line.name for line in self._lines}
-            self._lines = [
-                dataclasses.replace(line, phase="waiting", message="", hint="")
-                if line.name in keys and line.phase in ("failed", "stopped", "waiting")
-                else line
-                for line in self._lines
-            ] + [Transfer(name=key, phase="waiting") for key in keys if key not in there]
-        self._wish(lambda: self._want(keys, first))
+                self._board.tell_failed(name, f"no model is called {name!r}", "", again=False)
+            else:
+                keys[entry.alias] = None
+        self._wish(lambda: self._want(list(keys), first), list(keys))
         self.begin()
 
     def stop(self, name: str) -> None:
@@ -120,60 +103,36 @@ class HubTransfers:
 
     def began(self, name: str) -> None:
         """Its turn has come; told by `drain`, as are the next three."""
-        with self._lock:
-            self._changes += 1
-            self._running, self._progress = name, None
-            self._lines = [
-                dataclasses.replace(line, phase="running", message="", hint="")
-                if line.name == name
-                else line
-                for line in self._lines
-            ]
+        self._board.begin(name)
 
     def moved(self, progress: FetchProgress) -> None:
         """Bytes or steps."""
-        self._progress = progress
+        self._board.move(progress)
+        name = self._board.running
         if progress.bytes_per_s:
-            self._failures.pop(self._running, None)
+            self._failures.pop(name, None)
         if progress.notice:
-            self._tell(News(what="renamed", name=self._running, message=progress.notice))
+            self._board.tell(News(what="renamed", name=name, message=progress.notice))
 
     def came(self, name: str, model: LocalModel) -> None:
         """It is on disk."""
-        with self._lock:
-            self._changes += 1
-            self._running, self._progress = "", None
-            self._lines = [line for line in self._lines if line.name != name]
-            self._forget(name)
-            self.arrived += 1
-            self._news.append(News(what="came", name=name))
+        self._forget(name)
+        self._board.came(name)
 
     def failed(self, name: str, error: QuantchatError) -> None:
         """It is not; what a network that comes back may mend is tried again later."""
         from quantchat.hub.downloads import NotFetched
 
-        again = isinstance(error, NotFetched) and error.again
-        with self._lock:
-            self._changes += 1
-            self._running, self._progress = "", None
         log.warning("%s was not downloaded: %s", name, error.message)
-        if again and self._put_off(name) > 1:
-            return
-        self._tell_failed(name, error.message, error.hint, again=again)
+        again = isinstance(error, NotFetched) and error.again
+        times = self._put_off(name) if again else 1
+        self._board.end()
+        if times == 1:
+            self._board.tell_failed(name, error.message, error.hint, again=again)
 
-    def _wish(self, wish: Callable[[], None]) -> None:
-        with self._lock:
-            self._changes += 1
-            self._pending += 1
+    def _wish(self, wish: Callable[[], None], names: list[str] | None = None) -> None:
+        self._board.wish(names or [])
         self._wishes.put(wish)
-
-    def _tell(self, news: News) -> None:
-        with self._lock:
-            self._news.append(news)
-
-    def _tell_failed(self, name: str, message: str, hint: str, *, again: bool) -> None:
-        words = reason(name, message)
-        self._tell(News(what="failed", name=name, message=words, hint=hint, again=again))
 
     def _forget(self, name: str) -> None:
         self._failures.pop(name, None)
@@ -203,11 +162,11 @@ class HubTransfers:
         try:
             wish()
         except QuantchatError as error:
-            self._tell(News(what="refused", name="", message=error.message, hint=error.hint))
+            said = News(what="refused", name="", message=error.message, hint=error.hint)
+            self._board.tell(said)
         except Exception:
             log.exception("the list of downloads")
-        with self._lock:
-            self._pending -= 1
+        self._board.followed()
 
     def _look(self, *, first: bool = False) -> None:
         try:
@@ -219,36 +178,26 @@ class HubTransfers:
         from quantchat.hub.downloads import wanted
         from quantchat.hub.partial import unfinished
 
-        with self._lock:
-            changes, pending, running = self._changes, self._pending, self._running
-            before = {line.name: line for line in self._lines}
+        before = self._board.glance()
         jobs = wanted()
         parts = {part.name: part for part in unfinished()} if jobs else {}
         now_s = time.monotonic()
         lines = []
         for job in jobs:
             until_s = self._not_before_s.get(job.name)
-            lines.append(
-                listed(
-                    job,
-                    parts.get(job.name),
-                    own=job.name == running,
-                    again_s=None if until_s is None else until_s - now_s,
-                )
-            )
-        with self._lock:
-            overtaken = pending > 0 or changes != self._changes
-            if not overtaken:
-                self._lines = lines
+            again_s = None if until_s is None else until_s - now_s
+            own = job.name == before.running
+            lines.append(listed(job, parts.get(job.name), own=own, again_s=again_s))
+        shown = self._board.put(lines, before)
         if first:
             busy = any(line.phase == "elsewhere" for line in lines)
             due = [line for job, line in zip(jobs, lines, strict=True) if is_due(job)]
             news = None if busy else goes_on(due)
             if news is not None:
-                self._tell(news)
-        elif not overtaken:
-            before.pop(running, None)
-            self._compare(before, jobs)
+                self._board.tell(news)
+        elif shown:
+            before.lines.pop(before.running, None)
+            self._compare(before.lines, jobs)
         if self._worker is None or not self._worker.is_alive():
             self._set_to_work(jobs)
 
@@ -257,19 +206,17 @@ class HubTransfers:
         from quantchat.hub.local import find
 
         for name in before.keys() - {job.name for job in jobs}:
+            self._forget(name)
             if find(name) is None:
-                self._tell(News(what="dropped", name=name))
-                continue
-            with self._lock:
-                self._forget(name)
-                self.arrived += 1
-                self._news.append(News(what="came", name=name))
+                self._board.tell(News(what="dropped", name=name))
+            else:
+                self._board.came(name)
         for job in jobs:
             old = before.get(job.name)
             if job.state == "failed" and old is not None and old.phase == "elsewhere":
                 if job.again:
                     self._put_off(job.name)
-                self._tell_failed(job.name, job.message, job.hint, again=job.again)
+                self._board.tell_failed(job.name, job.message, job.hint, again=job.again)
 
     def _set_to_work(self, jobs: list[Wanted]) -> None:
         if self._leaving.is_set() or not any(self._takes(job) for job in jobs):
@@ -289,22 +236,17 @@ class HubTransfers:
         """The thread that works the list off, until nothing of it is due."""
         from quantchat.hub.drain import drain
 
+        board = self._board
         try:
             drain(self, cancel=cancel, takes=self._takes, waits=False, leaving=self._leaving)
         except Cancelled:
-            self._was_stopped(self._running)
+            self._was_stopped(board.running)
         except Exception as error:
-            log.exception("download of %s", self._running)
-            self._tell_failed(
-                self._running,
-                f"{type(error).__name__}: {error}",
-                "the log has the details",
-                again=False,
-            )
+            log.exception("download of %s", board.running)
+            message = f"{type(error).__name__}: {error}"
+            board.tell_failed(board.running, message, "the log has the details", again=False)
         finally:
-            with self._lock:
-                self._changes += 1
-                self._running, self._progress = "", None
+            board.end()
             self._wishes.put(None)
 
     def _was_stopped(self, name: str) -> None:
@@ -313,7 +255,7 @@ class HubTransfers:
         if self._leaving.is_set() or name == self._dropping:
             return
         if name == self._ending:
-            self._tell(News(what="stopped", name=name))
+            self._board.tell(News(what="stopped", name=name))
         else:
             # The one that was to be stopped had just come; this one was next.
             want([name])
@@ -324,31 +266,49 @@ class HubTransfers:
         for name in names:
             self._forget(name)
         want(names, first=first)
+        later = [name for name in names if name != self._board.running]
+        if later and self._board.running:
+            args = (later,)
+            threading.Thread(target=self._ask, args=args, name="ask", daemon=True).start()
+
+    def _ask(self, names: list[str]) -> None:
+        """See before their turns whether the hub will give them: that may be hours later."""
+        from quantchat.hub.downloads import failed
+        from quantchat.hub.fetch import refused
+
+        for name in names:
+            try:
+                error = refused(name, cancel=self._leaving)
+                if error is not None and failed(name, error, state="waiting"):
+                    self._board.tell_failed(name, error.message, error.hint, again=False)
+                    self._wishes.put(None)
+            except Cancelled:
+                return
+            except Exception:
+                log.exception("asking for %s", name)
 
     def _stop(self, name: str) -> None:
         from quantchat.hub.downloads import hold
 
-        if name == self._running:
+        if name == self._board.running:
             self._end(name)
             return
         hold(name)
         self._forget(name)
-        self._tell(News(what="stopped", name=name))
+        self._board.tell(News(what="stopped", name=name))
 
     def _drop(self, name: str) -> None:
         from quantchat.hub.giving_up import give_up
 
-        if name == self._running:
+        if name == self._board.running:
             self._dropping = name
             self._end(name)
             self._dropping = ""
         freed_bytes = give_up(name)
-        with self._lock:
-            self._changes += 1
-            self._lines = [line for line in self._lines if line.name != name]
-            self._forget(name)
+        self._forget(name)
+        self._board.drop(name)
         freed = f"{figures.size(freed_bytes)} are free again." if freed_bytes else ""
-        self._tell(News(what="dropped", name=name, message=freed))
+        self._board.tell(News(what="dropped", name=name, message=freed))
 
     def _end(self, name: str) -> None:
         """Stop what is at work and wait for it."""

@@ -93,6 +93,18 @@ class Status:
                 return f"prefill · {prefill.done_tokens} of {prefill.total_tokens} tokens", part
         return self.downloads()
 
+    @property
+    def beside_an_answer(self) -> bool:
+        """Whether an answer streams and no more than a download is to be told of."""
+        answering = self._conversation.answering
+        return (
+            answering is not None
+            and not answering.stopping
+            and bool(answering.text)
+            and self._loads.state == "ready"
+            and under_way(self._transfers.rows()) is not None
+        )
+
     def downloads(self) -> tuple[str, float | None]:
         """The download at work in words, and how far it is."""
         lines = self._transfers.rows()

@@ -24,6 +24,8 @@ from quantchat.tui.widgets.transcript import Transcript
 
 WIDE_COLUMNS = 100
 METERS_EVERY_S = 0.24
+DOWNLOADS_EVERY_S = 0.5
+"""While an answer streams, which needs the processor more."""
 
 
 def keys(*, enter_sends: bool, answering: bool, stopped: bool) -> list[Key]:
@@ -83,6 +85,7 @@ class ChatScreen(WritingScreen):
     def __init__(self) -> None:
         super().__init__()
         self._metered_s = 0.0
+        self._ticked_s = 0.0
 
     def compose(self) -> ComposeResult:
         yield TopBar(id="top")
@@ -151,6 +154,10 @@ class ChatScreen(WritingScreen):
             self.query_one("#meter-line", MeterLine).show_reading(reading)
 
     def _tick(self) -> None:
+        now = time.monotonic()
+        if self.desk.status.beside_an_answer and now - self._ticked_s < DOWNLOADS_EVERY_S:
+            return
+        self._ticked_s = now
         text, share = self.desk.status.activity()
         activity = self.query_one("#activity", Activity)
         if text or activity.display:
