@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from quantchat.store.chats import Chats
     from quantchat.tui.app import QuantchatApp
     from quantchat.tui.control.library import Library, ModelRow, ShelfPick
+    from quantchat.tui.screens.compare import CompareScreen
 
 SIZE = (120, 40)
 HEARTBEAT_S = 0.005
@@ -230,9 +231,12 @@ def measured(
 
     async def work(opened: Opened) -> None:
         if view != "chat":
-            await _open_panes(opened, markdown=view == "markdown")
+            await _open_panes(opened)
         if prepare is not None:
             await prepare(opened)
+        if view == "markdown":
+            _panes(opened.app).action_view()
+        opened.app.bridge.measure_anew()
         await asyncio.sleep(SETTLE_S)
         result.append(await _streamed(opened, view))
 
@@ -273,16 +277,18 @@ async def _work(
         raise problem[0]
 
 
-async def _open_panes(opened: Opened, *, markdown: bool) -> None:
-    from quantchat.tui.screens.compare import CompareScreen
-
+async def _open_panes(opened: Opened) -> None:
     app = opened.app
     app.action_compare()
     await opened.until(lambda: app.comparison is not None and app.comparison.ready, LOAD_TIMEOUT_S)
+
+
+def _panes(app: QuantchatApp) -> CompareScreen:
+    from quantchat.tui.screens.compare import CompareScreen
+
     screen = app.screen
     assert isinstance(screen, CompareScreen)
-    if markdown:
-        screen.action_view()
+    return screen
 
 
 async def asked(opened: Opened, view: View) -> None:

@@ -133,6 +133,10 @@ class Bridge:
         costs = sorted(self._costs)
         return costs[int(0.99 * (len(costs) - 1))] * 1e3 if costs else 0.0
 
+    def measure_anew(self) -> None:
+        """Forget what flushes have cost so far."""
+        self._costs.clear()
+
     def _flush(self) -> None:
         if self._stopped:
             return

@@ -27,9 +27,9 @@ from quantchat.tui.control.comparing.rounds import LiveRound, new_written
 from quantchat.tui.control.comparing.side import NAMES, Side, SideName
 from quantchat.tui.messages import Item, TokenRun
 
-ROUNDS_KEPT = 50
+ROUNDS_KEPT = 100
 """Older ones leave the screen and the export."""
-TOKENS_KEPT = 262_144
+TOKENS_KEPT = 1_500_000
 """Older rounds leave, too, where all of them have more tokens: about 100 bytes each."""
 SCORES_KEPT = 16_384
 """Of older scored tokens only the figures are kept, not what was likeliest: a third of a MiB a
