@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from quantchat.errors import QuantchatError
+from quantchat.errors import Cancelled, QuantchatError
 from quantchat.hub import downloads
 from quantchat.hub.fetch import fetch
 from quantchat.hub.local import LocalModel
@@ -64,7 +64,7 @@ def drain(
             continue
         except QuantchatError as error:
             if cancel.is_set():
-                raise
+                raise Cancelled("the download was stopped") from error
             downloads.failed(turn, error)
             watcher.failed(turn, error)
         else:
