@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any, Literal
 
 import pytest
-from fakes import FakeEngine, Script, memory_use, metrics_of, model_info
+from fake_facts import memory_use, metrics_of, model_info
+from fakes import FakeEngine, Script
 
 from quantchat.comparing.json_export import from_json, to_json
 from quantchat.comparing.record import Comparison

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fakes import metrics_of, model_info
+from fake_facts import metrics_of, model_info
 
 from quantchat.comparing.record import Answer, Comparison, Round
 from quantchat.events import Candidate, FinishReason, TokenScore

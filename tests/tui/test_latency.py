@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from app_support import answered, ask, fake, make_app, ready, wait_until
-from fakes import FakeEngine, Script, memory_use, metrics_of, model_info
+from fake_facts import memory_use, metrics_of, model_info
+from fakes import FakeEngine, Script
 from textual.geometry import Offset
 
 from quantchat.engine.metrics import GapRuns

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from app_support import answered, ask, make_app, ready, wait_until
-from fakes import FakeEngine, Script, memory_use, metrics_of, model_info
+from fake_facts import memory_use, metrics_of, model_info
+from fakes import FakeEngine, Script
 
 from quantchat.events import Done, Loaded, MemoryUse, ModelInfo, Unloaded
 from quantchat.requests import LoadRequest

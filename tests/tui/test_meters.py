@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from app_support import answered, ask, make_app, ready, shown, wait_until
-from fakes import FakeEngine, Script, memory_use, metrics_of, model_info
+from fake_facts import memory_use, metrics_of, model_info
+from fakes import FakeEngine, Script
 from textual.geometry import Offset
 from textual.pilot import Pilot
 

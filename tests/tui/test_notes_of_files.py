@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from app_support import fake, make_app, ready, wait_until
-from fakes import FakeEngine, model_info
+from fake_facts import model_info
+from fakes import FakeEngine
 
 from quantchat.requests import LoadRequest
 from quantchat.tui.app import QuantchatApp

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from app_support import make_app, ready, wait_until
-from fakes import FakeEngine, Script, metrics_of, model_info
+from fake_facts import metrics_of, model_info
+from fakes import FakeEngine, Script
 from textual.app import App
 
 from quantchat import paths
@@ -51,9 +52,8 @@ async def test_the_bridge_slows_down_when_drawing_is_dear(
     monkeypatch.setattr(bridge, "DEAR_S", 0.0)
     app = make_app(tmp_path, FakeEngine(hold_loads=True))
     async with app.run_test(size=(120, 40)) as pilot:
-        await wait_until(pilot, lambda: app.bridge.flushes > 3)
-        assert app.bridge.interval_s > bridge.SHORTEST_S
-        assert app.bridge.flush_p99_ms > 0
+        await wait_until(pilot, lambda: app.bridge.interval_s > bridge.SHORTEST_S)
+        assert app.bridge.flushes and app.bridge.flush_p99_ms > 0
 
 
 def test_the_pace_is_that_of_those_who_compute_now() -> None:
