@@ -52,6 +52,8 @@ class Head:
     metadata: Facts
     tensors: dict[str, TensorEntry]
     sha256: str
+    table_start: int
+    """First byte of the tensor table."""
 
 
 class GgufFile:
@@ -207,14 +209,15 @@ def _check_part(path: Path, metadata: Facts, number: int, count: int) -> None:
 
 def read_head(cursor: Cursor) -> Head:
     """Metadata and tensor table of a file; raises MoreNeeded where the cursor's bytes end in them."""
-    version, tensor_count, key_count = _read_counts(cursor)
+    version, tensor_count, key_count = read_counts(cursor)
     metadata = Facts(cursor.path, MappingProxyType(read_metadata(cursor, key_count)))
-    tensors = _read_tensors(cursor, tensor_count, _alignment(metadata))
+    table_start = cursor.position
+    tensors = read_tensors(cursor, tensor_count, alignment_of(metadata))
     digest = hashlib.sha256(cursor.buffer[: cursor.position]).hexdigest()
-    return Head(version, metadata, tensors, digest)
+    return Head(version, metadata, tensors, digest, table_start)
 
 
-def _read_counts(cursor: Cursor) -> tuple[int, int, int]:
+def read_counts(cursor: Cursor) -> tuple[int, int, int]:
     """Version, number of tensors, number of metadata keys."""
     path = cursor.path
     if bytes(cursor.buffer[:4]) != MAGIC:
@@ -239,7 +242,8 @@ def _read_counts(cursor: Cursor) -> tuple[int, int, int]:
     return version, tensors, keys
 
 
-def _alignment(metadata: Facts) -> int:
+def alignment_of(metadata: Facts) -> int:
+    """What the data and each tensor's offset are multiples of."""
     alignment = metadata.integer("general.alignment", default=DEFAULT_ALIGNMENT, minimum=1)
     if alignment & (alignment - 1):
         raise CheckpointError(
@@ -248,7 +252,7 @@ def _alignment(metadata: Facts) -> int:
     return alignment
 
 
-def _read_tensors(cursor: Cursor, count: int, alignment: int) -> dict[str, TensorEntry]:
+def read_tensors(cursor: Cursor, count: int, alignment: int) -> dict[str, TensorEntry]:
     """The tensor table; every range checked against the file and the other ranges."""
     described: dict[str, tuple[tuple[int, ...], GgmlType, int]] = {}
     for index in range(count):

@@ -31,7 +31,9 @@ from quantchat.requests import LoadRequest
 from quantchat.shapes import SHAPES
 
 if TYPE_CHECKING:
+    from quantchat.hub.hub_api import Listed
     from quantchat.hub.remote_header import RemoteRepo
+    from quantchat.model.remote_sibling import KnownHead
     from quantchat.spec import DecoderSpec
 
 Known: TypeAlias = Literal["file", "header", "config", "catalog"]
@@ -66,6 +68,8 @@ class Subjects:
     def __init__(self) -> None:
         self._known: dict[object, Subject] = {}
         self._listings: dict[str, tuple[float, Listing, bool]] = {}
+        self._heads: dict[tuple[str, str], KnownHead] = {}
+        """A GGUF head of a repository at a revision."""
 
     def find(self, name: str, cancel: threading.Event) -> Subject:
         """A model on disk, of the catalog or of the hub.
@@ -127,9 +131,30 @@ class Subjects:
         repo = RemoteRepo(listing, cancel)
         if not may_fetch:
             raise repo.hub.gated(listing.repo)
-        known = _remote_subject(entry, repo)
+        known = self._remote(entry, repo)
         self._keep(key, known)
         return known
+
+    def _remote(self, entry: CatalogEntry, repo: RemoteRepo) -> Subject:
+        from quantchat.model.remote_sibling import KnownHead, sibling
+        from quantchat.model.remote_source import remote_gguf
+
+        source = HubSource(repo=entry.repo, file=entry.file)
+        files = choose(repo.listing, source, entry, lambda index: repo.whole(index.path))
+        name = files[0].path
+        if not name.endswith(".gguf"):
+            return _remote_folder(entry, repo, files)
+        place = repo.listing.repo, repo.listing.revision
+        known = self._heads.get(place)
+        found = None if known is None else sibling(repo, name, known)
+        if found is None:
+            found, head = remote_gguf(repo, name)
+            known = KnownHead.of(head)
+            if known is not None:
+                if len(self._heads) >= KEPT:
+                    self._heads.clear()
+                self._heads[place] = known
+        return _subject(entry.alias, found, "header")
 
     def _listing(self, repo: str, cancel: threading.Event) -> tuple[Listing, bool]:
         now_s = time.monotonic()
@@ -177,13 +202,9 @@ def plain_request(spec: DecoderSpec, dtype: str = "BF16", stored_bytes: int = 0)
     )
 
 
-def _remote_subject(entry: CatalogEntry, repo: RemoteRepo) -> Subject:
-    from quantchat.model.remote_source import plain_spec, remote_folder, remote_gguf
+def _remote_folder(entry: CatalogEntry, repo: RemoteRepo, files: list[Listed]) -> Subject:
+    from quantchat.model.remote_source import plain_spec, remote_folder
 
-    source = HubSource(repo=entry.repo, file=entry.file)
-    files = choose(repo.listing, source, entry, lambda index: repo.whole(index.path))
-    if files[0].path.endswith(".gguf"):
-        return _subject(entry.alias, remote_gguf(repo, files[0].path), "header")
     plain = plain_spec(repo)
     if plain is None:
         return _subject(entry.alias, remote_folder(repo), "header")

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from quantchat.checkpoints.facts import Facts
-from quantchat.checkpoints.gguf import GgufFile, read_head
+from quantchat.checkpoints.gguf import GgufFile, Head, read_head
 from quantchat.checkpoints.gguf_metadata import Cursor, MoreNeeded
 from quantchat.checkpoints.json_file import MAX_JSON_BYTES, parse_object
 from quantchat.checkpoints.layouts.table import OLD_CONFIGS
@@ -38,6 +38,8 @@ class RemoteFiles:
     def __init__(self, repo: RemoteRepo) -> None:
         self.repo = repo
         self.root = Path(repo.listing.repo)
+        self.heads: dict[Path, Head] = {}
+        """Of the GGUF files that were opened."""
 
     def exists(self, path: Path) -> bool:
         """See Files.exists."""
@@ -51,7 +53,7 @@ class RemoteFiles:
         )
         return sorted(name for name in inside if "/" not in name)
 
-    def open(self, path: Path) -> _RemoteBytes:
+    def open(self, path: Path) -> RemoteBytes:
         """See Files.open: the header is fetched; raises SourceError, too."""
         name = self._name(path)
         if self.repo.file(name) is None:
@@ -60,8 +62,8 @@ class RemoteFiles:
             if name.endswith(SUFFIX):
                 _grow_safetensors(beginning)
             else:
-                _grow_gguf(beginning, path)
-            return _RemoteBytes(self.repo, path, name, bytes(beginning.data))
+                self.heads[path] = _grow_gguf(beginning, path)
+            return RemoteBytes(self.repo, path, name, bytes(beginning.data))
 
     def read_object(
         self, path: Path, *, max_bytes: int = MAX_JSON_BYTES
@@ -77,14 +79,18 @@ class RemoteFiles:
         return path.relative_to(self.root).as_posix()
 
 
-class _RemoteBytes:
-    """Implements `checkpoints.files.Bytes`: a header, and small pieces fetched when asked for."""
+class RemoteBytes:
+    """Implements `checkpoints.files.Bytes`: a header, and small pieces fetched when asked for.
+
+    The file may be looked at from a byte `base` on: offsets and size count from there.
+    """
 
     modified_ns = 0
 
-    def __init__(self, repo: RemoteRepo, path: Path, name: str, data: bytes) -> None:
+    def __init__(self, repo: RemoteRepo, path: Path, name: str, data: bytes, base: int = 0) -> None:
         self.path = path
-        self.size = repo.listing.files[name].size_bytes
+        self.size = repo.listing.files[name].size_bytes - base
+        self._base = base
         self._repo = repo
         self._name = name
         self._data = data
@@ -101,7 +107,7 @@ class _RemoteBytes:
             raise CheckpointError(self.path, f"a small tensor of {nbytes} bytes is not sensible")
         piece = self._data[offset : offset + nbytes]
         if len(piece) < nbytes:
-            piece = self._repo.piece(self._name, offset, nbytes)
+            piece = self._repo.piece(self._name, self._base + offset, nbytes)
         return torch.frombuffer(bytearray(piece), dtype=torch.uint8)
 
     def close(self) -> None:
@@ -123,10 +129,11 @@ class _RemoteFolder(SafetensorsFolder):
         return self._alike[key]
 
 
-def remote_gguf(repo: RemoteRepo, name: str) -> ModelSource:
-    """A GGUF model; raises CheckpointError, SourceError, Cancelled."""
+def remote_gguf(repo: RemoteRepo, name: str) -> tuple[ModelSource, Head]:
+    """A GGUF model, and the head of its first file; raises CheckpointError, SourceError, Cancelled."""
     files = RemoteFiles(repo)
-    return source_of(GgufFile(files.root / name, files))
+    file = GgufFile(files.root / name, files)
+    return source_of(file), files.heads[file.path]
 
 
 def remote_folder(repo: RemoteRepo) -> ModelSource:
@@ -153,14 +160,13 @@ def plain_spec(repo: RemoteRepo) -> tuple[DecoderSpec, str] | None:
     return spec_from_config(config, has_head=False), dtype
 
 
-def _grow_gguf(beginning: Beginning, path: Path) -> None:
+def _grow_gguf(beginning: Beginning, path: Path) -> Head:
     """Until metadata and tensor table are there."""
     beginning.grow()
     while True:
         held = bytes(beginning.data)
         try:
-            read_head(Cursor(memoryview(held), path, beginning.size_bytes))
-            return
+            return read_head(Cursor(memoryview(held), path, beginning.size_bytes))
         except MoreNeeded as more:
             beginning.grow(more.until_byte)
 

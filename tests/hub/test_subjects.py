@@ -16,6 +16,7 @@ from fake_servers import FakeServer
 from quantchat.engine.subjects import Subject, Subjects
 from quantchat.errors import Cancelled, CheckpointError, ModelNotFoundError
 from quantchat.hub.http import SourceError
+from quantchat.model import remote_sibling
 
 _ALL = {**packed_folders.EXACT, **packed_folders.ROUNDED}
 LAYOUTS = {
@@ -90,6 +91,26 @@ def test_gguf_files(hub: FakeServer, tmp_path: Path, family: str, ranges: bool) 
     hub.repos["own/x"] = {path.name: path.read_bytes(), "README.md": b"#"}
     for name in ("own/x", f"own/x:{path.name}"):
         check_same(ask(name), path)
+
+
+def test_the_second_type_of_a_model_costs_its_tensor_table_alone(
+    hub: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"LEAST_BYTES": 1000, "SLACK_BYTES": 1024, "PREFIX_BYTES": 4096}.items():
+        monkeypatch.setattr(remote_sibling, name, value)
+    paths = [
+        factory.write_gguf(tmp_path / f"tiny.{kind}.gguf", "llama3", tensor_type=kind)
+        for kind in ("Q4_1", "Q8_0", "F16")
+    ]
+    strange = factory.write_gguf(tmp_path / "other.Q8_0.gguf", "qwen2", tensor_type="Q8_0")
+    hub.repos["own/x"] = {path.name: path.read_bytes() for path in (*paths, strange)}
+    book = Subjects()
+    for at, path in enumerate((*paths, strange)):
+        hub.requests.clear()
+        check_same(book.find(f"own/x:{path.name}", threading.Event()), path)
+        asked = [headers["range"] for _, headers in hub.requests if "range" in headers]
+        whole = f"bytes=0-{path.stat().st_size - 1}"
+        assert (whole in asked) == (at in (0, 3))
 
 
 def test_a_split_gguf(hub: FakeServer, tmp_path: Path) -> None:
