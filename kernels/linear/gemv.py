@@ -51,6 +51,7 @@ def linear_kernel(
     squares_ptr,
     row_scale_ptr,
     extra_ptr,
+    chosen_ptr,
     residual_ptr,
     gamma_ptr,
     y_ptr,
@@ -59,11 +60,14 @@ def linear_kernel(
     rows,
     outputs,
     eps,
+    w_quads,
+    s_quads,
     K: gl.constexpr,
     CODE: gl.constexpr,
     GROUP: gl.constexpr,
     BF16: gl.constexpr,
     ONE: gl.constexpr,
+    SHARE: gl.constexpr,
     CHANNEL: gl.constexpr,
     NORMED: gl.constexpr,
     ROW_SCALED: gl.constexpr,
@@ -79,7 +83,8 @@ def linear_kernel(
 ):
     """`outputs` counts results, of which GATED takes two rows.
 
-    x_ptr, w_ptr, s_ptr (what a block has besides words) and table_ptr are seen as int32.
+    x_ptr, w_ptr, s_ptr (what a block has besides words) and table_ptr are seen as int32. With SHARE
+    a program's row is a slot, and its weights those of the expert that the slot has chosen.
     """
     TILED: gl.constexpr = CODE == INT4 or CODE >= CODEBOOK4
     PB: gl.constexpr = 2 if (GROUP == 128) | (CODE == NESTED4) | (CODE == LUT3) else 1
@@ -149,6 +154,22 @@ def linear_kernel(
     pid = gl.program_id(0)
     stride = gl.num_programs(0)
     first_row = gl.program_id(1) * 8
+    if SHARE > 0:
+        # Which weights is known when the router is done; quads keep pointers on 16 bytes.
+        if PDL:
+            wait_for_producers()
+        slot = gl.program_id(1)
+        expert = gl.load(chosen_ptr + slot).to(gl.int64)
+        first_row = slot * 0
+        x_ptr += slot // SHARE * (K // 2)
+        w_ptr += expert * w_quads * 4
+        if CODE == INT4:
+            s_ptr += expert * s_quads * 4
+        if CHANNEL:
+            channel_ptr += expert * outputs * (2 if GATED else 1)
+        if ROW_SCALED:
+            row_scale_ptr += slot
+        y_ptr += slot.to(gl.int64) * outputs
     items = gl.maximum((tiles - pid + stride - 1) // stride, 0) * STEPS
     for ahead in gl.static_range(STAGES):
         fetch_stage(

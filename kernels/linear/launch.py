@@ -76,6 +76,16 @@ class NextNorm:
     """fp32 [M, ceil(N / 16)]: partial sums of squares of the residual."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chosen:
+    """Which of several weights, one behind the other in memory, each result is made with."""
+
+    experts: torch.Tensor
+    """int32 [S]: on the device, by slot."""
+    share: int
+    """Slots that belong to one row of x."""
+
+
 def code_of(weight: Weight) -> str:
     """Name of what the kernel is built for."""
     if isinstance(weight, Int4Tiles):
@@ -141,6 +151,14 @@ def _operands(weight: Weight, gated: bool, dtype: torch.dtype) -> _Operands:
     )
 
 
+def _quads(words: torch.Tensor | None) -> int:
+    """Groups of four words that one expert's weights take."""
+    if words is None:
+        return 0
+    assert words.numel() % 4 == 0
+    return words.numel() // 4
+
+
 def linear(
     x: torch.Tensor,
     weight: Weight,
@@ -151,6 +169,7 @@ def linear(
     eps: float = 0.0,
     row_scale: torch.Tensor | None = None,
     extra: torch.Tensor | None = None,
+    chosen: Chosen | None = None,
     gated: bool = False,
     gate: Gate = "silu",
     residual: torch.Tensor | None = None,
@@ -166,11 +185,20 @@ def linear(
     before gamma; `row_scale` fp32 [M] multiplies it instead. `extra` fp32 [M, weight rows] is added
     to the product before either and before the weight's scales by row. `residual` [M, N] is added to and, where `out` is None, overwritten; then
     `following` is filled. `dependent` starts the kernel while the one before it still runs (SM 90
-    and up).
+    and up). With `chosen` the weight is the first of many alike, and the result [S, ...] has a row for
+    each slot; `row_scale` is fp32 [S] then.
     """
     check_activation(x)
     rows, columns = x.shape
-    assert 1 <= rows <= MAX_ROWS, f"linear takes 1 to {MAX_ROWS} rows, not {rows}"
+    if chosen is not None:
+        assert squares is None and extra is None and residual is None and bias is None
+        assert not isinstance(weight, TableTiles)
+        assert chosen.experts.dtype == torch.int32
+        check_out(chosen.experts, (rows * chosen.share,), torch.int32)
+        rows *= chosen.share
+    assert chosen is not None or 1 <= rows <= MAX_ROWS, (
+        f"linear takes 1 to {MAX_ROWS} rows, not {rows}"
+    )
     assert columns == weight.columns, f"x has {columns} columns, the weight {weight.columns}"
     assert columns % 8 == 0
     outputs = weight.rows // 2 if gated else weight.rows
@@ -193,11 +221,13 @@ def linear(
     if out is None:
         out = torch.empty(rows, outputs, dtype=out_dtype, device=x.device)
     check_out(out, (rows, outputs), out_dtype)
+    one = rows == 1 or chosen is not None
     if tile is None:
-        shape = shape_of(weight, gated=gated, one_row=rows == 1)
+        shape = shape_of(weight, gated=gated, one_row=one)
         tile = tile_for(shape, sm_version(x.device))
     tiles = -(-outputs // (8 if gated else 16))
-    grid = (min(tiles, sm_count(x.device) * tile.programs), triton.cdiv(rows, COLUMN_ROWS))
+    programs = rows if chosen is not None else triton.cdiv(rows, COLUMN_ROWS)
+    grid = (min(tiles, sm_count(x.device) * tile.programs), programs)
     linear_kernel[grid](
         x.view(torch.int32),
         operands.words,
@@ -210,19 +240,23 @@ def linear(
         squares,
         row_scale,
         extra,
+        None if chosen is None else chosen.experts,
         residual,
         None if following is None else following.gamma,
         out,
         None if following is None else following.h,
         None if following is None else following.squares,
-        rows,
+        1 if one else rows,
         outputs,
         eps,
+        0 if chosen is None else _quads(operands.words),
+        0 if chosen is None else _quads(operands.beside),
         K=columns,
         CODE=CODES[code_of(weight)],
         GROUP=weight.group_size if isinstance(weight, Int4Tiles) else 0,
         BF16=x.dtype == torch.bfloat16,
-        ONE=rows == 1,
+        ONE=one,
+        SHARE=0 if chosen is None else chosen.share,
         CHANNEL=operands.channel is not None,
         NORMED=squares is not None,
         ROW_SCALED=row_scale is not None,

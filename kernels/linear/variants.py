@@ -37,6 +37,10 @@ class _Part:
     """Inputs come with a scale each; two-level weights, which have one for each row."""
     sparse: bool = False
     """Sums of sparse entries are added."""
+    scaled: bool = False
+    """Results are multiplied by a scale each."""
+    share: int = 0
+    """Slots of a row, each with an expert of its own."""
 
 
 _TUNED_PARTS = (
@@ -84,8 +88,9 @@ def _linear(
         "nested_pairs_ptr": "*i64" if code == "nested4" else None,
         "bias_ptr": value if part.biased else None,
         "squares_ptr": "*fp32" if part.normed else None,
-        "row_scale_ptr": "*fp32" if part.prepared else None,
+        "row_scale_ptr": "*fp32" if part.prepared or part.scaled else None,
         "extra_ptr": "*fp32" if part.sparse else None,
+        "chosen_ptr": "*i32" if part.share else None,
         "residual_ptr": value if part.residual else None,
         "gamma_ptr": value if part.residual else None,
         "y_ptr": "*fp32" if part.wide else value,
@@ -93,10 +98,22 @@ def _linear(
         "squares_out_ptr": "*fp32" if part.residual else None,
     }
     signature = {name: kind for name, kind in pointers.items() if kind is not None}
-    signature |= {"outputs": "i32", "eps": "fp32"} | ({} if one else {"rows": "i32"})
+    signature |= {"outputs": "i32", "eps": "fp32", "w_quads": "i32", "s_quads": "i32"} | (
+        {} if one else {"rows": "i32"}
+    )
     left_out: dict[str, object] = {name: None for name, kind in pointers.items() if kind is None}
-    names = ("normed", "biased", "gated", "gelu", "residual", "wide", "prepared", "sparse")
-    epilogue = "-".join(name for name in names if getattr(part, name))
+    names = (
+        "normed",
+        "biased",
+        "gated",
+        "gelu",
+        "residual",
+        "wide",
+        "prepared",
+        "sparse",
+        "scaled",
+    )
+    epilogue = "-".join(name for name in names if getattr(part, name)) + f"-share{part.share}"
     return Variant(
         name=(
             f"{code}-g{group}-{part.outputs}x{part.columns}-{dtype}-{epilogue}-one{one:d}"
@@ -112,9 +129,10 @@ def _linear(
             "GROUP": group,
             "BF16": dtype == "bf16",
             "ONE": one,
+            "SHARE": part.share,
             "CHANNEL": channel,
             "NORMED": part.normed,
-            "ROW_SCALED": part.prepared,
+            "ROW_SCALED": part.prepared or part.scaled,
             "EXTRA": part.sparse,
             "HAS_BIAS": part.biased,
             "GATED": part.gated,
@@ -202,6 +220,23 @@ def _ruled() -> list[Variant]:
                 _linear(form, part, dtype, one=one, tile=tile, sms=tuple(sms))
                 for (tile, _), sms in by_tile.items()
             ]
+    return found
+
+
+def _experts() -> list[Variant]:
+    """Slots of experts: gate and up from the row's inputs, down scaled by the router."""
+    forms = (("int4", 128), ("int4", 64), ("int8", 0), ("dense", 0))
+    parts = (
+        _Part(outputs=1536, columns=2048, gated=True, share=8),
+        _Part(outputs=2048, columns=768, scaled=True, wide=True, share=1),
+    )
+    found = []
+    for (form, part), dtype in zip(
+        itertools.product(forms, parts), itertools.cycle(POINTEE), strict=False
+    ):
+        for sm in (LOWEST_SM, _LOWEST_PDL_SM, 120):
+            tile = tile_for(_shape(form, part, one=True), sm)
+            found.append(_linear(form, part, dtype, one=True, tile=tile, sms=(sm,)))
     return found
 
 
@@ -333,6 +368,7 @@ def variants() -> tuple[Variant, ...]:
         *_prepared(),
         *_ruled(),
         *_several(),
+        *_experts(),
         _dequantize(14336, 128, "fp16", False),
         _dequantize(4096, 128, "bf16", True),
         _dequantize(576, 64, "bf16", False),

@@ -100,7 +100,7 @@ def tapped_runner(
     # The very ops and kernels: which of them runs may depend on what the head is.
     fields = {field.name: getattr(decoder, field.name) for field in dataclasses.fields(decoder)}
     watched = TappedDecoder(**fields, tap=tap)
-    if not plan.graph:
+    if not (plan.graph and decoder.capturable):
         return EagerRunner(watched, pool), tap
     from quantchat.engine.graph_runner import GraphRunner
 

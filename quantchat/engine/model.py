@@ -68,8 +68,9 @@ class LoadedModel:
     def make_runner(self) -> Runner:
         """The runner that the plan asks for."""
         self.use_device()
-        self.steps_ahead = 1 if self.plan.graph else 0
-        if self.plan.graph:
+        graph = self.plan.graph and self.decoder.capturable
+        self.steps_ahead = 1 if graph else 0
+        if graph:
             from quantchat.engine.graph_runner import GraphRunner
 
             return GraphRunner(self.decoder, self.pool, context_tokens=self.plan.context_tokens)

@@ -68,7 +68,7 @@ def tune_tiles(model: LoadedModel, *, report: Report, cancelled: Callable[[], bo
     assert plan.graph, "tiles are those of captured steps"
     model.use_device()
     key = card_key(device)
-    if not worth_tuning(model.decoder, key.sm):
+    if not model.decoder.capturable or not worth_tuning(model.decoder, key.sm):
         return
 
     def make_timer(rows: int, layers: tuple[int, ...]) -> Timer:

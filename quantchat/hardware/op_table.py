@@ -53,6 +53,8 @@ PRODUCT_REASON = "twice the rate of 16 bits; one scale a token, mostly made by t
 STATIC_REASON = "twice the rate of 16 bits; one scale a linear, fixed by calibration"
 
 EXPERTS = "experts"
+BANKED = frozenset({"int4", "int8", "dense"})
+"""Stored forms of experts, as FEW_ROWS names them, that one launch chooses between."""
 UNGATED = frozenset({"gelu activation", "an MLP without gate"})
 """Departures of a spec by which the activation is a launch of its own."""
 TABLE_FORMATS: frozenset[WeightFormat] = frozenset({"codebook4", "lut4", "lut3"})
@@ -77,6 +79,7 @@ def card_ops(target: OpTarget) -> tuple[OpChoice, ...]:
     return (
         *_gpu_linears(target),
         *plain_blocks(target),
+        *_experts(target),
         OpChoice(
             op="attention, prefill",
             rows=">1",
@@ -90,6 +93,26 @@ def card_ops(target: OpTarget) -> tuple[OpChoice, ...]:
         _gpu_decode_attention(target),
         *_gpu_row_ops(target),
     )
+
+
+def captures(target: OpTarget) -> bool:
+    """Whether a decode step on a card with kernels reads nothing back."""
+    if EXPERTS not in target.departures:
+        return True
+    if target.sm < LOWEST_TENSOR_SM or target.activations != "16bit":
+        return False
+    return _gate_rides(target) and _codes(target) <= BANKED
+
+
+def _experts(target: OpTarget) -> tuple[OpChoice, ...]:
+    """The row of few rows' experts."""
+    if EXPERTS not in target.departures:
+        return ()
+    if target.triton and captures(target):
+        kernel, reason = "linear, chosen on the device", "a launch finds its weights by the router"
+    else:
+        kernel, reason = "linear by linear", "which ones a token takes is read back"
+    return (OpChoice(op="experts", rows=f"1-{FUSED_ROWS}", kernel=kernel, reason=reason),)
 
 
 def plain_blocks(target: OpTarget) -> tuple[OpChoice, ...]:
@@ -301,7 +324,7 @@ def _many_rows(
 
 
 def _gpu_decode_attention(target: OpTarget) -> OpChoice:
-    if EXPERTS in target.departures:
+    if target.triton and not captures(target):
         return OpChoice(
             op="attention, decode",
             rows="1",

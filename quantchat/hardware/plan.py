@@ -23,7 +23,7 @@ from quantchat.hardware.holding import held_as
 from quantchat.hardware.kv_choice import asked_kv, choose_kv
 from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, fit, group_size_of, linears_of
 from quantchat.hardware.op_choice import OpChoice, OpTarget
-from quantchat.hardware.op_table import LOWEST_TENSOR_SM, card_ops
+from quantchat.hardware.op_table import LOWEST_TENSOR_SM, captures, card_ops
 from quantchat.hardware.op_table_cpu import cpu_ops
 from quantchat.hardware.reasons import Reasons
 from quantchat.hardware.scheme_choice import (
@@ -146,8 +146,10 @@ class _Planner:
         )
         dtype = compute_dtype(self.target, scheme, self.spec, triton=self.triton, words=self.words)
         memory = self._fit(scheme, kv, context, copy)
+        target = self._op_target(scheme, group_size, kv, copy, activations)
+        graph = self.triton and captures(target)
         self._explain_rope(context)
-        self._explain_machine()
+        self._explain_machine(graph)
         return ExecutionPlan(
             device="cpu" if self.gpu is None else "cuda",
             device_name=self.target.name,
@@ -164,11 +166,11 @@ class _Planner:
             all_rows=scheme.all_rows and activations != "16bit",
             threads=max(1, self.facts.cpu.physical_cores),
             triton=self.triton,
-            graph=self.triton and self.spec.experts is None,
+            graph=graph,
             dependent_launch=self.triton
             and self.gpu is not None
             and self.gpu.sm >= LOWEST_DEPENDENT_SM,
-            ops=self._ops(scheme, group_size, kv, copy, activations),
+            ops=cpu_ops(target) if self.gpu is None else card_ops(target),
             reasons=tuple(self.words.taken),
             refused=tuple(self.words.refused),
             fit=memory,
@@ -295,16 +297,16 @@ class _Planner:
         self.words.take(f"context {context}: what fits of the model's {self.spec.context}")
         return context
 
-    def _ops(
+    def _op_target(
         self,
         scheme: Scheme,
         group_size: int,
         kv: KvFormat,
         copy: ComputeDtype | None,
         activations: ActivationFormat,
-    ) -> tuple[OpChoice, ...]:
+    ) -> OpTarget:
         head: WeightFormat = scheme.weights if scheme.head == "same" else scheme.head
-        target = OpTarget(
+        return OpTarget(
             sm=0 if self.gpu is None else self.gpu.sm,
             triton=self.facts.software.triton is not None,
             copy=copy,
@@ -320,7 +322,6 @@ class _Planner:
             stored_types=self.request.stored_types,
             departures=self.spec.departures,
         )
-        return cpu_ops(target) if self.gpu is None else card_ops(target)
 
     def _explain_rope(self, context: int) -> None:
         scaling = self.spec.rope.scaling
@@ -330,7 +331,7 @@ class _Planner:
                 "a cache holds keys turned once and for all"
             )
 
-    def _explain_machine(self) -> None:
+    def _explain_machine(self, graph: bool) -> None:
         if self.gpu is None:
             return
         sm, words = self.gpu.sm, self.words
@@ -342,7 +343,7 @@ class _Planner:
                 else "CUDA graph and Triton kernels: triton is not installed, torch's own ops instead"
             )
             return
-        if self.spec.experts is None:
+        if graph:
             words.take("CUDA graph for decode: one launch a token instead of hundreds")
         else:
             words.refuse(

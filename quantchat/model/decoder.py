@@ -14,7 +14,7 @@ from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.linear import LinearOp
-from quantchat.ops.plain import Norm
+from quantchat.ops.plain import Experts, Norm
 from quantchat.ops.rope import RopeTable
 from quantchat.ops.stream import Stream
 from quantchat.ops.torch_ops import TorchOps
@@ -80,6 +80,14 @@ class Decoder:
     def read_bytes(self) -> int:
         """Weight bytes that one decode step reads: linears and head; one embedding row is nothing."""
         return sum(layer.read_bytes for layer in self.every_layer) + self.head.weight_bytes
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a step of few rows reads nothing back."""
+        return all(
+            not isinstance(block.mlp, Experts) or block.mlp.bank is not None
+            for block in self.blocks
+        )
 
     def cut(self, chosen: tuple[int, ...]) -> Decoder:
         """The same decoder with some of its layers, nothing copied."""

@@ -322,6 +322,7 @@ def _stacked(made: list[LinearOp]) -> LinearOp:
 def _decoder(spec: DecoderSpec, ops: TorchOps, parts: _Parts, context_tokens: int) -> Decoder:
     linears = parts.linears
     weight_bytes = sum(op.weight_bytes for op in linears.values())
+    copy_bytes = sum(op.copy_bytes for op in linears.values())
     if parts.own_table:
         weight_bytes += parts.embedding.weight_bytes
     plain = bool(spec.departures)
@@ -335,8 +336,8 @@ def _decoder(spec: DecoderSpec, ops: TorchOps, parts: _Parts, context_tokens: in
         head=closed_head(linears["head"], spec, parts.vectors.get("head.bias")),
         ropes=layer_ropes(spec, context_tokens, ops.device),
         weight_bytes=weight_bytes,
-        copy_bytes=sum(op.copy_bytes for op in linears.values()),
-        blocks=tuple(_block(i, spec, parts) for i in range(spec.layers)) if plain else (),
+        copy_bytes=copy_bytes,
+        blocks=tuple(_block(i, spec, parts, ops) for i in range(spec.layers)) if plain else (),
         final_bias=parts.vectors.get("final_norm.bias"),
     )
 
@@ -359,7 +360,7 @@ def _layer(i: int, spec: DecoderSpec, parts: _Parts, ops: TorchOps) -> Layer:
     )
 
 
-def _block(i: int, spec: DecoderSpec, parts: _Parts) -> Block:
+def _block(i: int, spec: DecoderSpec, parts: _Parts, ops: TorchOps) -> Block:
     """A layer that departs from llama-like ones; its norms stay in float32."""
     prefix, linears, vectors = f"layers.{i}.", parts.linears, parts.vectors
 
@@ -367,20 +368,23 @@ def _block(i: int, spec: DecoderSpec, parts: _Parts) -> Block:
         weight = vectors.get(prefix + name)
         return None if weight is None else Norm(weight, vectors.get(f"{prefix}{name}.bias"))
 
+    # Out of the table: experts may move, and nothing is to hold them where they were.
     mlps = [
-        Mlp(gate_up=linears[mlp + "gate_up"], down=linears[mlp + "down"])
+        Mlp(gate_up=linears.pop(mlp + "gate_up"), down=linears.pop(mlp + "down"))
         for mlp in mlp_prefixes(spec, i)
     ]
     mlp: Mlp | Experts = mlps[0]
     if spec.experts is not None and spec.has_experts(i):
         shared = mlps.pop() if spec.experts.shared_intermediate else None
-        mlp = Experts(
+        experts = Experts(
             spec=spec.experts,
             router=vectors[prefix + "router"],
             mlps=tuple(mlps),
             shared=shared,
             shared_gate=vectors.get(prefix + "shared_gate"),
         )
+        mlps.clear()
+        mlp = ops.banked(experts)
     attn_norm = norm("attn_norm")
     assert attn_norm is not None
     return Block(

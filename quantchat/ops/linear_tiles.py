@@ -101,6 +101,23 @@ class TileLinear:
         return shape_of(self._weight, gated=self.gated, one_row=one_row)
 
     @property
+    def weight(self) -> Weight:
+        """As the kernel reads it."""
+        return self._weight
+
+    @property
+    def plain(self) -> bool:
+        """One weight and nothing besides, of inputs as they come."""
+        besides = (self._bias, self._sparse, self._order, self._many)
+        two_level = isinstance(self._weight, Int4Tiles) and self._weight.channel is not None
+        return all(each is None for each in besides) and not two_level
+
+    def on(self, weight: Weight) -> TileLinear:
+        """The same op on the same weight elsewhere in memory; for plain ones."""
+        assert self.plain
+        return TileLinear(weight, None, gated=self.gated, many=None, dependent=self._dependent)
+
+    @property
     def codes_read(self) -> CodeFormat | None:
         """The 8-bit form in which many rows are best handed over."""
         return None if self._many is None else self._many.form

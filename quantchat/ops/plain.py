@@ -67,6 +67,19 @@ class Mlp:
         return ops.product(ops.inner(x, self.gate_up), self.down)
 
 
+class Bank(Protocol):
+    """All experts at once, for few rows, without reading back which."""
+
+    @property
+    def rows_most(self) -> int:
+        """Most rows."""
+
+    def __call__(
+        self, x: torch.Tensor, experts: torch.Tensor, shares: torch.Tensor
+    ) -> torch.Tensor:
+        """x [T, C], experts int [T, A], shares float32 [T, A] -> float32 [T, C]."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Experts:
     """MLPs and the router that picks a few of them for each row."""
@@ -78,6 +91,8 @@ class Experts:
     shared: Mlp | None = None
     shared_gate: torch.Tensor | None = None
     """float32 [C]."""
+    bank: Bank | None = None
+    """Serves few rows."""
 
     @property
     def linears(self) -> tuple[LinearOp, ...]:
@@ -97,7 +112,7 @@ class Experts:
         """The same experts on changed linears."""
         shared = None if self.shared is None else self.shared.with_linears(change)
         mlps = tuple(mlp.with_linears(change) for mlp in self.mlps)
-        return replace(self, mlps=mlps, shared=shared)
+        return replace(self, mlps=mlps, shared=shared, bank=None)
 
     def __call__(self, x: torch.Tensor, ops: Products) -> torch.Tensor:
         """x [T, C] -> float32 [T, C]."""
@@ -107,16 +122,26 @@ class Experts:
         )
         if self.spec.renormalise:
             weights = weights / weights.sum(dim=-1, keepdim=True)
-        out = torch.zeros_like(wide)
-        for index in torch.unique(chosen).tolist():
-            rows, place = torch.where(chosen == index)
-            made = self.mlps[index](x.index_select(0, rows), ops)
-            out.index_add_(0, rows, made.float() * weights[rows, place, None])
+        if self.bank is not None and x.shape[0] <= self.bank.rows_most:
+            out = self.bank(x, chosen, weights)
+        else:
+            out = self._one_by_one(x, chosen, weights, ops)
         if self.shared is not None:
             made = self.shared(x, ops).float()
             if self.shared_gate is not None:
                 made = made * torch.sigmoid(wide @ self.shared_gate)[:, None]
             out += made
+        return out
+
+    def _one_by_one(
+        self, x: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor, ops: Products
+    ) -> torch.Tensor:
+        """Each expert on the rows that take it; which there are is read back."""
+        out = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+        for index in torch.unique(chosen).tolist():
+            rows, place = torch.where(chosen == index)
+            made = self.mlps[index](x.index_select(0, rows), ops)
+            out.index_add_(0, rows, made.float() * weights[rows, place, None])
         return out
 
 

@@ -23,7 +23,7 @@ from quantchat.ops.kv_codec import (
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp
 from quantchat.ops.linear_cpu import COPY_ROWS, cpu_linear
-from quantchat.ops.plain import Norm, activated, soft_capped
+from quantchat.ops.plain import Experts, Norm, activated, soft_capped
 from quantchat.ops.quantized_rows import QuantizedRows
 from quantchat.ops.rope import RopeTable
 from quantchat.ops.stream import Stream
@@ -79,6 +79,10 @@ class TorchOps:
                 all_rows=self.all_rows,
             )
         return DenseLinear(weight.dequantize(self.dtype), bias)
+
+    def banked(self, experts: Experts) -> Experts:
+        """Experts as they are best held here."""
+        return experts
 
     @property
     def layout(self) -> str:

@@ -7,19 +7,15 @@ The residual stream is in the compute dtype, in float32 under blocks that are no
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from quantchat.kernels._launch import sm_count, sm_version
-from quantchat.kernels.activation.rows import activate
 from quantchat.kernels.activation.silu import silu_mul
 from quantchat.kernels.attention.attend import attend
 from quantchat.kernels.attention.splits import Splits, splits_for
 from quantchat.kernels.attention.workspace import Workspace
 from quantchat.kernels.linear.launch import LOWEST_SM, NextNorm
 from quantchat.kernels.linear.reference import PARTIAL_COLUMNS
-from quantchat.kernels.norm.reference import RowNorm
 from quantchat.kernels.norm.rms import add_rms_norm, rms_norm
-from quantchat.kernels.norm.stream import stream_norm
 from quantchat.kernels.rope_append.append import rope_append
 from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
@@ -34,12 +30,11 @@ from quantchat.ops.linear_8bit import (
     silu_mul_quantized,
 )
 from quantchat.ops.linear_cuda import cuda_linear, restored_linear
-from quantchat.ops.linear_tiles import TileLinear, gate_kind, takes_gate
-from quantchat.ops.plain import Norm
+from quantchat.ops.linear_tiles import TileLinear, takes_gate
 from quantchat.ops.quantized_rows import QuantizedRows
 from quantchat.ops.rope import RopeTable
 from quantchat.ops.stream import Stream
-from quantchat.ops.torch_ops import TorchOps
+from quantchat.ops.triton_blocks import TritonBlocks
 from quantchat.quant.scheme import ActivationFormat
 from quantchat.quant.tensor import StoredWeight
 from quantchat.spec import DecoderSpec
@@ -52,7 +47,7 @@ def _takes(op: LinearOp, rows: int) -> bool:
     return isinstance(op, TileLinear) and rows <= op.few_rows
 
 
-class TritonOps(TorchOps):
+class TritonOps(TritonBlocks):
     """TorchOps with the hot operations replaced by kernels."""
 
     def __init__(
@@ -66,10 +61,13 @@ class TritonOps(TorchOps):
         all_rows: bool = False,
     ) -> None:
         super().__init__(
-            spec, device=device, dtype=dtype, activations=activations, all_rows=all_rows
+            spec,
+            device=device,
+            dtype=dtype,
+            dependent_launch=dependent_launch,
+            activations=activations,
+            all_rows=all_rows,
         )
-        self._dependent = dependent_launch
-        self._rounding = InputRounding.of(activations) if self.all_rows else None
         self._workspaces: dict[tuple[int, int], Workspace] = {}
 
     def linear(
@@ -233,65 +231,6 @@ class TritonOps(TorchOps):
         stream.scaled = stream.squares = None
         return super().normed(stream, norm)
 
-    def open_stream(
-        self, embedding: Embedding, batch: Batch, ahead: Norm | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See TorchOps.open_stream; the rows are rounded to the compute dtype first."""
-        rows = self.embed(embedding, batch)
-        residual = torch.empty(rows.shape, dtype=torch.float32, device=self.device)
-        scale = self.spec.embedding_scale
-        return residual, self._summed(residual, (rows,), None, ahead, scale=scale, fresh=True)
-
-    def add_norm(
-        self,
-        residual: torch.Tensor,
-        made: tuple[torch.Tensor, ...],
-        behind: Norm | None,
-        ahead: Norm | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See TorchOps.add_norm; one launch, the stream changed in place."""
-        scale = self.spec.residual_scale
-        return residual, self._summed(residual, made, behind, ahead, scale=scale)
-
-    def _summed(
-        self,
-        residual: torch.Tensor,
-        made: tuple[torch.Tensor, ...],
-        behind: Norm | None,
-        ahead: Norm | None,
-        *,
-        scale: float,
-        fresh: bool = False,
-    ) -> torch.Tensor:
-        y: torch.Tensor = stream_norm(
-            residual,
-            made,
-            kind=self.spec.norm,
-            eps=self.spec.norm_eps,
-            dtype=self.dtype,
-            behind=None if behind is None else RowNorm(behind.weight, behind.bias),
-            ahead=None if ahead is None else RowNorm(ahead.weight, ahead.bias),
-            scale=scale,
-            fresh=fresh,
-            dependent=self._dependent,
-        )
-        return y
-
-    def product(self, x: torch.Tensor, op: LinearOp) -> torch.Tensor:
-        """See TorchOps.product."""
-        return run_rows(op, x, self._rounding, self._dependent)
-
-    def inner(self, x: torch.Tensor, op: LinearOp) -> torch.Tensor:
-        """See TorchOps.inner; one launch for few rows where the linear takes its gate along."""
-        spec = self.spec
-        if isinstance(op, TileLinear) and op.gated and x.shape[0] <= op.few_rows:
-            inputs = FewInputs(x, None, 0.0, self._rounding, self._dependent)
-            return inputs.through(op, gated=True, gate=gate_kind(spec))
-        y: torch.Tensor = activate(
-            self.product(x, op), spec.activation, gated=spec.gated, dependent=self._dependent
-        )
-        return y
-
     def _fuses(self, rows: int) -> bool:
         return rows <= FUSED_ROWS and sm_version(self.device) >= LOWEST_SM
 
@@ -326,7 +265,7 @@ class TritonOps(TorchOps):
         window: int,
     ) -> torch.Tensor:
         """See TorchOps.attend; one launch for a decode step."""
-        qkv, q_norm, k_norm = self._narrowed(qkv, q_norm, k_norm)
+        qkv, q_norm, k_norm = self.narrowed(qkv, q_norm, k_norm)
         if batch.block_table is None or batch.seq_lens is None:
             return super().attend(qkv, batch, pool, layer, rope, q_norm, k_norm, window)
         spec = self.spec
@@ -365,23 +304,6 @@ class TritonOps(TorchOps):
             dependent=self._dependent,
         )
         return out
-
-    def _narrowed(
-        self, qkv: torch.Tensor, q_norm: torch.Tensor | None, k_norm: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Rows and norms as the kernels take them: norms over all heads are taken here."""
-        spec = self.spec
-        if q_norm is None or k_norm is None:
-            return qkv, None, None
-        if not spec.qk_norm_wide:
-            return qkv, q_norm.to(self.dtype), k_norm.to(self.dtype)
-        widths = [q_norm.shape[0], k_norm.shape[0], k_norm.shape[0]]
-        q, k, v = torch.split(qkv, widths, dim=-1)
-        normed = [
-            F.rms_norm(part.float(), weight.shape, weight, spec.norm_eps).to(self.dtype)
-            for part, weight in ((q, q_norm), (k, k_norm))
-        ]
-        return torch.cat((*normed, v), dim=-1), None, None
 
     def _workspace(self, rows: int, splits: Splits) -> Workspace:
         """What the splits share, the same for all layers; kept, since graphs hold its addresses."""

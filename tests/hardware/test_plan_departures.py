@@ -43,7 +43,7 @@ DEPARTURES: dict[str, DecoderSpec] = {
 @pytest.mark.parametrize("words", DEPARTURES)
 def test_a_card_runs_kernels_between_products_and_says_why(words: str) -> None:
     made = plan(machine("H100"), DEPARTURES[words], PlanRequest(scheme="int4"))
-    assert made.triton and made.graph == (words != "experts")
+    assert made.triton and made.graph
     assert made.fit.weight_bytes < 1.5e9 or words == "experts", "codes are held as they are"
     rows = {choice.op: choice for choice in made.ops}
     assert "triton" in rows["norms and sums"].kernel and words in rows["norms and sums"].reason
@@ -52,10 +52,18 @@ def test_a_card_runs_kernels_between_products_and_says_why(words: str) -> None:
     assert linear.kernel == "tensor-core kernel, weights as stored"
     assert "five launches" not in linear.reason
     assert ("gate in the same launch" in linear.reason) == (words != "without gate")
-    attention = rows["attention, decode"].kernel
-    assert ("triton" in attention) == (words != "experts")
-    if words == "experts":
-        assert any("which experts a token takes" in why for why in made.refused)
+    assert "triton" in rows["attention, decode"].kernel
+    assert ("experts" in rows) == (words == "experts")
+
+
+@pytest.mark.parametrize("scheme", ["nf4", "w8a8-minmax", "llm-int8"])
+def test_experts_that_no_launch_chooses_between_run_op_by_op(scheme: str) -> None:
+    made = plan(machine("H100"), DEPARTURES["experts"], PlanRequest(scheme=scheme))
+    assert made.triton and not made.graph
+    assert any("which experts a token takes" in why for why in made.refused)
+    rows = {choice.op: choice for choice in made.ops}
+    assert "torch" in rows["attention, decode"].kernel
+    assert rows["experts"].kernel == "linear by linear"
 
 
 def test_cards_without_triton_run_plain_ops() -> None:

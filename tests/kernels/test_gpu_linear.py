@@ -22,11 +22,13 @@ from linear_cases import (
 )
 from quantchat.kernels.linear import reference
 from quantchat.kernels.linear.dequantize import dequantize, expand
-from quantchat.kernels.linear.launch import LOWEST_SM, NextNorm, RowWeight, linear
+from quantchat.kernels.linear.launch import LOWEST_SM, Chosen, NextNorm, RowWeight, linear
 from quantchat.kernels.linear.many import linear_many
 from quantchat.kernels.linear.pack import Int4Tiles
 from quantchat.kernels.linear.table_dequantize import dequantize_table
 from quantchat.kernels.linear.table_pack import TableTiles
+
+from quantchat.ops.expert_bank import stacked
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
@@ -186,3 +188,36 @@ def test_two_levels_become_codes_of_eight_bits() -> None:
     assert isinstance(weight, Int4Tiles) and weight.channel is not None
     codes = expand(weight).float()
     torch.testing.assert_close(codes * weight.channel[:, None], truth)
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+@pytest.mark.parametrize(
+    ("code", "group"), [("int4", 128), ("int4", 32), ("int8", 0), ("dense", 0)]
+)
+def test_slots_choose_their_experts(code: str, group: int, dependent: bool) -> None:
+    """One launch, weights by a number on the device, as the layer's bank has them."""
+    count, rows, share, columns, outputs = 6, 3, 2, 768, 200
+    dependent = dependent and torch.cuda.get_device_capability()[0] >= 9
+    for dtype, gated in ((torch.float16, True), (torch.bfloat16, False)):
+        made = [stored(code, group, 2 * outputs, columns, dtype, gated=gated) for _ in range(count)]
+        moved = stacked([weight for weight, _ in made])
+        experts = torch.tensor([5, 0, 3, 3, 1, 4], dtype=torch.int32, device="cuda")
+        scale = torch.rand(rows * share, device="cuda")
+        x = torch.randn(rows, columns, device="cuda").to(dtype)
+        y = linear(
+            x,
+            moved[0],
+            chosen=Chosen(experts=experts, share=share),
+            row_scale=scale,
+            gated=gated,
+            out_dtype=torch.float32,
+            dependent=dependent,
+        )
+        for slot, expert in enumerate(experts.tolist()):
+            wanted = reference.linear(
+                x[slot // share][None],
+                made[expert][1],
+                row_scale=scale[slot : slot + 1],
+                gated=gated,
+            )
+            assert relative(y[slot][None], wanted) < TOLERANCE[dtype], (slot, expert)

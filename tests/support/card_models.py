@@ -79,7 +79,7 @@ def furthest_logits(
     made = card_decoder(path, scheme, device, dtype)
     theirs = make_pool(exact, pages=6, page_tokens=PAGE_TOKENS)
     pool = make_pool(made, pages=6, page_tokens=PAGE_TOKENS, precision=kv)
-    paged = made.spec.experts is None
+    paged = made.capturable
     wanted = [exact.logits(exact.forward(batch_of(theirs, [(IDS, 0, PROMPT, PAGES)]), theirs))]
     prompt = _on(batch_of(pool, [(IDS, 0, PROMPT, PAGES)]), device)
     given = [made.logits(made.forward(prompt, pool))]
