@@ -69,7 +69,9 @@ def parameters(number: int) -> str:
     """Parameters as 135M or 8.03B."""
     if number >= 10**9:
         return f"{number / 1e9:.3g}B"
-    return f"{number / 1e6:.3g}M" if number else ""
+    if number >= 10**6 or not number:
+        return f"{number / 1e6:.3g}M" if number else ""
+    return f"{number / 1e3:.3g}k"
 
 
 def bar(share: float, cells: int) -> tuple[str, str]:

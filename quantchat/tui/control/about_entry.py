@@ -39,8 +39,10 @@ def about(entry: Entry, palette: Palette, *, loaded: str) -> list[Content]:
 
 def fits_name(entry: Entry | None) -> str:
     """The name to plan for; "" where a choice must be made first, or nothing can be known."""
-    if isinstance(entry, ModelEntry | TransferEntry | VariantEntry):
+    if isinstance(entry, ModelEntry | TransferEntry):
         return entry.name
+    if isinstance(entry, VariantEntry):
+        return "" if entry.blocked else entry.name
     if isinstance(entry, PathEntry) and entry.path.kind != "folder":
         return entry.name
     return ""
@@ -55,7 +57,8 @@ def _model(entry: ModelEntry, palette: Palette, loaded: str) -> Content:
     parts = [row.title, row.note, where]
     if entry.pick is not None:
         pick = entry.pick
-        parts.insert(1, f"{pick.scheme} for {pick.memory}")
+        best = "★ suits this machine best, as " if pick.best else "as "
+        parts.insert(1, f"{best}{pick.scheme} for {pick.memory}")
     return Content.styled(printable(" · ".join(part for part in parts if part)), palette.muted)
 
 
@@ -66,10 +69,13 @@ def _variant(entry: VariantEntry, palette: Palette, loaded: str) -> list[Content
         return lines
     if entry.row is not None:
         where = "loaded" if entry.name == loaded else "on disk"
+    elif entry.blocked:
+        where = f"{figures.size(variant.size_bytes)}; you have no access yet"
     else:
         where = f"Enter fetches {figures.size(variant.size_bytes)} and loads it"
     files = f"{variant.files} files" if variant.files > 1 else "1 file"
-    words = f"{variant.label}, {variant.container}, {files} · {where}"
+    parts = dict.fromkeys((variant.label, variant.container, files))
+    words = f"{', '.join(parts)} · {where}"
     return [Content.styled(printable(words), palette.muted)]
 
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from quantchat.hub.search import FoundRepo, Sort
     from quantchat.hub.variants import Offer
 
+FOUND_MAX = 200
+"""Repositories of one answer."""
+
 
 class HubLibrary:
     """Implements `Library` with the real hub."""
@@ -67,7 +70,7 @@ class HubLibrary:
         """Repositories of the hub that match, best first."""
         from quantchat.hub.search import search
 
-        return search(query, sort=sort, cancel=cancel)
+        return search(query, sort=sort, limit=FOUND_MAX, cancel=cancel)
 
     def offer(self, repo: str, cancel: threading.Event) -> Offer:
         """What a repository has to fetch."""

@@ -100,6 +100,8 @@ class VariantEntry:
     """Where it is on disk."""
     transfer: Transfer | None = None
     """Where it is on its way."""
+    blocked: bool = False
+    """It may not be fetched."""
 
     @property
     def name(self) -> str:
@@ -119,6 +121,8 @@ class Section:
     note: str = ""
     """Stands in place of entries, or after them."""
     hint: str = ""
+    trouble: bool = False
+    """The note is bad news."""
 
     @property
     def title(self) -> str:
@@ -192,14 +196,16 @@ def listed(
         if str(named).lower() not in there and str(named) not in shelves.rows:
             found.insert(0, NamedEntry(name=str(named)))
     note, hint = _hub_note(search, bool(found))
-    hub = Section(kind="hub", entries=tuple(found), note=note, hint=hint)
+    trouble = search.state in ("offline", "failed")
+    hub = Section(kind="hub", entries=tuple(found), note=note, hint=hint, trouble=trouble)
     return [*shelves.sections(words, transfers), hub]
 
 
 def _hub_note(search: HubSearch, found: bool) -> tuple[str, str]:
     if search.state == "offline":
         hint = search.hint or "check the network, a proxy, or HF_ENDPOINT"
-        return f"offline: {search.message}", f"what is on disk loads as ever; {hint}"
+        shown = "shown is what was found before; " if found else ""
+        return f"offline: {search.message}", f"{shown}what is on disk loads as ever; {hint}"
     if search.state == "failed":
         return search.message, search.hint
     if found:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from textual.app import SystemCommand
+from textual.events import Resize
+from textual.timer import Timer
 
 from quantchat.errors import QuantchatError
 from quantchat.tui import figures
@@ -14,8 +17,11 @@ from quantchat.tui.control.schemes import Held
 from quantchat.tui.control.transfers import UNDER_WAY, Transfer
 from quantchat.tui.screens.dialog import Dialog, Way
 from quantchat.tui.screens.working import Result, WorkingDialog
+from quantchat.tui.widgets.model_side import ModelSide
 from quantchat.tui.widgets.picker_list import PickerList
 
+REST_S = 0.15
+"""The cursor rests so long before what is under it is planned for."""
 WIDE_COLUMNS = 150
 """From here on the figures stand beside the list."""
 
@@ -23,9 +29,44 @@ WIDE_COLUMNS = 150
 class ModelActions(WorkingDialog[Result]):
     """A list of models, or of a repository's variants."""
 
-    def new_fitting(self) -> Fitting:
-        """Verdicts for this screen; the loaded model gives back what it holds."""
-        return Fitting(self, self.desk.fits, self._held, self.fits_changed)
+    TABLE: ClassVar[bool] = False
+    """What fits is shown by context even where the list has to make room for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._figures: bool | None = None
+        """The user's wish."""
+        self._rest: Timer | None = None
+        self.fitting = Fitting(self, self.desk.fits, self._held, self.fits_changed)
+
+    def on_resize(self, event: Resize) -> None:
+        self._lay_out()
+        self.describe()
+
+    def on_unmount(self) -> None:
+        self.fitting.close()
+
+    def on_picker_list_moved(self, event: PickerList.Moved) -> None:
+        event.stop()
+        self.describe()
+
+    def on_picker_list_taken(self, event: PickerList.Taken) -> None:
+        event.stop()
+        self.action_take()
+
+    def describe(self) -> None:
+        """Another entry is under the cursor."""
+        raise NotImplementedError
+
+    def plan(self) -> None:
+        """Ask for verdicts."""
+        raise NotImplementedError
+
+    def plan_soon(self) -> None:
+        """Once the cursor rests."""
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(REST_S, self.plan)
 
     def fits_changed(self) -> None:
         """A verdict came."""
@@ -48,8 +89,19 @@ class ModelActions(WorkingDialog[Result]):
         yield SystemCommand("Stop or go on", "With a download", self.action_stop)
         yield SystemCommand("Ask again", "The hub and the disk", self.action_again)
 
+    @property
+    def shows_table(self) -> bool:
+        """Whether the table of what fits is shown."""
+        return self.query_one(ModelSide).table
+
     def action_figures(self) -> None:
         """Show or hide the table of what fits."""
+        self._figures = not self.shows_table
+        self._lay_out()
+        self.describe()
+
+    def action_take(self) -> None:
+        """Load what is under the cursor, fetching it first where it is not on disk."""
         raise NotImplementedError
 
     def action_queue(self) -> None:
@@ -149,6 +201,12 @@ class ModelActions(WorkingDialog[Result]):
                 self.work(lambda: self.desk.library.remove(row.name), deleted, failed)
 
         self.app.push_screen(Dialog(f"Delete {row.title}?", question, "", ways), answer)
+
+    def _lay_out(self) -> None:
+        wide = self.size.width >= WIDE_COLUMNS and self._figures is not False
+        self.set_class(wide, "-wide")
+        usual = wide or self.TABLE
+        self.query_one(ModelSide).table = usual if self._figures is None else self._figures
 
     def _held(self) -> Held | None:
         loads = self.desk.loads

@@ -39,7 +39,8 @@ def keys_for(entry: Entry | None) -> Sequence[Key]:
         fetch = Key(key="enter", text="fetch and load", action="screen.take")
         return (fetch, QUEUE, FIGURES, VARIANTS, CLOSE, SORT, AGAIN)
     if isinstance(entry, VariantEntry):
-        return (*_variant(entry), FIGURES, CLOSE, AGAIN)
+        keys = (*_variant(entry), FIGURES, CLOSE, AGAIN)
+        return tuple(dict.fromkeys(keys))
     if isinstance(entry, RepoEntry | NamedEntry):
         look = Key(key="enter", text="variants", action="screen.take")
         return (look, SORT, AGAIN, CLOSE)
@@ -51,6 +52,8 @@ def keys_for(entry: Entry | None) -> Sequence[Key]:
 
 
 def _variant(entry: VariantEntry) -> Sequence[Key]:
+    if entry.blocked:
+        return (AGAIN,)
     if entry.row is not None:
         load = Key(text="load", action="screen.take")
         return (load, Key(text="delete", action="screen.delete"))

@@ -13,8 +13,6 @@ from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
-from textual.events import Paste, Resize
-from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from quantchat.errors import QuantchatError
@@ -33,13 +31,14 @@ from quantchat.tui.control.picking import (
     TransferEntry,
     listed,
 )
-from quantchat.tui.control.transfers import UNDER_WAY, Transfer
+from quantchat.tui.control.transfers import Transfer
 from quantchat.tui.markup.palette import palette_from
-from quantchat.tui.screens.model_actions import WIDE_COLUMNS, ModelActions
+from quantchat.tui.screens.model_actions import ModelActions
 from quantchat.tui.screens.model_keys import CLOSE, keys_for
 from quantchat.tui.screens.repo import RepoScreen, Taken
 from quantchat.tui.widgets.bars import Activity, KeyBar
 from quantchat.tui.widgets.hub_line import HubLine
+from quantchat.tui.widgets.model_input import ModelInput
 from quantchat.tui.widgets.model_side import ModelSide
 from quantchat.tui.widgets.picker_list import PickerList
 
@@ -47,21 +46,8 @@ if TYPE_CHECKING:
     from quantchat.hub.search import Sort
 
 TICK_S = 0.2
-REST_S = 0.15
-"""The cursor rests so long before what is under it is planned for."""
 FOLLOWED = 12
 """Models on disk around the cursor that are planned for."""
-
-
-class ModelInput(Input):
-    """Says when something was pasted."""
-
-    class Pasted(Input.Changed):
-        """What is in the field was pasted."""
-
-    def _on_paste(self, event: Paste) -> None:
-        super()._on_paste(event)
-        self.post_message(self.Pasted(self, self.value))
 
 
 class ModelsScreen(ModelActions[None]):
@@ -89,6 +75,8 @@ class ModelsScreen(ModelActions[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._rows: list[ModelRow] = []
+        self._picks: list[ShelfPick] = []
         self._shelves = Shelves()
         self._transfers: list[Transfer] = []
         self._arrived = self.desk.transfers.arrived
@@ -97,14 +85,12 @@ class ModelsScreen(ModelActions[None]):
         self._asked_path = 0
         self._everything = False
         """The hub is asked although nothing is typed."""
-        self._figures: bool | None = None
-        """None shows them where there is room."""
         self._take_late = ""
         """Typed and entered while the hub was asked."""
+        self._follow = ""
+        """The cursor goes to its download once there is one."""
         self._filled = False
-        self._rest: Timer | None = None
         self.search = HubSearch(self, self.desk.library, self._searched)
-        self.fitting = self.new_fitting()
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -118,11 +104,6 @@ class ModelsScreen(ModelActions[None]):
                 yield ModelSide(id="side")
             yield Activity(id="activity")
             yield KeyBar((CLOSE,), id="keys")
-
-    @property
-    def shows_table(self) -> bool:
-        """Whether the table of what fits is shown."""
-        return self.query_one(ModelSide).table
 
     @property
     def typed(self) -> str:
@@ -139,38 +120,25 @@ class ModelsScreen(ModelActions[None]):
         self.query_one("#filter").focus()
         self.rows.loaded = self.loaded
         self._transfers = self.desk.transfers.rows()
-        self._lay_out()
         self._say_title()
         self.set_interval(TICK_S, self._tick)
         self._read()
 
     def on_unmount(self) -> None:
-        super().on_unmount()
         self.search.give_up()
-        self.fitting.close()
 
     def on_screen_resume(self) -> None:
         self.query_one("#filter").focus()
 
-    def on_resize(self, event: Resize) -> None:
-        self._lay_out()
-
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        if isinstance(event, ModelInput.Pasted):
-            self._pasted()
-        else:
-            self._look()
+        self._look()
+
+    def on_model_input_pasted(self, event: ModelInput.Pasted) -> None:
+        event.stop()
+        self._pasted()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        self.action_take()
-
-    def on_picker_list_moved(self, event: PickerList.Moved) -> None:
-        event.stop()
-        self._describe()
-
-    def on_picker_list_taken(self, event: PickerList.Taken) -> None:
         event.stop()
         self.action_take()
 
@@ -209,12 +177,6 @@ class ModelsScreen(ModelActions[None]):
         self.fitting.forget()
         self._read()
 
-    def action_figures(self) -> None:
-        """Show or hide the table of what fits."""
-        self._figures = not self.shows_table
-        self._lay_out()
-        self._describe()
-
     def action_take(self) -> None:
         """Load, fetch or open what is under the cursor, or what was typed where nothing is."""
         entry = self.rows.current
@@ -225,8 +187,6 @@ class ModelsScreen(ModelActions[None]):
                 self.desk.choose_model(self.typed)
         elif isinstance(entry, TransferEntry):
             self.desk.choose_model(entry.name)
-            if entry.transfer.phase not in UNDER_WAY:
-                self.desk.transfers.add([entry.name])
         elif isinstance(entry, ModelEntry):
             self.desk.choose_model(entry.name)
             if entry.row.on_disk:
@@ -302,8 +262,8 @@ class ModelsScreen(ModelActions[None]):
                 self.dismiss(None)
                 return
             self.type("")
+            self._follow = taken.name
             self._take_transfers()
-            self.rows.go_to(taken.name)
 
         self.app.push_screen(RepoScreen(name), closed)
 
@@ -311,6 +271,8 @@ class ModelsScreen(ModelActions[None]):
         """Something else is typed."""
         typed = self.typed
         self._take_late = ""
+        if typed:
+            self._follow = ""
         self._asked_path += 1
         if is_path(typed):
             self.search.ask("", self.search.sort)
@@ -335,21 +297,28 @@ class ModelsScreen(ModelActions[None]):
             self.desk.choose_model(late)
 
     def _read(self) -> None:
-        def read() -> tuple[list[ModelRow], list[ShelfPick]]:
-            return self.desk.library.rows(), self.desk.library.shelf()
-
-        def show(found: tuple[list[ModelRow], list[ShelfPick]]) -> None:
+        def show(rows: list[ModelRow]) -> None:
             first, self._filled = not self._filled, True
-            self._shelves = Shelves(*found)
-            self._say_title()
-            self._fill(top=first)
+            self._rows = rows
+            self._shelve(top=first)
             if first and not self.typed and self.loaded:
                 self.rows.go_to(self.loaded)
+
+        def recommend(picks: list[ShelfPick]) -> None:
+            self._picks = picks
+            self._shelve()
 
         def failed(error: QuantchatError) -> None:
             self.notify(str(error), title="Models could not be listed", severity="error")
 
-        self.work(read, show, failed)
+        self.work(self.desk.library.rows, show, failed)
+        if not self._picks:
+            self.work(self.desk.library.shelf, recommend, failed)
+
+    def _shelve(self, *, top: bool = False) -> None:
+        self._shelves = Shelves(self._rows, self._picks)
+        self._say_title()
+        self._fill(top=top)
 
     def _fill(self, *, top: bool = False) -> None:
         """List what there is for what is typed; `top` puts the cursor on the best of it."""
@@ -358,23 +327,16 @@ class ModelsScreen(ModelActions[None]):
         rest = sum(len(section.entries) for section in sections) - moving
         self.rows.show(sections, go_to=(moving if rest else 0) if top else None)
         self.query_one("#hub").refresh()
-        self._describe()
+        self.describe()
 
-    def _lay_out(self) -> None:
-        wide = self.size.width >= WIDE_COLUMNS and self._figures is not False
-        self.set_class(wide, "-wide")
-        self.query_one(ModelSide).table = wide or self._figures is True
-
-    def _describe(self) -> None:
+    def describe(self) -> None:
         """Another entry, or another look of it; it is planned for once the cursor rests."""
         entry = self.rows.current
         self.query_one("#keys", KeyBar).show(keys_for(entry))
         self._say()
-        if self._rest is not None:
-            self._rest.stop()
-        self._rest = self.set_timer(REST_S, self._plan)
+        self.plan_soon()
 
-    def _plan(self) -> None:
+    def plan(self) -> None:
         name = fits_name(self.rows.current)
         near = self.rows.near(FOLLOWED)
         disk = [each.name for each in near if isinstance(each, ModelEntry) and each.row.on_disk]
@@ -404,6 +366,8 @@ class ModelsScreen(ModelActions[None]):
         if now != self._transfers:
             self._transfers = now
             self._fill()
+            if self._follow and self.rows.go_to(self._follow):
+                self._follow = ""
 
     def _tick(self) -> None:
         self._take_transfers()
@@ -418,4 +382,4 @@ class ModelsScreen(ModelActions[None]):
             self._was_loaded = self.rows.loaded = self.loaded
             self.fitting.forget()
             self.rows.refresh()
-            self._describe()
+            self.describe()

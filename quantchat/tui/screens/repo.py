@@ -14,8 +14,6 @@ from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
-from textual.events import Resize
-from textual.timer import Timer
 from textual.widgets import Static
 
 from quantchat.errors import QuantchatError
@@ -26,7 +24,7 @@ from quantchat.tui.control.picking import Section, VariantEntry
 from quantchat.tui.control.transfers import Transfer
 from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.printable import printable
-from quantchat.tui.screens.model_actions import WIDE_COLUMNS, ModelActions
+from quantchat.tui.screens.model_actions import ModelActions
 from quantchat.tui.screens.model_keys import AGAIN, CLOSE, keys_for
 from quantchat.tui.widgets.bars import Activity, KeyBar
 from quantchat.tui.widgets.model_side import ModelSide
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from quantchat.hub.variants import Offer, Variant
 
 TICK_S = 0.2
-REST_S = 0.1
 USUAL_TYPES = ("Q4_K_M", "Q4_K_S", "Q4_K_XL", "IQ4_XS", "Q4_1", "Q4_0")
 """Under the cursor at first, where a repository has one of them."""
 
@@ -54,6 +51,7 @@ class RepoScreen(ModelActions[Taken | None]):
     """Asks the hub, then lists; Enter fetches a variant and loads it."""
 
     KEYS_TITLE = "A repository's variants"
+    TABLE = True
     CSS_PATH = ["lists.tcss", "models.tcss"]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back to the models"),
@@ -85,9 +83,6 @@ class RepoScreen(ModelActions[Taken | None]):
         """Variants on disk, by their names."""
         self._transfers: list[Transfer] = []
         self._arrived = self.desk.transfers.arrived
-        self._figures: bool | None = None
-        self._rest: Timer | None = None
-        self.fitting = self.new_fitting()
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -99,33 +94,14 @@ class RepoScreen(ModelActions[Taken | None]):
             yield Activity(id="activity")
             yield KeyBar((AGAIN, CLOSE), id="keys")
 
-    @property
-    def shows_table(self) -> bool:
-        """Whether the table of what fits is shown."""
-        return self.query_one(ModelSide).table
-
     def on_mount(self) -> None:
         self._transfers = self.desk.transfers.rows()
         self.rows.loaded = self.loaded
-        self._lay_out()
         self.set_interval(TICK_S, self._tick)
         self._ask()
 
     def on_unmount(self) -> None:
-        super().on_unmount()
         self._cancel.set()
-        self.fitting.close()
-
-    def on_resize(self, event: Resize) -> None:
-        self._lay_out()
-
-    def on_picker_list_moved(self, event: PickerList.Moved) -> None:
-        event.stop()
-        self._describe()
-
-    def on_picker_list_taken(self, event: PickerList.Taken) -> None:
-        event.stop()
-        self.action_take()
 
     def commands(self) -> Iterable[SystemCommand]:
         """What can be done here."""
@@ -178,12 +154,6 @@ class RepoScreen(ModelActions[Taken | None]):
             self.delete(entry.row)
         else:
             self.notify("Nothing of it is on disk.")
-
-    def action_figures(self) -> None:
-        """Show or hide the table of what fits."""
-        self._figures = not self.shows_table
-        self._lay_out()
-        self._describe()
 
     def fits_changed(self) -> None:
         """A verdict came."""
@@ -245,6 +215,7 @@ class RepoScreen(ModelActions[Taken | None]):
                     variant=each,
                     row=self._there.get(each.name),
                     transfer=by_name.get(each.name),
+                    blocked=not self._offer.may_fetch and each.name not in self._there,
                 )
                 for each in self._offer.variants
             ]
@@ -257,13 +228,15 @@ class RepoScreen(ModelActions[Taken | None]):
             note = "it has neither a GGUF file nor safetensors with config.json"
         elif not self._offer.may_fetch:
             note, hint = self._offer.refusal, self._offer.hint
-        section = Section(kind="variants", entries=tuple(entries), note=note, hint=hint)
+        section = Section(
+            kind="variants", entries=tuple(entries), note=note, hint=hint, trouble=bool(hint)
+        )
         go_to = None
         if first and self._offer is not None:
             go_to = self._at_first(self._offer.variants)
         self.rows.show([section], go_to=go_to)
         self._say_facts()
-        self._describe()
+        self.describe()
 
     def _at_first(self, variants: tuple[Variant, ...]) -> int:
         """The one that was asked for, else a usual one, else the smallest."""
@@ -278,23 +251,16 @@ class RepoScreen(ModelActions[Taken | None]):
         usual = next((labels.index(each) for each in USUAL_TYPES if each in labels), None)
         return 0 if usual is None else usual
 
-    def _lay_out(self) -> None:
-        wide = self.size.width >= WIDE_COLUMNS and self._figures is not False
-        self.set_class(wide, "-wide")
-        self.query_one(ModelSide).table = self._figures is not False
-
-    def _describe(self) -> None:
+    def describe(self) -> None:
         entry = self._entry()
         if entry is None:
             self.query_one("#keys", KeyBar).show((AGAIN, CLOSE))
         else:
             self.query_one("#keys", KeyBar).show(keys_for(entry))
         self._say()
-        if self._rest is not None:
-            self._rest.stop()
-        self._rest = self.set_timer(REST_S, self._plan)
+        self.plan_soon()
 
-    def _plan(self) -> None:
+    def plan(self) -> None:
         if self._offer is not None and self._offer.may_fetch:
             entry = self._entry()
             names = [each.name for each in self.rows.near(len(self._offer.variants))]

@@ -20,6 +20,8 @@ from quantchat.tui.markup.palette import Palette, palette_from
 from quantchat.tui.printable import printable
 from quantchat.tui.widgets.picker_rows import FitsOf, heading, row
 
+NOTE_LINES = 4
+
 
 class PickerList(ScrollView, can_focus=False):
     """Sections with a heading each, and notes where there is something to say."""
@@ -55,6 +57,8 @@ class PickerList(ScrollView, can_focus=False):
         """Line of each section's heading."""
         self._firsts: list[int] = []
         """Number of each section's first entry."""
+        self._said: list[list[tuple[str, bool]]] = []
+        """Lines of each section's note, and whether they are its hint."""
         self._count = 0
         self._palette: Palette | None = None
 
@@ -174,23 +178,24 @@ class PickerList(ScrollView, can_focus=False):
                 loaded=self.loaded,
                 fits_of=self._fits_of,
             )
-        notes = [text for text in (section.note, section.hint) if text]
-        at = below - len(section.entries)
-        return (
-            Content.styled(f"   {printable(notes[at])}", palette.muted)
-            if notes[at:]
-            else Content("")
-        )
+        said = self._said[index][below - len(section.entries) :]
+        if not said:
+            return Content("")
+        text, hint = said[0]
+        ink = palette.warning if section.trouble and not hint else palette.muted
+        return Content.styled(f"   {text}", ink)
 
     def _lay_out(self) -> None:
         self._starts, self._firsts = [], []
+        room = max(20, self.scrollable_content_region.width - 4)
+        self._said = [_wrapped(section, room) for section in self.sections]
         lines = entries = 0
-        for section in self.sections:
+        for section, said in zip(self.sections, self._said, strict=True):
             self._starts.append(lines)
             self._firsts.append(entries)
             entries += len(section.entries)
             # A blank line after each.
-            lines += 2 + len(section.entries) + bool(section.note) + bool(section.hint)
+            lines += 2 + len(section.entries) + len(said)
         self._count = entries
         self.virtual_size = Size(0, max(0, lines - 1))
         self.refresh()
@@ -242,3 +247,12 @@ class PickerList(ScrollView, can_focus=False):
     def _restyle(self, _: object) -> None:
         self._palette = palette_from(self.app.theme_variables)
         self.refresh()
+
+
+def _wrapped(section: Section, room: int) -> list[tuple[str, bool]]:
+    lines = []
+    for text, hint in ((section.note, False), (section.hint, True)):
+        if text:
+            found = Content(printable(text)).wrap(room)[:NOTE_LINES]
+            lines += [(each.plain, hint) for each in found]
+    return lines

@@ -119,15 +119,17 @@ def transfer_line(
         columns.append(Column(title="", width=cells_wide, right=right))
         cells.append(Cell(text, style))
 
+    wide = width >= WIDE_CELLS
     if share is not None:
-        if width >= WIDE_CELLS:
+        if wide:
             full, empty = figures.bar(share, BAR_CELLS)
             add(full + "░" * len(empty), BAR_CELLS, palette.primary, right=False)
         add(f"{share * 100:.0f} %", 5, palette.strong)
+    if wide:
         add(transfer_words.amount(transfer), 20)
     inks = {"failed": palette.error, "stalled": palette.warning, "stopped": palette.warning}
     words = transfer_words.state(transfer) or "beginning"
-    add(words, 24 if width < WIDE_CELLS else 36, inks.get(transfer.phase, palette.muted), False)
+    add(words, 32 if wide else 26, inks.get(transfer.phase, palette.muted), right=False)
     style = palette.error if transfer.phase == "failed" else palette.primary
     first = Content.assemble(
         mark,
@@ -159,8 +161,7 @@ def _model(
         Content(name) if plain or not model.on_disk else Content.styled(name, palette.strong),
     )
     if entry.pick is not None and entry.pick.best:
-        star = "  ★ suits this machine"
-        first = first + (Content(star) if plain else Content.styled(star, palette.success))
+        first = first + (Content(" ★") if plain else Content.styled(" ★", palette.success))
     words, verdict = short_verdict(of(model.name))
     last = printable(model.license) + (" (gated)" if model.gated else "")
     if kind == "shelf" and entry.pick is not None:
