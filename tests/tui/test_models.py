@@ -345,8 +345,7 @@ async def test_the_mouse_chooses_first_and_takes_then(tmp_path: Path) -> None:
         lines = made.text.splitlines()
         at = next(row for row, line in enumerate(lines) if "other" in line)
         await made.pilot.click(PickerList, offset=(8, at))
-        await made.until(
-            lambda: made.chosen == "other"
+        await made.until(lambda: made.chosen == "other")
         assert made.app.loads.info is not None and made.app.loads.info.model == "starter"
         await made.pilot.click(PickerList, offset=(8, 0))
         assert made.chosen == "other"
