@@ -7,15 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from decoders import CPU, logits_in_chunks, make_pool
-from packed_folders import (
-    EXACT,
-    ROUNDED,
-    LayoutCase,
-    Packed,
-    pack_awq,
-    pack_gptq,
-    write_packed,
-)
+from packed_folders import EXACT, ROUNDED, LayoutCase, write_packed
+from packers import Packed, pack_awq, pack_gptq
 from safetensors.torch import load_file, save_file
 
 from quantchat.engine.read_ahead import plan_request
