@@ -8,53 +8,16 @@ from pathlib import Path
 import pytest
 from app_support import answered, ask, make_app, ready, shown, wait_until
 from fakes import FakeEngine, Script
-from textual.pilot import Pilot
+from list_support import fill, in_front, opened, titles
 from textual.widgets import Input, OptionList
 
-from quantchat.store.chats import Chats
-from quantchat.store.db import open_database
-from quantchat.tui.app import QuantchatApp
 from quantchat.tui.days import ago, day_of
 from quantchat.tui.screens import conversations
 from quantchat.tui.screens.conversations import ConversationsScreen
-from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.screens.export import ExportDialog
 from quantchat.tui.screens.importing import ImportDialog
 from quantchat.tui.screens.tags import TagsDialog
 from quantchat.tui.widgets.chat_list import ChatList
-
-
-def fill(folder: Path, *titles: str) -> list[int]:
-    """Conversations with a message each, the last one the latest."""
-    database = open_database(folder / "conversations.db")
-    chats = Chats(database)
-    ids = []
-    for title in titles:
-        chat = chats.create(title=title, model="starter", scheme="int4")
-        turn = chats.add_turn(chat.id, None, "user", f"question of {title}")
-        chats.add_turn(chat.id, turn.id, "assistant", f"They said: {title} is an answer.")
-        ids.append(chat.id)
-        time.sleep(0.002)
-    database.close()
-    return ids
-
-
-async def opened(pilot: Pilot[None], app: QuantchatApp, rows: int) -> ChatList:
-    """The list, once it has so many rows."""
-    await ready(pilot, app)
-    await pilot.press("ctrl+l")
-    await wait_until(pilot, lambda: isinstance(app.screen, ConversationsScreen))
-    found = app.screen.query_one(ChatList)
-    await wait_until(pilot, lambda: len(found.found) == rows)
-    return found
-
-
-async def in_front(pilot: Pilot[None], app: QuantchatApp, kind: type) -> None:
-    await wait_until(pilot, lambda: isinstance(app.screen, kind) and app.screen.is_mounted)
-
-
-def titles(rows: ChatList) -> list[str]:
-    return [each.chat.title for each in rows.found]
 
 
 async def test_conversations_are_searched_renamed_deleted_and_opened(tmp_path: Path) -> None:
@@ -300,82 +263,6 @@ async def test_export_and_import_of_the_open_conversation_are_in_the_palette(
         await wait_until(pilot, lambda: files.region.height > 1)
         await pilot.click("#import")
         await wait_until(pilot, lambda: "Wherefore?" in shown(app))
-
-
-async def test_a_conversation_deleted_elsewhere_says_so_and_keeps_the_message(
-    tmp_path: Path,
-) -> None:
-    app = make_app(tmp_path)
-    async with app.run_test(size=(100, 30)) as pilot:
-        await ready(pilot, app)
-        await ask(pilot, app, "one")
-        await answered(pilot, app, 2)
-        assert app.conversation.chat is not None
-        elsewhere = Chats(open_database(tmp_path / "conversations.db"))
-        elsewhere.delete(app.conversation.chat.id)
-        await pilot.press("ctrl+r")
-        await in_front(pilot, app, Dialog)
-        await pilot.press("escape")
-        assert len(app.conversation.path) == 2 and "The sky is blue." in shown(app)
-        await ask(pilot, app, "two")
-        await in_front(pilot, app, Dialog)
-        assert "was deleted" in str(app.screen.query_one("#message").render())
-        await pilot.press("escape")
-        assert app.chat_screen.prompt.text == "two"
-        elsewhere.undelete()
-        await pilot.press("enter")
-        await answered(pilot, app, 4)
-
-
-async def test_the_list_shows_what_another_instance_did(tmp_path: Path) -> None:
-    fill(tmp_path, "a")
-    app = make_app(tmp_path)
-    async with app.run_test(size=(100, 30)) as pilot:
-        await opened(pilot, app, 1)
-        await pilot.press("escape")
-        fill(tmp_path, "b")
-        rows = await opened(pilot, app, 2)
-        assert titles(rows) == ["b", "a"]
-        Chats(open_database(tmp_path / "conversations.db")).delete(*(c.chat.id for c in rows.found))
-        await pilot.press("ctrl+home", "enter")
-        await wait_until(pilot, lambda: app.conversation.title == "b")
-        await ask(pilot, app, "on")
-        await in_front(pilot, app, Dialog)
-        await pilot.press("escape")
-        await opened(pilot, app, 0)
-
-
-async def test_a_conversation_that_goes_on_elsewhere_becomes_two_branches(tmp_path: Path) -> None:
-    app = make_app(tmp_path)
-    async with app.run_test(size=(100, 30)) as pilot:
-        await ready(pilot, app)
-        await ask(pilot, app, "one")
-        await answered(pilot, app, 2)
-        app.writer.flush()
-        chat = app.conversation.chat
-        assert chat is not None
-        elsewhere = Chats(open_database(tmp_path / "conversations.db"))
-        last = elsewhere.path(chat.id)[-1]
-        theirs = elsewhere.add_turn(chat.id, last.id, "user", "said elsewhere")
-        elsewhere.rename(chat.id, "renamed elsewhere")
-        await ask(pilot, app, "said here")
-        await answered(pilot, app, 4)
-        app.writer.flush()
-        assert app.conversation.title == "renamed elsewhere"
-        here = elsewhere.path(chat.id)
-        assert [turn.content for turn in here][2] == "said here"
-        versions = elsewhere.siblings(theirs.id)
-        assert [turn.content for turn in versions] == ["said elsewhere", "said here"]
-        app.conversation.flip(here[2].id, -1)
-        assert app.conversation.path[-1].content == "said elsewhere"
-
-
-async def test_the_app_opens_what_was_used_last(tmp_path: Path) -> None:
-    ids = fill(tmp_path, "pinned", "latest")
-    Chats(open_database(tmp_path / "conversations.db")).pin(ids[0], True)
-    app = make_app(tmp_path)
-    async with app.run_test(size=(100, 30)) as pilot:
-        await wait_until(pilot, lambda: app.conversation.title == "latest")
 
 
 async def test_hostile_titles_do_not_move_the_cursor(tmp_path: Path) -> None:
