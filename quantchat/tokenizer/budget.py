@@ -14,7 +14,7 @@ from jinja2.exceptions import SecurityError
 FREE_CHARS = 1 << 20
 CHARS_EACH = 32
 """Characters that a template may make, for each of the conversation's."""
-MOST_S = 0.5
+MOST_S = 0.25
 S_EACH = 2e-6
 """Seconds of this thread's time, for all and for each of the conversation's characters."""
 ITEM_CHARS = 2

@@ -121,12 +121,12 @@ def _build_byte_level(vocab: _Vocabulary) -> Tokenizer:
     backend = tokenizers.Tokenizer(model)
     if rule.nfc:
         backend.normalizer = normalizers.NFC()
-    cuts = [
-        pre_tokenizers.Split(tokenizers.Regex(pattern), behavior="isolated")
-        for pattern in rule.patterns
-    ]
+    before, after = (
+        [pre_tokenizers.Split(tokenizers.Regex(pattern), behavior="isolated") for pattern in row]
+        for row in (rule.patterns, rule.after)
+    )
     alphabet = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([*cuts, alphabet])
+    backend.pre_tokenizer = pre_tokenizers.Sequence([*before, alphabet, *after])
     return _finish(
         vocab, backend, piece_bytes=byte_level, adds_bos=rule.adds_bos, strips_space=False
     )

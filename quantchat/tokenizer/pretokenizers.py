@@ -1,7 +1,8 @@
 """How text is cut into words before byte-level merges, by GGUF's `tokenizer.ggml.pre` name.
 
 Owns a literal table. Each rule is a row of patterns: every pattern cuts what the one before left,
-at its matches; then bytes become GPT-2's alphabet. Checked against llama.cpp in the tests.
+at its matches; then bytes become GPT-2's alphabet. Checked in the tests against llama.cpp and against
+the tokenizer.json of the families.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class PreTokenizer:
 
     patterns: tuple[str, ...]
     """Oniguruma regular expressions, applied in order."""
+    after: tuple[str, ...] = ()
+    """As `patterns`, applied to GPT-2's alphabet: Falcon's digits, and bytes that look like some."""
     whole_words: bool = False
     """A word that is in the vocabulary is taken whole, whatever the merges say."""
     adds_bos: bool = False
@@ -72,7 +75,10 @@ PRETOKENIZERS: Mapping[str, PreTokenizer] = MappingProxyType(
         "codeshell": _DIGITS_GPT2,
         "exaone": _DIGITS_GPT2,
         "minerva-7b": _DIGITS_GPT2,
-        "falcon": PreTokenizer(patterns=(r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, r"[0-9][0-9][0-9]")),
+        "falcon": PreTokenizer(
+            patterns=(r"[\p{P}\$\+<=>\^~\|`]+", _GPT2),
+            after=(r"[0-9²³¹¼½¾]+", r"[0-9][0-9][0-9]"),
+        ),
         "llama-bpe": _LLAMA_BPE,
         "llama3": _LLAMA_BPE,
         "llama-v3": _LLAMA_BPE,

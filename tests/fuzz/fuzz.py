@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import faulthandler
 import gc
+import logging
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import time
 import traceback
 import tracemalloc
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +83,8 @@ def main() -> int:
     options = _options()
     torch.set_num_threads(1)
     faulthandler.enable()
+    warnings.simplefilter("ignore")
+    logging.disable()
     base = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="quantchat-fuzz-", dir=base))
     os.environ["RUST_BACKTRACE"] = "0"
@@ -117,6 +121,7 @@ def _many(name: str, seed: int, count: int, folder: Path) -> Tally:
     kind, tally = KINDS[name], Tally()
     with contextlib.suppress(Exception):  # imports are paid for here
         run(KINDS["files beside it"], fuzz_kinds.sound_tokenizer(), folder)
+        run(kind, kind.make(random_for(name, seed, count)), folder)
     for number in range(count):
         if number % 2000 == 0:
             gc.collect()

@@ -44,7 +44,7 @@ class Kind:
     make: Callable[[Random], Files]
     use: Callable[[Path], None]
     """Opens what `make` wrote into the folder, and reads all of it."""
-    room_bytes: int = 2 << 20
+    room_bytes: int = 3 << 20
     """What an input may take beside twice its size: a template's compiler, and other fixed costs."""
 
 
@@ -258,12 +258,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "gguf in parts": Kind(share=4, make=_gguf_split, use=use_model),
         "safetensors header": Kind(share=16, make=_safetensors, use=use_model),
         "config.json": Kind(share=14, make=_config, use=use_model),
-        "index.json": Kind(share=6, make=_index, use=use_model),
+        "index.json": Kind(share=7, make=_index, use=use_model),
         "quantized layouts": Kind(share=10, make=_layout, use=use_model),
         "tokenizer.json": Kind(share=6, make=_tokenizer_json, use=use_tokenizer),
         "files beside it": Kind(share=4, make=_tokenizer_side, use=use_tokenizer),
         "vocab.json, .model": Kind(share=1, make=_tokenizer_slow, use=use_tokenizer),
-        "chat templates": Kind(share=3, make=_template, use=use_template, room_bytes=8 << 20),
+        "chat templates": Kind(share=2, make=_template, use=use_template, room_bytes=8 << 20),
         "dense and large": Kind(share=1, make=_dense, use=_use_dense, room_bytes=8 << 20),
     }
 )

@@ -59,7 +59,9 @@ class Vocabulary:
     flags: dict[str, bool] = field(default_factory=dict)
 
 
-def byte_level_vocabulary(pre: str = "gpt-2", size: int = 700) -> Vocabulary:
+def byte_level_vocabulary(
+    pre: str = "gpt-2", size: int = 700, *, sample: str = SAMPLE
+) -> Vocabulary:
     """Byte-level BPE trained across word borders, so that any wrong cut changes the ids."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -73,7 +75,7 @@ def byte_level_vocabulary(pre: str = "gpt-2", size: int = 700) -> Vocabulary:
         max_token_length=6,
         show_progress=False,
     )
-    windows = [SAMPLE[n : n + 7] for n in range(len(SAMPLE))]
+    windows = [sample[n : n + 7] for n in range(len(sample))]
     backend.train_from_iterator(windows, trainer)
     model = json.loads(backend.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)

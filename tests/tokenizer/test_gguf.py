@@ -27,6 +27,7 @@ from quantchat.tokenizer import Tokenizer, from_gguf
 from quantchat.tokenizer.pretokenizers import PRETOKENIZERS, PreTokenizer
 
 LEFT_OUT = {
+    "falcon": "0123456789½²",  # llama.cpp does not cut digits off the space before them
     "qwen2": "\u0301",  # the model's normal form C, which llama.cpp leaves out
     "tekken": "\u0301\u0928",  # llama.cpp's pattern leaves combining marks out of words
     "gpt-4o": "\u0301\u0928",
