@@ -26,8 +26,10 @@ from quantchat.ops.linear_cpu_8bit import (
     aligned,
     packed_int8,
 )
+from quantchat.quant.pack import unpack_nibbles
 from quantchat.quant.progressive import ProgressiveWeight
 from quantchat.quant.scheme import ActivationFormat
+from quantchat.quant.slices import SLICE_ELEMENTS_CPU
 from quantchat.quant.tensor import (
     DenseWeight,
     Fp8ChannelWeight,
@@ -39,6 +41,8 @@ from quantchat.quant.tensor import (
 COPY_ROWS = CPU_COPY_ROWS
 """Rows from which the dense copy is used."""
 INT4_GROUPS = (32, 64, 128, 256)
+PACK_ROWS = 64
+"""Rows of a block of torch's int4 op, or several blocks."""
 
 
 class PackedLinear(CopyKeeper):
@@ -62,9 +66,7 @@ class PackedLinear(CopyKeeper):
             self.kernel = "packed int8"
         else:
             self._group = weight.group_size
-            self._codes = torch.ops.aten._convert_weight_to_int4pack_for_cpu(
-                weight.codes().to(torch.int32), 1
-            )
+            self._codes = packed_int4(weight)
             scale = weight.scale.float().t()
             zero = weight.offset.float().t() + 8 * scale
             self._scale = torch.stack((scale, zero), dim=-1).to(torch.bfloat16).contiguous()
@@ -107,6 +109,22 @@ class DenseCopyLinear(DenseLinear):
     def without_copy(self) -> DenseLinear:
         """See CopyKeeper.without_copy."""
         return DenseLinear(self._weight, self._bias, owns_copy=self.owns_copy)
+
+
+def packed_int4(weight: Int4GroupWeight) -> torch.Tensor:
+    """The codes as torch's int4 op reads them, uint8 [N, K/2]; made in slices that stay in a cache.
+
+    The op wants a code in four bytes. Its own blocks are of up to 64 rows, so that slices of these
+    are the slices of the whole.
+    """
+    n, k = weight.shape
+    packed = torch.empty((n, k // 2), dtype=torch.uint8)
+    step = max(1, SLICE_ELEMENTS_CPU // (k * PACK_ROWS)) * PACK_ROWS
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
+        codes = unpack_nibbles(weight.packed[rows]).to(torch.int32)
+        packed[rows] = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)
+    return packed
 
 
 def cpu_linear(

@@ -7,6 +7,7 @@ import torch
 from quantchat.kernels.quantize.reference import quantize_rows
 from table_weights import codebook_weight, lut_weight, progressive_weight
 
+from quantchat.ops import linear_cpu
 from quantchat.ops.linear import StackedLinear
 from quantchat.ops.linear_cpu import PackedLinear, aligned, cpu_linear, without_copies
 from quantchat.quant.rounding import fp8_channel, int4_group, int8_channel
@@ -136,3 +137,14 @@ def test_without_copies_an_op_is_the_one_that_never_had_any(copy: torch.dtype, r
         assert stored.copy_bytes == 0
         assert torch.equal(stored(x), torch.cat((plain(x), plain(x)), dim=-1)), plain.kernel
         assert torch.equal(copied(x), before), "the op itself is as it was"
+
+
+@pytest.mark.parametrize(("n", "k"), [(16, 32), (80, 96), (208, 576), (272, 1536)])
+def test_codes_packed_in_slices_are_those_packed_at_once(
+    n: int, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The op's own blocks of rows are never cut."""
+    monkeypatch.setattr(linear_cpu, "SLICE_ELEMENTS_CPU", 70 * k)
+    weight = int4_group(torch.randn(n, k), 32)
+    whole = torch.ops.aten._convert_weight_to_int4pack_for_cpu(weight.codes().to(torch.int32), 1)
+    assert torch.equal(linear_cpu.packed_int4(weight), whole)
