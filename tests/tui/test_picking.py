@@ -60,9 +60,9 @@ def test_a_recommended_model_that_is_on_disk_stands_there_alone() -> None:
 def test_known_repositories_answer_before_the_hub_does() -> None:
     finds = HubFinds()
     finds.take("qwen", "downloads", [repo("a/qwen-1", downloads=1), repo("b/qwen-2", downloads=2)])
-    assert [row.repo for row in finds.rows("qwen", "downloads")] == ["a/qwen-1", "b/qwen-2"]
-    assert [row.repo for row in finds.rows("qwen-", "downloads")] == ["b/qwen-2", "a/qwen-1"]
-    assert [row.repo for row in finds.rows("qwen 1", "likes")] == ["a/qwen-1"]
+    assert [row.name for row in finds.rows("qwen", "downloads")] == ["a/qwen-1", "b/qwen-2"]
+    assert [row.name for row in finds.rows("qwen-", "downloads")] == ["b/qwen-2", "a/qwen-1"]
+    assert [row.name for row in finds.rows("qwen 1", "likes")] == ["a/qwen-1"]
     assert finds.rows("llama", "downloads") == [] and finds.rows("", "downloads") == []
 
 
@@ -71,7 +71,7 @@ def test_the_pool_is_bounded_and_keeps_the_latest() -> None:
     finds.take("x", "likes", [repo(f"x/{at}") for at in range(KNOWN_MAX)])
     finds.take("y", "likes", [repo("y/new")])
     assert len(finds._known) == KNOWN_MAX
-    assert [row.repo for row in finds.rows("new", "likes")] == ["y/new"]
+    assert [row.name for row in finds.rows("new", "likes")] == ["y/new"]
     assert "x/0" not in finds._known
 
 

@@ -6,12 +6,12 @@ from textual.content import Content
 
 from quantchat.tui import figures
 from quantchat.tui.control import transfer_words
+from quantchat.tui.control.hub_finds import RepoEntry
 from quantchat.tui.control.picking import (
     Entry,
     ModelEntry,
     NamedEntry,
     PathEntry,
-    RepoEntry,
     TransferEntry,
     VariantEntry,
 )

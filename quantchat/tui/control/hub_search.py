@@ -15,7 +15,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from quantchat.errors import Cancelled, QuantchatError
-from quantchat.tui.control.hub_finds import HubFinds
+from quantchat.tui.control.hub_finds import HubFinds, RepoEntry
 from quantchat.tui.control.library import Library
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class HubSearch:
         self._library = library
         self._changed = changed
         self._finds = HubFinds()
+        self._rows: list[RepoEntry] | None = None
         self._pause: Timer | None = None
         self._cancel = threading.Event()
         self._asked = 0
@@ -47,15 +48,17 @@ class HubSearch:
         self.hint = ""
 
     @property
-    def rows(self) -> list[FoundRepo]:
+    def rows(self) -> list[RepoEntry]:
         """What is known for the question."""
-        return self._finds.rows(self.query, self.sort)
+        if self._rows is None:
+            self._rows = self._finds.rows(self.query, self.sort)
+        return self._rows
 
     def ask(self, query: str, sort: Sort, *, everything: bool = False) -> None:
         """Another question; nothing typed is one only with `everything`."""
         query = " ".join(query.split())
         self.give_up()
-        self.query, self.sort = query, sort
+        self.query, self.sort, self._rows = query, sort, None
         if not query and not everything:
             self.state = "idle"
             return
@@ -111,6 +114,7 @@ class HubSearch:
 
         if problem is None:
             self._finds.take(query, sort, rows)
+            self._rows = None
             self.state, self.message, self.hint = "found", "", ""
         else:
             away = isinstance(problem, SourceError) and problem.fault == "unreachable"

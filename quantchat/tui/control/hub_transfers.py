@@ -164,14 +164,18 @@ class HubTransfers:
         except QuantchatError as error:
             said = News(what="refused", name="", message=error.message, hint=error.hint)
             self._board.tell(said)
-        except Exception:
+        except Exception as error:
             log.exception("the list of downloads")
+            self._board.tell(
+                News(what="refused", name="", message=f"The list of downloads: {error}.")
+            )
         self._board.followed()
 
     def _look(self, *, first: bool = False) -> None:
         try:
             self._see(first=first)
-        except (OSError, QuantchatError):
+        except Exception:
+            # The thread goes on: what cannot be read now may be readable in a second.
             log.exception("the list of downloads cannot be read")
 
     def _see(self, *, first: bool) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from quantchat.hub.names import parse_hub_name
+from quantchat.tui.control.hub_finds import RepoEntry
 from quantchat.tui.control.hub_search import HubSearch
 from quantchat.tui.control.library import ModelRow, ShelfPick
 from quantchat.tui.control.model_paths import FoundPath, is_path
@@ -17,7 +18,6 @@ from quantchat.tui.control.transfers import Transfer
 from quantchat.tui.control.words import has_words
 
 if TYPE_CHECKING:
-    from quantchat.hub.search import FoundRepo
     from quantchat.hub.variants import Variant
 
 SectionKind: TypeAlias = Literal[
@@ -58,18 +58,6 @@ class ModelEntry:
     def name(self) -> str:
         """What loads or fetches it."""
         return self.row.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepoEntry:
-    """A repository that the hub told of."""
-
-    repo: FoundRepo
-
-    @property
-    def name(self) -> str:
-        """Owner and name."""
-        return self.repo.repo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +178,7 @@ def listed(
         return [Section(kind="paths", entries=entries, note=note)]
     named = parse_hub_name(typed)
     words = str(named) if named is not None else typed
-    found: list[Entry] = [RepoEntry(repo=row) for row in search.rows]
+    found: list[Entry] = [*search.rows]
     if named is not None:
         there = {entry.name.lower() for entry in found}
         if str(named).lower() not in there and str(named) not in shelves.rows:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from quantchat.tui.control.hub_finds import RepoEntry
 from quantchat.tui.control.picking import (
     Entry,
     ModelEntry,
     NamedEntry,
     PathEntry,
-    RepoEntry,
     TransferEntry,
     VariantEntry,
 )

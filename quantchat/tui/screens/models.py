@@ -19,6 +19,7 @@ from quantchat.errors import QuantchatError
 from quantchat.hub.names import entry_for, parse_hub_name
 from quantchat.tui import figures
 from quantchat.tui.control.about_entry import fits_name
+from quantchat.tui.control.hub_finds import RepoEntry
 from quantchat.tui.control.hub_search import SORTS, HubSearch
 from quantchat.tui.control.library import ModelRow, ShelfPick
 from quantchat.tui.control.model_paths import FoundPath, found_paths, is_path
@@ -26,7 +27,6 @@ from quantchat.tui.control.picking import (
     ModelEntry,
     NamedEntry,
     PathEntry,
-    RepoEntry,
     Shelves,
     TransferEntry,
     listed,

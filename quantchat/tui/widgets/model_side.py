@@ -24,6 +24,7 @@ class ModelSide(Vertical, can_focus=False):
         super().__init__(id=id)
         self._words = Static(id="about", markup=False)
         self._table = FitTable(id="fits")
+        self._said = Content("")
 
     def compose(self) -> ComposeResult:
         yield self._words
@@ -52,4 +53,7 @@ class ModelSide(Vertical, can_focus=False):
             lines.append(one_line(found, palette))
         waiting = "working out what fits …" if name else ""
         self._table.show(found, waiting)
-        self._words.update(Content("\n").join(lines))
+        words = Content("\n").join(lines)
+        if not words.is_same(self._said):
+            self._said = words
+            self._words.update(words)

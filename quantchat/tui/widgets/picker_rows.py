@@ -12,12 +12,12 @@ from quantchat.tui import figures
 from quantchat.tui.control import transfer_words
 from quantchat.tui.control.fits import Fits
 from quantchat.tui.control.fitting import NoFits
+from quantchat.tui.control.hub_finds import RepoEntry
 from quantchat.tui.control.picking import (
     Entry,
     ModelEntry,
     NamedEntry,
     PathEntry,
-    RepoEntry,
     SectionKind,
     TransferEntry,
     VariantEntry,
