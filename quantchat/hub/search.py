@@ -30,6 +30,18 @@ _SORTS: dict[Sort, str] = {
     "trending": "trendingScore",
 }
 _EXPAND = ("downloads", "likes", "lastModified", "gated", "tags", "safetensors", "gguf", "private")
+_CHAT_TASKS = frozenset({"text-generation", "image-text-to-text", "any-to-any", "conversational"})
+_OTHER_TASK_WORDS = (
+    "audio-classification audio-to-audio automatic-speech-recognition depth-estimation "
+    "feature-extraction fill-mask image-classification image-feature-extraction "
+    "image-segmentation image-to-3d image-to-image image-to-text image-to-video mask-generation "
+    "object-detection question-answering reinforcement-learning robotics sentence-similarity "
+    "summarization tabular-classification text-classification text-ranking text-to-3d "
+    "text-to-audio text-to-image text-to-speech text-to-video time-series-forecasting "
+    "token-classification translation video-classification video-to-video "
+    "visual-document-retrieval zero-shot-classification zero-shot-image-classification"
+)
+_OTHER_TASKS = frozenset(_OTHER_TASK_WORDS.split(" "))
 _QUERY_CHARS = 200
 _TAGS_MAX = 100
 _TEXT_CHARS = 200
@@ -76,8 +88,11 @@ def search(
         "direction": "-1",
         "limit": str(max(1, min(limit, ROWS_MAX))),
     }
-    if named is not None or not text:
-        del words["pipeline_tag" if named is not None else "search"]
+    if text:
+        # Models that also see are not text-generation to the hub: what is no chat model goes below.
+        del words["pipeline_tag"]
+    else:
+        del words["search"]
     asked = urlencode([*words.items(), *(("expand[]", each) for each in _EXPAND)])
     with time_limit(cancel, timeout_s) as stop:
         hub = Hub(stop.event, patient=False)
@@ -95,7 +110,13 @@ def search(
     if named is not None:
         wanted = named.repo.lower()
         rows.sort(key=lambda row: row.repo.lower() != wanted)
-    return rows
+        return rows
+    return [row for row in rows if may_chat(row.tags)]
+
+
+def may_chat(tags: tuple[str, ...]) -> bool:
+    """Whether a repository's tags leave it open that it holds a model to chat with."""
+    return bool(_CHAT_TASKS.intersection(tags)) or not _OTHER_TASKS.intersection(tags)
 
 
 class Stop:

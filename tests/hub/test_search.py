@@ -56,6 +56,19 @@ def test_rows_and_sorting(hub: FakeServer) -> None:
     assert find("")
 
 
+def test_what_is_no_chat_model_is_left_out_unless_it_is_named(hub: FakeServer) -> None:
+    tags = {
+        "own/paints": ["text-to-image", "diffusers"],
+        "own/embeds": ["sentence-similarity", "gguf"],
+        "own/sees": ["image-text-to-text", "feature-extraction"],
+        "own/untold": [],
+    }
+    for name, each in tags.items():
+        hub.repos[name], hub.facts[name] = {}, {"tags": each}
+    assert {row.repo for row in find("own/")} == {"own/folder", "own/one", "own/sees", "own/untold"}
+    assert find("own/paints")[0].repo == "own/paints"
+
+
 def test_pasted_address_finds_its_repository(hub: FakeServer) -> None:
     hub.repos["own/one-more"] = {}
     hub.facts["own/one-more"] = {"downloads": 1000}
