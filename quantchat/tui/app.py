@@ -55,6 +55,7 @@ from quantchat.tui.opening import Opening
 from quantchat.tui.own_keys import OwnKeys
 from quantchat.tui.screens.chat import ChatScreen
 from quantchat.tui.screens.dialog import Dialog
+from quantchat.tui.timers import make_sure
 from quantchat.tui.trouble import Trouble
 from quantchat.tui.unseen import UNSEEN
 
@@ -98,6 +99,7 @@ class QuantchatApp(Opening):
         warnings: Sequence[str] = (),
     ) -> None:
         self._theme_now: Theme | None = None
+        make_sure()
         # Without colours: Textual's other way, greys of the theme, are black on 16 colours.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.engine = engine

@@ -36,7 +36,7 @@ async def opened(pilot: Pilot[None], app: QuantchatApp) -> OptionList:
     await wait_until(pilot, lambda: isinstance(app.screen, ThemesScreen))
     await wait_until(pilot, lambda: app.screen.query("#list"))
     listed = app.screen.query_one("#list", OptionList)
-    await wait_until(pilot, lambda: listed.has_focus)
+    await wait_until(pilot, lambda: listed.has_focus and listed.option_count)
     return listed
 
 
