@@ -10,16 +10,18 @@ RUN_READY := $(VENV)/.ready-run-$(KEY)
 TEST_READY := $(VENV)/.ready-test-$(KEY)
 SOAK_MINUTES ?= 30
 SOAK_OPTIONS ?=
+FUZZ_INPUTS ?= 100000
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help chat setup setup-test test check format lint types imports soak snapshots recording clean
+.PHONY: help chat setup setup-test test check format lint types imports soak fuzz snapshots recording clean
 
 help:
 	@echo 'make chat     set up, fetch the starter model, open the app'
 	@echo 'make test     set up with test extras, check and run the whole suite'
 	@echo 'make check    format, lint, types and import rules, without the tests'
 	@echo 'make soak     use the app for half an hour and see that nothing grows (SOAK_MINUTES=30)'
+	@echo 'make fuzz     damage model files 100,000 times and see what their readers do (FUZZ_INPUTS=)'
 	@echo 'make snapshots   take the pictures of all screens anew, for a look at the difference'
 	@echo 'make format   write the format and the fixes that the linter is sure of'
 	@echo 'make recording  film the README with the starter model: tests/recording/quantchat.svg'
@@ -53,6 +55,9 @@ imports: $(TEST_READY)
 # SOAK_OPTIONS=--real lets the starter model answer.
 soak: $(TEST_READY)
 	@$(BIN)/python tests/soak/soak.py --minutes $(SOAK_MINUTES) $(SOAK_OPTIONS)
+
+fuzz: $(TEST_READY)
+	@$(BIN)/python tests/fuzz/fuzz.py --inputs $(FUZZ_INPUTS)
 
 snapshots: $(TEST_READY)
 	@QUANTCHAT_TAKE_SNAPSHOTS=1 $(BIN)/pytest -q tests/tui/test_snapshots.py

@@ -40,7 +40,9 @@ GROWTH: Mapping[str, float] = MappingProxyType(
 _INNER = ("normalizers", "pretokenizers", "decoders")
 _HINT = "a real model's tokenizer is simpler; get it from another source"
 
-_TOKEN = re.compile(r"\\.|\[(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]|\(\?[a-z<!=:>-]*|.", re.DOTALL)
+_TOKEN = re.compile(
+    r"\\.|\[(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]|\(\?(?:[a-zA-Z-]*:|<?[=!]|<\w+>|>)?|.", re.DOTALL
+)
 _REPEATED = re.compile(r"[*+]|\{\d*,\d*\}")
 _REPEATING = re.compile(r"[*+]|\{\d+(?:,\d*)?\}")
 
@@ -115,7 +117,7 @@ def _nested(pattern: str) -> bool:
             inner = open_groups.pop()
             if inner and _REPEATING.match(pattern, at):
                 return True
-            open_groups[-1] = open_groups[-1] or inner
+            open_groups[-1] |= inner or _REPEATED.match(pattern, at) is not None
         elif _REPEATED.match(pattern, at) and token not in "*+?|":
             open_groups[-1] = True
     return False

@@ -51,6 +51,8 @@ class Tally:
     most_resident: int = 0
     spent_s: float = 0.0
     faults: list[str] = field(default_factory=list)
+    slow: list[str] = field(default_factory=list)
+    """Inputs beyond MOST_S, by this thread's time."""
 
     def add(self, number: int, outcome: Outcome, room_bytes: int) -> None:
         """Count one in."""
@@ -70,7 +72,7 @@ class Tally:
                 f"{number}: {outcome.peak_bytes:,} bytes for {outcome.size:,} ({outcome.result})"
             )
         if outcome.cpu_seconds > MOST_S:
-            self.faults.append(f"{number}: {outcome.cpu_seconds:.2f} s ({outcome.result})")
+            self.slow.append(f"{number}: {outcome.cpu_seconds:.2f} s ({outcome.result})")
 
 
 def random_for(kind: str, seed: int, number: int) -> Random:
@@ -97,11 +99,11 @@ def main() -> int:
         count = options.inputs
         if options.kind is None:
             count = options.inputs * KINDS[name].share // 100
-        tallies[name] = _many(name, options.seed, count, folder / "input")
+        tallies[name] = many(name, options.seed, count, folder / "input", watched=True)
         _say(name, tallies[name])
     shutil.rmtree(folder)
     total = sum(tally.results.total() for tally in tallies.values())
-    faults = sum(len(tally.faults) for tally in tallies.values())
+    faults = sum(len(tally.faults) + len(tally.slow) for tally in tallies.values())
     sys.stdout.write(f"{total} inputs in {time.perf_counter() - started:.0f} s, {faults} faults\n")
     return 1 if faults else 0
 
@@ -117,7 +119,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _many(name: str, seed: int, count: int, folder: Path) -> Tally:
+def many(name: str, seed: int, count: int, folder: Path, *, watched: bool = False) -> Tally:
+    """The first `count` inputs of a kind; `watched`: one that hangs ends the process, its files left."""
     kind, tally = KINDS[name], Tally()
     with contextlib.suppress(Exception):  # imports are paid for here
         run(KINDS["files beside it"], fuzz_kinds.sound_tokenizer(), folder)
@@ -126,10 +129,12 @@ def _many(name: str, seed: int, count: int, folder: Path) -> Tally:
         if number % 2000 == 0:
             gc.collect()
         files = kind.make(random_for(name, seed, number))
-        (folder.parent / "number").write_text(f"{name} {number}")
-        faulthandler.dump_traceback_later(HANG_S, exit=True)
+        if watched:
+            (folder.parent / "number").write_text(f"{name} {number}\n")
+            faulthandler.dump_traceback_later(HANG_S, exit=True)
         outcome = run(kind, files, folder)
-        faulthandler.cancel_dump_traceback_later()
+        if watched:
+            faulthandler.cancel_dump_traceback_later()
         tally.add(number, outcome, kind.room_bytes)
     return tally
 
@@ -156,9 +161,10 @@ def _say(name: str, tally: Tally) -> None:
         f"peak {tally.worst_over:+,} bytes over twice the size (input {tally.largest}); "
         f"resident {tally.worst_resident:,} (input {tally.most_resident}); {tally.spent_s:.0f} s\n"
     )
-    kinds = Counter(fault.partition(": ")[2][:60] for fault in tally.faults)
+    faults = tally.faults + tally.slow
+    kinds = Counter(fault.partition(": ")[2][:60] for fault in faults)
     for fault, count in kinds.most_common(SHOWN):
-        example = next(line for line in tally.faults if fault in line)
+        example = next(line for line in faults if fault in line)
         write(f"  FAULT x{count}: input {example}\n")
     sys.stdout.flush()
 

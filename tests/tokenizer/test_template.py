@@ -109,6 +109,7 @@ def test_a_template_that_loses_the_last_message() -> None:
         render("{{ messages[0].content }}", ASK, ANSWER, continue_last=True)
 
 
+_NS = "{% set ns = namespace(s='ab') %}"
 HOSTILE = {
     "syntax": "{% for %}",
     "unknown tag": "{% quux %}",
@@ -125,6 +126,41 @@ HOSTILE = {
     "nesting": "{{ " + "(" * 5000 + ")" * 5000 + " }}",
     "size": "a" * (1 << 21),
     "raised": "{{ raise_exception('no') }}",
+    "loops": "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+    "loops over loops": "{% set l = range(9999) | list %}"
+    "{% for a in l %}{% for b in l %}{% if b in l %}{% endif %}{% endfor %}{% endfor %}",
+    "calls": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    "own loop": "{% for a in [1, 1] recursive %}{{ loop([1, 1]) if loop.depth < 60 }}{% endfor %}",
+    "doubled by joining": _NS + "{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+    "doubled by adding": _NS + "{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+    "doubled by capturing": _NS
+    + "{% for i in range(99) %}{% set ns.s %}{{ ns.s }}{{ ns.s }}{% endset %}{% endfor %}",
+    "doubled lists": _NS
+    + "{% for i in range(99) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s }}",
+    "doubled tables": _NS
+    + "{% for i in range(99) %}{% set ns.s = dict(a=ns.s, b=ns.s) %}{% endfor %}{{ ns.s | tojson }}",
+    "doubled by filters": _NS
+    + "{% for i in range(99) %}{% set ns.s = [1, 2] | map('attr', 'x') | map('default', ns.s) | list %}"
+    "{% endfor %}{{ ns.s }}",
+    "squared numbers": "{% set ns = namespace(n=9) %}{% for i in range(99) %}{% set ns.n = ns.n * ns.n %}"
+    "{% endfor %}{{ ns.n }}",
+    "replaced": "{% set s = 'a' * 90000 %}{{ s.replace('a', s) }}",
+    "replaced by the filter": "{% set s = 'a' * 90000 %}{{ s | replace('a', s) }}",
+    "joined": "{% set s = 'a' * 90000 %}{{ s | join(s) }}",
+    "joined by the method": "{% set s = 'a' * 90000 %}{{ s.join(s) }}",
+    "wide by a method": "{{ 'a'.ljust(10 ** 10) }}",
+    "wide by a filter": "{{ 'a' | indent(10 ** 10, true) }}",
+    "unknown filter": "{{ 'a' | center(10 ** 10) }}",
+    "wide by a format": "{{ '%9999999999d' % 1 }}",
+    "wide by braces": "{{ '{:>9999999999}'.format(1) }}",
+    "wide by an argument": "{{ '{:>{}}'.format(1, 10 ** 10) }}",
+    "wide json": "{{ messages | tojson(indent=10 ** 10) }}",
+    "wide date": "{{ strftime_now('%9999999999d') }}",
+    "many digits": "{{ 1.5 | round(10 ** 10, 'ceil') }}",
+    "sum of lists": "{{ [[1]] | sum(start=[]) }}",
+    "translated": "{{ 'a'.translate({97: 'b'}) }}",
+    "lorem ipsum": "{{ lipsum(10 ** 10) }}",
+    "words": "{{ a+a+a+a+a+a }}" * 3800,
 }
 
 
@@ -133,6 +169,39 @@ def test_hostile_templates_are_errors(name: str) -> None:
     with pytest.raises(TokenizerError, match=r"^m\.gguf: its chat template ") as caught:
         render(HOSTILE[name], ASK)
     assert caught.value.hint
+
+
+CAREFUL = """\
+{%- set ns = namespace(n=0, texts=[], rest=messages[1:]) -%}
+{%- for message in messages if message.role != 'tool' -%}
+    {%- set text = message.content.split('</think>')[-1] | trim -%}
+    {%- if loop.first %}{% set text = 'first: ' ~ text %}{% endif -%}
+    {%- set ns.texts = ns.texts + [text.replace('a', '[a]')] -%}
+    {%- set ns.n = ns.n + (text | length) * 2 -%}
+    {{ '%s|%d' % (message.role, loop.revindex) }}{{ '\n' if not loop.last }}
+{%- endfor %}
+{{ ns.texts | join(' / ') }} {{ ns.n }} {{ ns.rest | map(attribute='role') | list }}
+{{ {'a': [1, 2.5, none], 'b': 'ü'} | tojson(indent=2) }} {{ ', '.join(['x', 'y']) }}
+{{ messages | selectattr('role', 'equalto', 'user') | list | length }} {{ 'ab'[::-1] }} {{ 7 % 4 }}
+{%- for key, value in {'k': 1}.items() %} {{ key }}={{ value }}{{ loop.length }}{% endfor %}
+{%- set marks = ['<', '>'] %}{{ marks[0] ~ 1 ~ marks[1] }}{{ ('a', 'b') | last | upper }}
+"""
+
+
+def test_what_is_counted_is_what_it_was() -> None:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    turns = [ASK, Message("assistant", "<think>a</think> banana\n"), Message("user", " ok\n")]
+    dicts = [{"role": turn.role, "content": turn.content} for turn in turns]
+    oracle, _ = render_jinja_template([dicts], chat_template=CAREFUL, **WORDS)
+    assert render(CAREFUL, *turns) == oracle[0]
+
+
+def test_a_long_conversation_has_room() -> None:
+    turns = [ASK, ANSWER] * 1500
+    assert render(GEMMA, *turns).count("<start_of_turn>") == 3000
+    long = Message("user", "word " * 200_000)
+    assert len(render(GEMMA, long)) > 999_000
 
 
 FALLBACKS = {
