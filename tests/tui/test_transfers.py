@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import shutil
@@ -25,6 +26,7 @@ from textual.widgets import Static
 from quantchat import paths
 from quantchat.hub.downloads import want, wanted
 from quantchat.hub.local import find, list_local
+from quantchat.hub.part import Part
 from quantchat.hub.partial import unfinished
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
@@ -122,6 +124,10 @@ def dialog_text(app: QuantchatApp) -> str:
     return "\n".join(str(each.content) for each in app.screen.query(Static))
 
 
+def no_room(part: Part, chunk: bytes) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def ranges(hub: FakeServer) -> list[str | None]:
     return [headers.get("range") for path, headers in hub.requests if "/resolve/" in path]
 
@@ -214,6 +220,12 @@ async def test_refusals_have_words_of_their_own_and_the_token_is_in_none(
             patch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
             app.transfers.add(["own/one"])
             await wait_until(pilot, lambda: said("not enough room in", "free some space"))
+        with monkeypatch.context() as patch:
+            patch.setattr(Part, "append", no_room)
+            app.transfers.add(["own/one"])
+            await wait_until(
+                pilot, lambda: said("one was not downloaded", "No space left", "what came is kept")
+            )
         app.transfers.add(["nonsense"])
         await wait_until(pilot, lambda: said("no model is called 'nonsense'"))
         await wait_until(pilot, lambda: {row.phase for row in app.transfers.rows()} == {"failed"})

@@ -7,6 +7,7 @@ fetched first is waited for: nothing else is held up by it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -18,6 +19,8 @@ from quantchat.quant.registry import SCHEMES
 from quantchat.requests import LoadRequest, WayOut
 from quantchat.tui.control.library import Library, ModelRow
 from quantchat.tui.control.transfers import UNDER_WAY, News, Transfer, Transfers
+
+log = logging.getLogger(__name__)
 
 State: TypeAlias = Literal["idle", "looking", "missing", "fetching", "loading", "ready", "failed"]
 SLOT = "main"
@@ -119,6 +122,10 @@ class Loads:
                 row, problem = self.library.find(request.model), None
             except QuantchatError as error:
                 row, problem = None, Problem(message=error.message, hint=error.hint)
+            except Exception as error:
+                log.exception("looking for %s", request.model)
+                message = f"{request.model}: {type(error).__name__}: {error}"
+                row, problem = None, Problem(message=message, hint="the log has the details")
             self._on_loop(lambda: self._found(request, row, problem))
 
         self._in_thread(look)
