@@ -44,6 +44,7 @@ from quantchat.tui.control.offered import Offered
 from quantchat.tui.control.plan_fits import PlanFits
 from quantchat.tui.control.plan_schemes import PlanSchemes
 from quantchat.tui.control.preferences import MODEL_KEYS, Preferences
+from quantchat.tui.control.recommended import Recommended
 from quantchat.tui.control.schemes import SchemeBook
 from quantchat.tui.control.status import Status
 from quantchat.tui.control.switching import Switching
@@ -157,6 +158,7 @@ class QuantchatApp(Opening):
             self.transfers,
             lambda: self.preferences.settings,
             key=self.own_keys.long_name,
+            best=Recommended(self).best,
         )
         self.bridge = Bridge(self, engine, self.receive, self.conversation.keep)
         self._begun = False

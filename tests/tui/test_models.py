@@ -18,6 +18,7 @@ from quantchat.errors import Cancelled
 from quantchat.hub.http import SourceError
 from quantchat.hub.search import FoundRepo, Sort
 from quantchat.tui.app import QuantchatApp
+from quantchat.tui.control.library import ShelfPick
 from quantchat.tui.control.transfers import Transfer
 from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.screens.models import ModelsScreen
@@ -334,6 +335,7 @@ async def test_downloads_are_stopped_taken_up_and_dropped(tmp_path: Path) -> Non
         await made.pilot.press("f8")
         await made.until(lambda: "c/d" not in made.text)
         made.picker.rows.go_to("a/b")
+        await made.until(lambda: "50 %" in made.text)
         await made.pilot.press("f8")
         await made.until(lambda: isinstance(made.app.screen, Dialog))
         await made.pilot.press("d")
@@ -414,3 +416,18 @@ async def test_the_palette_has_what_the_picker_can_do(tmp_path: Path) -> None:
         screen = await made.variants()
         titles = {each.title for each in made.app.get_system_commands(screen)}
         assert {"Fetch and load", "Only fetch", "What fits"} <= titles
+
+
+async def test_the_first_start_names_the_model_for_this_machine(tmp_path: Path) -> None:
+    library = FakeLibrary(on_disk=False)
+    library.picks = [ShelfPick(name="other", scheme="int4", memory="8 GiB", best=True)]
+    app = make_app(tmp_path, library=library)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_until(pilot, lambda: app.loads.state == "missing")
+        await wait_until(pilot, lambda: "★ other suits this machine best" in welcome(app))
+        assert "Enter" in welcome(app)
+
+
+def welcome(app: QuantchatApp) -> str:
+    """The middle of an empty conversation, as it was drawn last."""
+    return app.chat_screen.transcript._empty.plain

@@ -57,8 +57,8 @@ def _model(entry: ModelEntry, palette: Palette, loaded: str) -> Content:
     parts = [row.title, row.note, where]
     if entry.pick is not None:
         pick = entry.pick
-        best = "★ suits this machine best, as " if pick.best else "as "
-        parts.insert(1, f"{best}{pick.scheme} for {pick.memory}")
+        meant = f"meant for {pick.memory} in {pick.scheme}"
+        parts.insert(1, f"★ suits this machine best, {meant}" if pick.best else meant)
     return Content.styled(printable(" · ".join(part for part in parts if part)), palette.muted)
 
 

@@ -12,6 +12,7 @@ from quantchat.settings.model import Settings
 from quantchat.tui import figures
 from quantchat.tui.control.conversation import Conversation
 from quantchat.tui.control.loads import Loads
+from quantchat.tui.control.recommended import Best
 from quantchat.tui.control.transfer_words import share, summary, under_way
 from quantchat.tui.control.transfers import Transfers
 from quantchat.tui.markup.palette import Palette
@@ -50,8 +51,10 @@ class Status:
         settings: Callable[[], Settings],
         *,
         key: Callable[[str], str],
+        best: Callable[[], Best | None] = lambda: None,
     ) -> None:
-        """`key`: the key of an action, as it is now."""
+        """`key`: the key of an action, as it is now. `best`: the model to begin with here."""
+        self._best = best
         self._loads = loads
         self._conversation = conversation
         self._transfers = transfers
@@ -126,6 +129,7 @@ class Status:
                 _keyed("Enter", "fetches it", palette),
                 _keyed(self._key("app.models"), "chooses another model", palette),
             ]
+            lines += self._recommended(row.name, palette)
         elif loads.ready or loads.busy:
             lines += [
                 Content.styled("Ask anything. It stays on this machine.", palette.muted),
@@ -137,6 +141,14 @@ class Status:
             lines += [Content(""), *_words(loads.problem.message, palette.error, width)]
             lines += _words(loads.problem.hint, palette.muted, width)
         return _centred(lines)
+
+    def _recommended(self, missing: str, palette: Palette) -> list[Content]:
+        best = self._best()
+        if best is None or best.name == missing:
+            return []
+        size = f", {figures.size(best.size_bytes)}" if best.size_bytes else ""
+        words = f"★ {best.name} suits this machine best{size}"
+        return [Content(""), Content.styled(words, palette.success)]
 
     def _fetching(self) -> tuple[str, float | None]:
         lines, line = self._transfers.rows(), self._loads.transfer

@@ -55,7 +55,7 @@ VARIANT = (
 COLUMNS: dict[SectionKind, tuple[Column, ...]] = {
     "transfers": (),
     "disk": MODEL,
-    "shelf": (*MODEL[:3], Column(title="scheme, for", width=15, right=False)),
+    "shelf": (*MODEL[:2], Column(title="meant for", width=13, right=False), MODEL[2]),
     "catalog": MODEL,
     "hub": REPO,
     "paths": (Column(title="size", width=9), Column(title="", width=14, right=False)),
@@ -163,14 +163,16 @@ def _model(
     if entry.pick is not None and entry.pick.best:
         first = first + (Content(" ★") if plain else Content.styled(" ★", palette.success))
     words, verdict = short_verdict(of(model.name))
-    last = printable(model.license) + (" (gated)" if model.gated else "")
-    if kind == "shelf" and entry.pick is not None:
-        last = f"{entry.pick.scheme}, {entry.pick.memory}"
+    here = Cell(words, palette.muted if verdict is None else style_of(verdict, palette))
+    if entry.pick is not None:
+        last = (Cell(f"{entry.pick.memory}, {entry.pick.scheme}", palette.muted), here)
+    else:
+        licence = printable(model.license) + (" (gated)" if model.gated else "")
+        last = (here, Cell(licence, palette.muted))
     cells = (
         Cell(figures.size(model.size_bytes) if model.size_bytes else ""),
         Cell(figures.parameters(model.parameters)),
-        Cell(words, palette.muted if verdict is None else style_of(verdict, palette)),
-        Cell(last, palette.muted),
+        *last,
     )
     return line(first, cells, COLUMNS[kind], width, plain=plain)
 
