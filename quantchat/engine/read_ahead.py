@@ -13,11 +13,13 @@ from pathlib import Path
 
 from quantchat import paths
 from quantchat.calibration.settings import CalibrationSettings
+from quantchat.checkpoints.base import TensorEntry
 from quantchat.errors import PlanError, QuantchatError
 from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts
 from quantchat.hardware.plan import plan as make_plan
 from quantchat.hardware.probe import probe
+from quantchat.hardware.stored_types import stored_type
 from quantchat.hub.local import resolve
 from quantchat.model.families import ModelSource, open_model
 from quantchat.model.packed_name import packed_stem
@@ -81,18 +83,29 @@ def plan_request(request: LoadRequest, source: ModelSource) -> PlanRequest:
     ]
     parts = Counter[str]()
     for entry in entries:
-        parts[entry.dtype] += entry.nbytes
+        parts[entry.dtype] += entry.nbytes * _copies(source, entry)
     return PlanRequest(
         scheme=_scheme_of(request, source),
         kv=request.kv,
         device=request.device,
         context_tokens=request.context_tokens,
         container=source.checkpoint.container,
-        stored_bytes=sum(entry.nbytes for entry in entries),
+        stored_bytes=parts.total(),
         stored_types=frozenset(entry.dtype for entry in matrices),
         stored_parts=tuple(sorted(parts.items())),
         exported="" if source.export is None else source.export.scheme.name,
     )
+
+
+def _copies(source: ModelSource, entry: TensorEntry) -> int:
+    """How often a tensor is held in its stored form: an untied table is dense instead, and a tied
+    one in 4 bits lies beside the head that kernels read.
+    """
+    if entry.name != source.names["embed"]:
+        return 1
+    if not source.spec.tied_head:
+        return 0
+    return 2 if stored_type(entry.dtype).route == "int4" else 1
 
 
 def _scheme_of(request: LoadRequest, source: ModelSource) -> str:

@@ -27,7 +27,9 @@ class PlanRequest:
     """0 takes what fits, up to the model's own and a default for the device."""
     container: Literal["gguf", "safetensors"] = "safetensors"
     stored_bytes: int = 0
-    """Bytes of all tensors as the file stores them."""
+    """Bytes of tensors as the file stores them, as often as they are held so: an untied embedding
+    table, which becomes dense, is left out.
+    """
     stored_types: frozenset[str] = field(default_factory=frozenset)
     """Tensor types of the file, as in Q4_1, Q8_0, F32."""
     stored_parts: tuple[tuple[str, int], ...] = ()

@@ -133,7 +133,8 @@ def test_a_model_on_disk_is_planned_from_its_file(
     assert data["model"]["spec"]["architecture"] == "qwen2"
     request = data["model"]["request"]
     assert (request["container"], request["stored_types"]) == ("gguf", ["Q4_1"])
-    assert 0 < request["stored_bytes"] < path.stat().st_size
+    # The tied table counts twice: in 4 bits it lies beside the head.
+    assert 0 < request["stored_bytes"] < 2 * path.stat().st_size
     assert data["plan"]["scheme"] == "stored"
 
 

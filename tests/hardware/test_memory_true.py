@@ -96,3 +96,42 @@ def test_weights_and_copies(family: str, scheme: str, isa: frozenset[str], tmp_p
     low, high = sorted((made.fit.weight_bytes, loaded.weight_bytes))
     assert high - low <= 0.03 * high + slack
     source.close()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("tensor_type", ["Q4_1", "Q8_0"])
+def test_stored_weights_with_tables(tensor_type: str, tied: bool, tmp_path: Path) -> None:
+    import torch
+
+    from quantchat.engine.read_ahead import plan_request
+    from quantchat.model.families import open_model
+    from quantchat.model.loader import load_decoder
+    from quantchat.model.weights import WeightRecipe
+    from quantchat.ops.torch_ops import TorchOps
+    from quantchat.requests import LoadRequest
+
+    path = write_gguf(
+        tmp_path / "tiny.gguf",
+        "llama3",
+        tensor_type=tensor_type,
+        tokenizer=False,
+        hidden_size=128,
+        intermediate_size=256,
+        vocab_size=2048,
+        tie_word_embeddings=tied,
+    )
+    source = open_model(path)
+    made = plan(machine(), source.spec, plan_request(LoadRequest(model="m"), source))
+    assert made.scheme.name == "stored" and source.spec.tied_head == tied
+    cpu = torch.device("cpu")
+    loaded = load_decoder(
+        source,
+        TorchOps(source.spec, device=cpu, dtype=torch.bfloat16),
+        WeightRecipe(scheme=made.scheme, group_size=0, dtype=torch.bfloat16, device=cpu),
+        context_tokens=64,
+        cache=None,
+        on_progress=lambda phase, done, total: None,
+        cancelled=lambda: False,
+    ).decoder
+    assert made.fit.weight_bytes == pytest.approx(loaded.weight_bytes, rel=0.015)
+    source.close()
