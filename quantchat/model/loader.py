@@ -24,7 +24,7 @@ from quantchat.model.packed_cache import PackedCache, PackedWriter
 from quantchat.model.packed_file import PackedFile
 from quantchat.model.packed_parts import STORED, PartEntry, stored_form, stored_weight
 from quantchat.model.rope import layer_ropes
-from quantchat.model.side_by_side import side_by_side
+from quantchat.model.side_by_side import in_turn, side_by_side
 from quantchat.model.upload import Range, Uploader
 from quantchat.model.weights import (
     Matrix,
@@ -42,6 +42,9 @@ from quantchat.ops.plain import Experts, Mlp, Norm, closed_head
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.quant.tensor import StoredWeight
 from quantchat.spec import DecoderSpec
+
+MOST_MATRICES = 4
+"""Read, rounded and packed at a time on the CPU: more of them would be too much beside the model."""
 
 Phase: TypeAlias = Literal["read", "sample", "calibrate", "quantize", "upload"]
 OnProgress: TypeAlias = Callable[[Phase, int, int], None]
@@ -209,13 +212,7 @@ def _rounded(
     head: StoredWeight | None = None
     try:
         with fetching(reader, cancelled, read_order(reader) if made is None else ()):
-            matrices = (
-                read_matrices(reader, step)
-                if made is None
-                else made.matrices(spec, recipe.device, step)
-            )
-            for name, matrix in matrices:
-                made_ops = _ops_of(ops, name, matrix)
+            for name, matrix, made_ops in _made(reader, ops, made, step):
                 linears[name] = _stacked(made_ops)
                 if name == "head":
                     head = matrix.parts[0]
@@ -237,6 +234,36 @@ def _rounded(
     on_progress(phase, steps, steps)
     own_table = table is not head or linears["head"].owns_copy
     return _Parts(linears, Embedding(table), vectors, own_table, notes)
+
+
+def _made(
+    reader: WeightReader, ops: TorchOps, made: MatrixSource | None, step: Callable[[str], None]
+) -> Iterator[tuple[str, Matrix, list[LinearOp]]]:
+    """Every linear in the order of execution, the head last; `step` is called before each."""
+    spec, recipe = reader.source.spec, reader.recipe
+
+    def with_ops(name: str, matrix: Matrix) -> tuple[str, Matrix, list[LinearOp]]:
+        return name, matrix, _ops_of(ops, name, matrix)
+
+    if made is not None:
+        for name, matrix in made.matrices(spec, recipe.device, step):
+            yield with_ops(name, matrix)
+        return
+    if recipe.device.type != "cpu" or recipe.scheme.weights == "int4_group":
+        # A card is kept busy by one thread; int4 looks at each matrix's outputs before the next.
+        for name, matrix in read_matrices(reader, step):
+            yield with_ops(name, matrix)
+        return
+
+    def one(names: tuple[str, str, tuple[str, ...]]) -> tuple[str, Matrix, list[LinearOp]]:
+        name, prefix, parts = names
+        return with_ops(name, reader.matrix(prefix, parts))
+
+    for found in in_turn(one, matrix_names(spec), MOST_MATRICES):
+        step(found[0])
+        yield found
+    step("head")
+    yield with_ops("head", Matrix((reader.head(),), None))
 
 
 def _vectors(reader: WeightReader, made: MatrixSource | None) -> dict[str, torch.Tensor]:

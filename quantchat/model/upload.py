@@ -117,6 +117,8 @@ class Uploader:
         self._expected: deque[Range] = deque()
         self._ahead: dict[Range, deque[_Work]] = {}
         self._ahead_bytes = 0
+        self._lock = threading.Lock()
+        """What is ahead belongs to one caller at a time."""
 
     def __enter__(self) -> Uploader:
         return self
@@ -147,8 +149,9 @@ class Uploader:
 
     def expect(self, ranges: Iterable[Range]) -> None:
         """Ranges that will be fetched, in that order: they are begun while others are worked on."""
-        self._expected.extend(each for each in ranges if each.nbytes)
-        self._go_ahead()
+        with self._lock:
+            self._expected.extend(each for each in ranges if each.nbytes)
+            self._go_ahead()
 
     def fetch(
         self,
@@ -159,16 +162,17 @@ class Uploader:
         on_bytes: Callable[[int], None] = lambda count: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> torch.Tensor:
-        """See `upload`."""
+        """See `upload`; several threads may call it."""
         wanted = Range(path, offset, nbytes)
         if not nbytes:
             return torch.empty(0, dtype=torch.uint8, device=self._device)
-        work = self._begun(wanted)
-        if work is None:
-            with contextlib.suppress(ValueError):
-                self._expected.remove(wanted)
-            work = self._start(wanted, first=True)
-        self._go_ahead()
+        with self._lock:
+            work = self._begun(wanted)
+            if work is None:
+                with contextlib.suppress(ValueError):
+                    self._expected.remove(wanted)
+                work = self._start(wanted, first=True)
+            self._go_ahead()
         while True:
             with self._queue.changed:
                 if work.sent_bytes < nbytes and self._queue.error is None:
