@@ -57,6 +57,19 @@ WRITING_TEXT = """\
 - Editing a message keeps the old one as a version: what followed it is a branch, and ‹ › go back.
 - A model's reasoning is folded into a line, and is not sent back to it with the next question.
 """
+MODELS_TEXT = """\
+# Models
+
+- Typing filters what is listed and searches the hub. `owner/name`, the address of a repository or
+  of a file in it, or a path (`/`, `./`, `~`) goes there directly; Tab completes.
+- ◆ answers now, ● is on disk, ○ must be fetched, ↓ is on its way, ‖ is stopped, ✗ failed, ★ suits
+  this machine best.
+- **here** is the verdict for this machine, ✓ fits, ~ is tight, ✗ too large, and the longest context
+  that fits. F6 shows weights, KV, workspace, the peak of the load and tok/s by context. What was
+  measured here after a load has a *; all else is estimated.
+- A click chooses, a click on the chosen one takes it. Downloads go on when the list is closed, and
+  at the next start.
+"""
 OWN_KEYS_TEXT = """\
 # Your own keys
 
@@ -101,7 +114,7 @@ class HelpScreen(AppDialog[None]):
         palette = palette_from(self.app.theme_variables)
         text = self.keys_text(names=width >= WIDE_CELLS)
         lines = text_lines(
-            f"{text}\n{WRITING_TEXT}\n{METERS_TEXT}\n{OWN_KEYS_TEXT}", width, palette
+            f"{text}\n{WRITING_TEXT}\n{MODELS_TEXT}\n{METERS_TEXT}\n{OWN_KEYS_TEXT}", width, palette
         )
         self.query_one("#text", Static).update(Content("\n").join(lines))
 
