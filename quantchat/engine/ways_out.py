@@ -104,6 +104,7 @@ def _device(plan: ExecutionPlan, ram_free_bytes: int) -> WayOut | None:
 
 
 def _fit(plan: ExecutionPlan, spec: DecoderSpec, scheme: Scheme, budget_bytes: int) -> MemoryFit:
+    table = table_bytes(spec, scheme)
     return fit(
         spec,
         scheme,
@@ -114,7 +115,7 @@ def _fit(plan: ExecutionPlan, spec: DecoderSpec, scheme: Scheme, budget_bytes: i
         free_bytes=budget_bytes,
         total_bytes=plan.fit.total_bytes,
         on_gpu=plan.device == "cuda",
-        stored_bytes=plan.fit.weight_bytes if scheme.weights == "stored" else 0,
+        stored_bytes=plan.fit.weight_bytes - table if scheme.weights == "stored" else 0,
     )
 
 
