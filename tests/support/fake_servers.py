@@ -48,10 +48,24 @@ class Faults:
 
 
 Trouble: TypeAlias = Literal[
-    "drop", "reset", "ignore_range", "416", "etag", "429", "503", "cut_headers", "stale", "shifted"
+    "drop",
+    "reset",
+    "slow",
+    "ignore_range",
+    "416",
+    "etag",
+    "429",
+    "503",
+    "cut_headers",
+    "stale",
+    "shifted",
+    "gone",
 ]
 TROUBLES: tuple[Trouble, ...] = get_args(Trouble)
-"""What may go wrong once with a file request and must cost no byte that came already."""
+"""What may go wrong once with a file request and must cost no byte that came already; at "gone" the
+storage that it leads to cannot be reached."""
+SLOW_S = 0.001
+GONE = "http://127.0.0.1:9"
 
 
 @dataclass
@@ -214,6 +228,11 @@ class _Handler(BaseHTTPRequestHandler):
         if fake.cdns:
             with fake.lock:
                 fake.cdns.append(fake.cdns.pop(0))
+            waiting = fake.troubles.get(name.rpartition("/")[2])
+            if waiting and waiting[-1] == "gone":
+                waiting.pop()
+                self._answer(302, b"", {"Location": GONE + self.path})
+                return
             linked = hashlib.sha256(fake.repos[repo][name]).hexdigest()
             self._answer(
                 302, b"", {"Location": fake.cdns[0] + self.path, "X-Linked-Etag": f'"{linked}"'}
@@ -268,23 +287,23 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble is not None:
             part = part[: self.fake.trouble_bytes]
         part += b"x" * faults.extra_bytes
-        self._body(part, start)
+        self._body(part, start, SLOW_S if trouble == "slow" else self.fake.faults.slow_s)
         if trouble == "reset":
             # Close with a reset in place of an orderly end.
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
-    def _body(self, part: bytes, start: int) -> None:
+    def _body(self, part: bytes, start: int, slow_s: float) -> None:
         fake = self.fake
         hold_bytes = fake.faults.hold_after_bytes
-        step_bytes = 4096 if fake.faults.slow_s or hold_bytes else 1 << 16
+        step_bytes = 4096 if slow_s or hold_bytes else 1 << 16
         for at in range(0, len(part), step_bytes):
             if hold_bytes and start + at >= hold_bytes:
                 while not fake.flowing.wait(0.05):
                     if fake.closing.is_set():
                         return
             self.wfile.write(part[at : at + step_bytes])
-            if fake.faults.slow_s and fake.closing.wait(fake.faults.slow_s):
+            if slow_s and fake.closing.wait(slow_s):
                 return
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
