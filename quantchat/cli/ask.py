@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import click
 
-from quantchat.cli.choices import CALIBRATION_HELP, KV_HELP, SCHEME_HELP
-from quantchat.errors import EngineError, QuantchatError, UsageError
+from quantchat.cli.answer_options import answer_options, changed_settings, messages_for
+from quantchat.cli.choices import KV_HELP, SCHEME_HELP
+from quantchat.errors import EngineError, QuantchatError
 from quantchat.events import (
     Done,
     EngineStopped,
@@ -32,17 +32,7 @@ WAIT_S = 0.5
 @click.option("--model", "-m", help="Alias, repository, folder or file.  [default: the settings']")
 @click.option("--scheme", "-s", help=SCHEME_HELP)
 @click.option("--kv", help=KV_HELP)
-@click.option("--calibration", type=click.Path(path_type=Path), help=CALIBRATION_HELP)
-@click.option("--device", help="auto, cpu or cuda.")
-@click.option("--context", type=click.IntRange(min=0), help="Context in tokens; 0 takes what fits.")
-@click.option("--system", help="System prompt.")
-@click.option("--max-tokens", type=click.IntRange(min=0), help="Longest answer; 0 has no limit.")
-@click.option("--temperature", "-t", type=click.FloatRange(min=0), help="0 is greedy.")
-@click.option("--top-k", type=click.IntRange(min=0))
-@click.option("--top-p", type=click.FloatRange(min=0, max=1))
-@click.option("--min-p", type=click.FloatRange(min=0, max=1))
-@click.option("--repetition-penalty", type=click.FloatRange(min=0, min_open=True))
-@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same text.")
+@answer_options
 @click.option("--stop", multiple=True, help="End the answer at this text; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the text.")
 def command(
@@ -50,55 +40,17 @@ def command(
     model: str | None,
     scheme: str | None,
     kv: str | None,
-    calibration: Path | None,
-    device: str | None,
-    context: int | None,
-    system: str | None,
-    max_tokens: int | None,
-    temperature: float | None,
-    top_k: int | None,
-    top_p: float | None,
-    min_p: float | None,
-    repetition_penalty: float | None,
-    seed: int | None,
     stop: tuple[str, ...],
     as_json: bool,
+    changes: dict[str, Any],
 ) -> None:
     """Answer PROMPT on stdout; text on stdin is put behind it."""
-    from quantchat import paths
     from quantchat.quant.registry import scheme_named
-    from quantchat.settings.file import load_settings
 
-    text = _prompt(prompt)
-    settings, warnings = load_settings(paths.settings_file())
-    for warning in warnings:
-        click.echo(f"quantchat: {warning}", err=True)
-    changes = {
-        "model": model,
-        "scheme": scheme,
-        "kv": kv,
-        "device": device,
-        "context_tokens": context,
-        "calibration_file": None if calibration is None else str(calibration.absolute()),
-        "system_prompt": system,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "seed": seed,
-    }
-    for key, value in changes.items():
-        if value is not None:
-            settings = settings.with_value(key, value)
+    settings = changed_settings({"model": model, "scheme": scheme, "kv": kv, **changes})
     if settings.scheme != "auto":
         scheme_named(settings.scheme)
-    if calibration is not None and not calibration.is_file():
-        raise UsageError(f"{calibration} is no file", hint="name a UTF-8 text file")
-    messages = [Message("user", text)]
-    if settings.system_prompt:
-        messages.insert(0, Message("system", settings.system_prompt))
+    messages = messages_for(settings, prompt, hint='quantchat ask "Why is the sky blue?"')
     load = LoadRequest(
         model=settings.model,
         scheme=settings.scheme,
@@ -109,7 +61,7 @@ def command(
         tune=settings.tune == "auto",
     )
     answer = _answer(
-        load, tuple(messages), settings.sampling(), settings.max_tokens, stop, echo=not as_json
+        load, messages, settings.sampling(), settings.max_tokens, stop, echo=not as_json
     )
     if as_json:
         click.echo(json.dumps(answer.as_object(), ensure_ascii=False))
@@ -148,14 +100,6 @@ class _Answer:
                 "peak_bytes": memory.peak_bytes,
             },
         }
-
-
-def _prompt(prompt: str | None) -> str:
-    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().strip()
-    text = "\n\n".join(part for part in (prompt, piped) if part)
-    if not text:
-        raise UsageError("there is no prompt", hint='quantchat ask "Why is the sky blue?"')
-    return text
 
 
 def _answer(

@@ -6,14 +6,14 @@ Owns the command's words. What runs and in which order is `comparing.runner`'s; 
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from quantchat.cli.choices import CALIBRATION_HELP, KV_HELP, SCHEME_HELP
+from quantchat.cli.answer_options import answer_options, changed_settings, messages_for
+from quantchat.cli.choices import KV_HELP, SCHEME_HELP
 from quantchat.cli.eval_words import drawn, words
 from quantchat.errors import UsageError
 
@@ -49,17 +49,7 @@ KINDS: dict[str, Kind] = {"md": "markdown", "markdown": "markdown", "json": "jso
     show_default=True,
     help="Each writes its own answer; or the left writes and the right scores the same tokens.",
 )
-@click.option("--calibration", type=click.Path(path_type=Path), help=CALIBRATION_HELP)
-@click.option("--device", help="auto, cpu or cuda.")
-@click.option("--context", type=click.IntRange(min=0), help="Context in tokens; 0 takes what fits.")
-@click.option("--system", help="System prompt; an empty one leaves the settings' out.")
-@click.option("--max-tokens", type=click.IntRange(min=0), help="Longest answer; 0 has no limit.")
-@click.option("--temperature", "-t", type=click.FloatRange(min=0), help="0 is greedy.")
-@click.option("--top-k", type=click.IntRange(min=0))
-@click.option("--top-p", type=click.FloatRange(min=0, max=1))
-@click.option("--min-p", type=click.FloatRange(min=0, max=1))
-@click.option("--repetition-penalty", type=click.FloatRange(min=0, min_open=True))
-@click.option("--seed", type=click.IntRange(min=0), help="Of both.  [default: one is drawn]")
+@answer_options
 @click.option("--export", help="Files to write, by commas: md, json, svg.  [default: all]")
 @click.option(
     "--out",
@@ -73,57 +63,25 @@ def command(
     models: str | None,
     kv: str | None,
     mode: Literal["free", "guided"],
-    calibration: Path | None,
-    device: str | None,
-    context: int | None,
-    system: str | None,
-    max_tokens: int | None,
-    temperature: float | None,
-    top_k: int | None,
-    top_p: float | None,
-    min_p: float | None,
-    repetition_penalty: float | None,
-    seed: int | None,
     export: str | None,
     out: Path | None,
     as_json: bool,
+    changes: dict[str, Any],
 ) -> None:
     """Ask two models, or one in two schemes, the same; show both answers and what differs.
 
     Both get the same seed. They answer one after the other, so that neither slows the other; where
     both do not fit into memory they take turns. --json prints what --export json writes.
     """
-    from quantchat import paths
-    from quantchat.settings.file import load_settings
-
-    settings, warnings = load_settings(paths.settings_file())
-    for warning in warnings:
-        click.echo(f"quantchat: {warning}", err=True)
-    changes = {
-        "device": device,
-        "context_tokens": context,
-        "calibration_file": None if calibration is None else str(calibration.absolute()),
-        "system_prompt": system,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "seed": seed,
-    }
-    for key, value in changes.items():
-        if value is not None:
-            settings = settings.with_value(key, value)
-    if calibration is not None and not calibration.is_file():
-        raise UsageError(f"{calibration} is no file", hint="name a UTF-8 text file")
+    settings = changed_settings(changes)
     kinds = export_kinds(export, wanted=out is not None)
     if kinds:
         from quantchat.comparing.export import prepare
 
         prepare(out or Path())
     left, right = load_requests(settings, models, schemes, kv)
-    comparison = _compare(_wish(settings, left, right, _messages(settings, prompt), mode))
+    messages = messages_for(settings, prompt, hint='quantchat compare -p "Why is the sky blue?"')
+    comparison = _compare(_wish(settings, left, right, messages, mode))
     _tell(comparison, kinds, out or Path(), as_json=as_json)
 
 
@@ -199,19 +157,6 @@ def _kv(name: str) -> str:
     from quantchat.cli.eval_words import kv_words
 
     return name if name == "auto" else kv_words(name)[0]
-
-
-def _messages(settings: Settings, prompt: str | None) -> tuple[Message, ...]:
-    from quantchat.requests import Message
-
-    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().strip()
-    text = "\n\n".join(part for part in (prompt, piped) if part)
-    if not text:
-        raise UsageError("there is no prompt", hint='quantchat compare -p "Why is the sky blue?"')
-    asked = Message("user", text)
-    return (
-        (Message("system", settings.system_prompt), asked) if settings.system_prompt else (asked,)
-    )
 
 
 def _wish(
