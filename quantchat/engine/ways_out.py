@@ -19,6 +19,7 @@ from quantchat.hardware.memory import (
     fit,
     group_size_of,
     kv_bytes_per_token,
+    table_bytes,
 )
 from quantchat.quant.registry import SCHEMES
 from quantchat.quant.scheme import Scheme
