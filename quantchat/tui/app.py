@@ -110,7 +110,7 @@ class QuantchatApp(Opening):
         self.transfers: Transfers = NoTransfers() if transfers is None else transfers
         self.preferences = Preferences(settings, settings_path)
         self.fits: FitBook = PlanFits(lambda: self.preferences.settings) if fits is None else fits
-        self.measuring = Measuring(self._in_thread)
+        self.measuring = Measuring()
         self.new_engine = new_engine
         self._warnings = tuple(warnings)
         self.chat_screen = ChatScreen()
@@ -207,6 +207,7 @@ class QuantchatApp(Opening):
         self.transfers.close()
         self.conversation.close()
         self.writer.close()
+        self.measuring.close()
         self.engine.close()
 
     def receive(self, items: Sequence[Item]) -> None:
@@ -296,6 +297,8 @@ class QuantchatApp(Opening):
         """Load a model, fetching it first where it is not on disk."""
         loads = self.loads
         if loads.info is not None and loads.info.model == name and not loads.busy:
+            loads.awaited = ""
+            self.state_changed()
             return
         self.preferences.change(model=name)
         loads.want(self.preferences.load_request(), fetch=True)

@@ -1,6 +1,6 @@
 """Keeps what loads were measured to take, and how fast answers came, for the next verdict.
 
-Owns when a figure is worth keeping; the file is the store's, written in a thread.
+Owns when a figure is worth keeping, and the thread that writes; the file is the store's.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from quantchat import __version__
 from quantchat.events import Done, Loaded, MemoryUse, Unloaded
@@ -21,10 +22,11 @@ LEAST_TOKENS = 32
 
 
 class Measuring:
-    """Told of everything that the engine says."""
+    """Told of everything that the engine says; `run` takes each writing in turn."""
 
-    def __init__(self, in_thread: Callable[[Callable[[], None]], None]) -> None:
-        self._in_thread = in_thread
+    def __init__(self, run: Callable[[Callable[[], None]], object] | None = None) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="measured")
+        self._run = self._pool.submit if run is None else run
         self._rows: dict[Slot, MeasuredLoad] = {}
         """What is loaded, by slot."""
         self._loads = 0
@@ -39,6 +41,10 @@ class Measuring:
             self._rows.pop(item.slot, None)
         elif isinstance(item, Done):
             self._answered(item)
+
+    def close(self) -> None:
+        """Once everything is written."""
+        self._pool.shutdown()
 
     def _loaded(self, event: Loaded) -> None:
         info, memory = event.info, event.memory
@@ -88,7 +94,7 @@ class Measuring:
 
     def _keep(self, slot: Slot, row: MeasuredLoad) -> None:
         self._rows[slot] = row = dataclasses.replace(row, measured=_now())
-        self._in_thread(lambda: _remember(row))
+        self._run(lambda: _remember(row))
 
 
 def _remember(row: MeasuredLoad) -> None:
