@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 
 from quantchat.quant.pack import pack_nibbles
-from quantchat.quant.slices import row_slices
+from quantchat.quant.slices import each_slice, row_slices
 from quantchat.quant.tensor import Fp8ChannelWeight, Int4GroupWeight, Int8ChannelWeight
 
 SHRINKS = (1.0, 0.8)
@@ -40,12 +40,15 @@ def int8_channel(weight: torch.Tensor) -> Int8ChannelWeight:
     n, _ = weight.shape
     codes = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
     scale = torch.empty(n, dtype=torch.float32, device=weight.device)
-    for rows in row_slices(weight, 1):
+
+    def fit(rows: slice) -> None:
         w = weight[rows].float()
         s = (w.abs().amax(dim=1) / 127).clamp_min(1e-12)
         s = (s * (1 + 2**-8)).to(torch.bfloat16).float()
         codes[rows] = (w / s[:, None]).round_().clamp_(-127, 127).to(torch.int8)
         scale[rows] = s
+
+    each_slice(weight, 1, fit)
     return Int8ChannelWeight(codes, scale)
 
 
@@ -137,12 +140,15 @@ def int4_group(
     shares = torch.ones(k, device=device) if importance is None else importance.float()
     shares = shares.view(1, groups, group_size)
     shares = shares / shares.sum(dim=-1, keepdim=True)
-    for rows in row_slices(weight, len(SHRINKS)):
+
+    def fit(rows: slice) -> None:
         w = weight[rows].float().view(-1, groups, group_size)
         codes, s, o = _fit(w, shares)
         packed[rows] = pack_nibbles(codes.view(-1, k))
         scale[rows] = s.squeeze(-1)
         offset[rows] = o.squeeze(-1)
+
+    each_slice(weight, len(SHRINKS), fit)
     return Int4GroupWeight(packed, scale, offset, group_size)
 
 

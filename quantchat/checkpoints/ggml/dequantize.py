@@ -14,6 +14,7 @@ import torch
 
 from quantchat.checkpoints.ggml import blocks, superblocks
 from quantchat.checkpoints.ggml.types import TYPES
+from quantchat.cores import each
 
 Decoder: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """uint8 [n, block bytes] -> float32 [n, block elements]."""
@@ -73,6 +74,14 @@ def dequantize(
     rows = raw.reshape(-1, kind.block_bytes)
     out = torch.empty((rows.shape[0], kind.block_elements), dtype=dtype, device=raw.device)
     step = max(1, CHUNK_ELEMENTS.get(raw.device.type, 1 << 25) // kind.block_elements)
-    for start in range(0, rows.shape[0], step):
+
+    def fill(start: int) -> None:
         out[start : start + step] = decode(rows[start : start + step])
+
+    starts = range(0, rows.shape[0], step)
+    if raw.device.type == "cpu":
+        each(fill, starts)
+    else:
+        for start in starts:
+            fill(start)
     return out.reshape(*lead, columns)
