@@ -34,7 +34,7 @@ FILTERS = frozenset(
             "safe",
         ),
         *("select", "selectattr", "sort", "string", "sum", "title", "tojson", "trim", "truncate"),
-        *("unique", "upper", "wordcount"),
+        *("unique", "upper", "urlencode", "wordcount"),
     }
 )
 """Those that chat templates have a use for, and whose cost is known beforehand."""

@@ -204,8 +204,9 @@ def _array(random: Random, payload: bytes) -> bytes:
     else:
         body = _numbers(random, inner, body)
         if random.random() < 0.2:
-            count = max(0, count + random.choice([-1, 1, -count]))
-            body = body[: count * WIDTHS[inner]].ljust(count * WIDTHS[inner], b"\0")
+            count = len(body) // WIDTHS[inner] + random.choice([-1, 1])
+            body = body[: max(count, 0) * WIDTHS[inner]].ljust(count * WIDTHS[inner], b"\0")
+            count = max(count, 0)
     return struct.pack("<IQ", inner, count) + body
 
 
