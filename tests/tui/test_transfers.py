@@ -175,6 +175,10 @@ async def test_a_model_that_came_late_does_not_push_a_later_choice_away(
         await wait_until(pilot, half_there(app, "own/one"))
         await wait_until(pilot, lambda: phase(app, "own/one") == "stalled")
         assert "stalled" in app.status.activity()[0] and "/s" not in app.status.activity()[0]
+        app.choose_model(local)
+        assert app.loads.awaited == "" and app.status.model_state() == ""
+        app.choose_model("own/one")
+        await wait_until(pilot, lambda: app.status.model_state() == "↓ own/one")
         app.choose_model(str(other))
         await wait_until(pilot, lambda: loaded(app) == str(other))
         hub.flowing.set()
