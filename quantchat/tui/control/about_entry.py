@@ -54,7 +54,8 @@ def _model(entry: ModelEntry, palette: Palette, loaded: str) -> Content:
         where = "loaded"
     else:
         where = "on disk" if row.on_disk else "Enter fetches it and loads it"
-    parts = [row.title, row.note, where]
+    licence = f"{row.license}, gated" if row.gated and row.license else row.license
+    parts = [row.title, licence, row.note, where]
     if entry.pick is not None:
         pick = entry.pick
         meant = f"meant for {pick.memory} in {pick.scheme}"

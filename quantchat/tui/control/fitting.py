@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from quantchat.tui.control.schemes import Held
 log = logging.getLogger(__name__)
 
 AT_ONCE = 2
+AGAIN_S = 10.0
+"""After which a model that nothing could be known of is asked for again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,8 @@ class Fitting:
         self._held = held
         self._changed = changed
         self._known: dict[str, Fits | NoFits] = {}
+        self._failed_s: dict[str, float] = {}
+        """When nothing could be known of a model: it is asked for again some time later."""
         self._wanted: list[str] = []
         self._running: dict[str, threading.Event] = {}
 
@@ -53,7 +58,12 @@ class Fitting:
 
     def want(self, names: Iterable[str]) -> None:
         """The models to look at, the most wanted first; others are given up."""
-        self._wanted = [name for name in dict.fromkeys(names) if name not in self._known]
+        late_s = time.monotonic() - AGAIN_S
+        self._wanted = [
+            name
+            for name in dict.fromkeys(names)
+            if name not in self._known or self._failed_s.get(name, late_s) < late_s
+        ]
         # A running one that is still wanted, but not next, makes room for the first.
         keep = set(self._wanted[:AT_ONCE])
         for name, cancel in self._running.items():
@@ -61,12 +71,10 @@ class Fitting:
                 cancel.set()
         self._start()
 
-    def forget(self, name: str = "") -> None:
-        """What was worked out holds no more: of a model, or of all."""
-        if name:
-            self._known.pop(name, None)
-        else:
-            self._known.clear()
+    def forget(self) -> None:
+        """What was worked out holds no more."""
+        self._known.clear()
+        self._failed_s.clear()
 
     def close(self) -> None:
         """Give up everything."""
@@ -91,7 +99,8 @@ class Fitting:
             try:
                 found = self._book.fits(name, held, cancel)
             except Cancelled:
-                pass
+                if not cancel.is_set():
+                    found = NoFits(message="it was given up")
             except QuantchatError as error:
                 found = NoFits(message=error.message, hint=error.hint)
             except Exception as error:
@@ -107,7 +116,10 @@ class Fitting:
                 return
             if found is not None:
                 self._known[name] = found
-            self._wanted = [each for each in self._wanted if each not in self._known]
+                self._wanted = [each for each in self._wanted if each != name]
+                self._failed_s.pop(name, None)
+            if isinstance(found, NoFits):
+                self._failed_s[name] = time.monotonic()
             self._start()
             if found is not None:
                 self._changed()

@@ -54,19 +54,25 @@ class ModelActions(WorkingDialog[Result]):
         event.stop()
         self.action_take()
 
-    def describe(self) -> None:
-        """Another entry is under the cursor."""
+    def describe(self, *, moved: bool = True) -> None:
+        """Another entry is under the cursor, or it looks otherwise."""
         raise NotImplementedError
 
     def plan(self) -> None:
         """Ask for verdicts."""
         raise NotImplementedError
 
-    def plan_soon(self) -> None:
-        """Once the cursor rests."""
+    def plan_soon(self, *, moved: bool = True) -> None:
+        """Once the cursor rests; a list that changed without it does not put the rest off."""
         if self._rest is not None:
+            if not moved:
+                return
             self._rest.stop()
-        self._rest = self.set_timer(REST_S, self.plan)
+        self._rest = self.set_timer(REST_S, self._rested)
+
+    def _rested(self) -> None:
+        self._rest = None
+        self.plan()
 
     def fits_changed(self) -> None:
         """A verdict came."""

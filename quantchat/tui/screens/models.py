@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from quantchat.hub.search import Sort
 
 TICK_S = 0.2
+TYPED_CHARS = 1000
 FOLLOWED = 12
 """Models on disk around the cursor that are planned for."""
 
@@ -96,7 +97,9 @@ class ModelsScreen(ModelActions[None]):
         with Vertical(id="box"):
             yield Static(id="title", markup=False)
             yield ModelInput(
-                placeholder="Search, or a path, owner/name, address of a repository", id="filter"
+                placeholder="Search, or a path, owner/name, address of a repository",
+                max_length=TYPED_CHARS,
+                id="filter",
             )
             yield HubLine(self.search, id="hub")
             with Container(id="body"):
@@ -327,14 +330,14 @@ class ModelsScreen(ModelActions[None]):
         rest = sum(len(section.entries) for section in sections) - moving
         self.rows.show(sections, go_to=(moving if rest else 0) if top else None)
         self.query_one("#hub").refresh()
-        self.describe()
+        self.describe(moved=False)
 
-    def describe(self) -> None:
+    def describe(self, *, moved: bool = True) -> None:
         """Another entry, or another look of it; it is planned for once the cursor rests."""
         entry = self.rows.current
         self.query_one("#keys", KeyBar).show(keys_for(entry))
         self._say()
-        self.plan_soon()
+        self.plan_soon(moved=moved)
 
     def plan(self) -> None:
         name = fits_name(self.rows.current)

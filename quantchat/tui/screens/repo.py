@@ -17,9 +17,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from quantchat.errors import QuantchatError
-from quantchat.hub.names import parse_hub_name
+from quantchat.hub.names import entry_for, parse_hub_name
 from quantchat.tui import figures
-from quantchat.tui.control.library import ModelRow
+from quantchat.tui.control.library import Library, ModelRow
 from quantchat.tui.control.picking import Section, VariantEntry
 from quantchat.tui.control.transfers import Transfer
 from quantchat.tui.markup.palette import palette_from
@@ -185,12 +185,7 @@ class RepoScreen(ModelActions[Taken | None]):
 
         def ask() -> tuple[Offer, dict[str, ModelRow]]:
             offer = library.offer(repo, cancel)
-            there = {}
-            for variant in offer.variants:
-                row = library.find(variant.name)
-                if row is not None and row.on_disk:
-                    there[variant.name] = row
-            return offer, there
+            return offer, on_disk(library, offer)
 
         def show(found: tuple[Offer, dict[str, ModelRow]]) -> None:
             if cancel is self._cancel:
@@ -236,7 +231,7 @@ class RepoScreen(ModelActions[Taken | None]):
             go_to = self._at_first(self._offer.variants)
         self.rows.show([section], go_to=go_to)
         self._say_facts()
-        self.describe()
+        self.describe(moved=False)
 
     def _at_first(self, variants: tuple[Variant, ...]) -> int:
         """The one that was asked for, else a usual one, else the smallest."""
@@ -251,14 +246,15 @@ class RepoScreen(ModelActions[Taken | None]):
         usual = next((labels.index(each) for each in USUAL_TYPES if each in labels), None)
         return 0 if usual is None else usual
 
-    def describe(self) -> None:
+    def describe(self, *, moved: bool = True) -> None:
+        """Another variant, or another look of it."""
         entry = self._entry()
         if entry is None:
             self.query_one("#keys", KeyBar).show((AGAIN, CLOSE))
         else:
             self.query_one("#keys", KeyBar).show(keys_for(entry))
         self._say()
-        self.plan_soon()
+        self.plan_soon(moved=moved)
 
     def plan(self) -> None:
         if self._offer is not None and self._offer.may_fetch:
@@ -313,3 +309,12 @@ class RepoScreen(ModelActions[Taken | None]):
         if self.desk.transfers.arrived != self._arrived:
             self._arrived = self.desk.transfers.arrived
             self._ask()
+
+
+def on_disk(library: Library, offer: Offer) -> dict[str, ModelRow]:
+    """Variants that can be loaded now; each is looked for only where any of the repository is."""
+    entries = (entry_for(row.name) for row in library.rows() if row.on_disk)
+    if offer.repo.lower() not in {entry.repo.lower() for entry in entries if entry is not None}:
+        return {}
+    found = {each.name: library.find(each.name) for each in offer.variants}
+    return {name: row for name, row in found.items() if row is not None and row.on_disk}
