@@ -35,7 +35,8 @@ class Measuring:
         """Keep the figures of a load or of an answer; other items cost a look."""
         if isinstance(item, Loaded):
             self._loads += 1
-            if item.info.identity:
+            # A benchmark's scripted model holds nothing.
+            if item.info.identity and item.info.weight_bytes:
                 self._loaded(item)
         elif isinstance(item, Unloaded):
             self._rows.pop(item.slot, None)
