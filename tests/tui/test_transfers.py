@@ -151,7 +151,7 @@ async def test_a_chosen_model_comes_beside_the_chat_and_is_loaded(
         await ask(pilot, app, "hello?")
         await answered(pilot, app, 2)
         text, share = app.status.activity()
-        assert "fetching own/one" in text
+        assert "fetching 1" in text and " of " in text and " · one · " in text
         assert "1 more on the list" in text and share == pytest.approx(0.5, abs=0.1)
         hub.flowing.set()
         await wait_until(pilot, lambda: loaded(app) == "own/one")

@@ -45,9 +45,9 @@ def under_way(lines: Sequence[Transfer]) -> Transfer | None:
 
 
 def summary(lines: Sequence[Transfer], line: Transfer) -> str:
-    """One line about `line`, and how many others are on their way."""
+    """One line about `line`, its figures first, and how many others are on their way."""
     others = sum(other.phase in UNDER_WAY for other in lines if other.name != line.name)
-    parts = [f"fetching {figures.model_name(line.name)}", amount(line), state(line)]
+    parts = [f"fetching {amount(line)}".rstrip(), state(line), line.name.rpartition("/")[2]]
     if others:
         parts.append(f"{others} more on the list")
     return " · ".join(part for part in parts if part)
