@@ -72,8 +72,12 @@ def folder_name(entry: CatalogEntry) -> str:
 
 
 def _from_address(text: str) -> HubName | None:
-    parts = urlsplit(text if "://" in text else f"https://{text}")
-    endpoint = urlsplit(os.environ.get("HF_ENDPOINT", ""))
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        endpoint = urlsplit(os.environ.get("HF_ENDPOINT", ""))
+    except ValueError:
+        # Half an address: brackets that are not closed, characters that no host has.
+        return None
     if parts.hostname not in _HUB_HOSTS and (
         not endpoint.hostname or parts.hostname != endpoint.hostname
     ):

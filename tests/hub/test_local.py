@@ -84,6 +84,9 @@ def test_hub_names(text: str, repo: str, file: str | None) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "http://[",
+        "https://[::1",
+        "https://\u2100/a/b",
         "name",
         "a/b/c",
         "own/../name",
