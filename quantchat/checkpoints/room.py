@@ -57,6 +57,12 @@ def json_bytes(data: bytes) -> int:
     )
 
 
+def check_room(path: Path, what: str, needed: int) -> None:
+    """Raises CheckpointError where what is made of a file takes more than its folder's models may."""
+    if needed > FREE_BYTES and needed > folder_room(path.parent):
+        raise too_large(path, what)
+
+
 def too_large(path: Path, what: str) -> CheckpointError:
     """The error for what would take more than its room."""
     return CheckpointError(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from quantchat.checkpoints.facts import Facts
 from quantchat.checkpoints.json_file import read_bytes, read_object
+from quantchat.checkpoints.room import check_room
 from quantchat.errors import CheckpointError, TokenizerError, UnsupportedModelError
 from quantchat.tokenizer.fallback import choose_template
 from quantchat.tokenizer.pieces import PieceBytes, byte_level, sentencepiece
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import tokenizers
 
 MAX_TOKENIZER_BYTES = 128 << 20
+TEXT_BYTES = 128
+"""What a text in tokenizer.json costs in memory at least: two of them make a merge."""
 MAX_TOKENS = 2_000_000
 SPARE_IDS = 1 << 16
 """Ids without a token that a vocabulary may have beside as many as it has tokens."""
@@ -83,7 +86,11 @@ def from_folder(path: Path) -> Tokenizer:
 
     source = path / "tokenizer.json"
     try:
-        data = read_bytes(source, MAX_TOKENIZER_BYTES) if source.is_file() else _converted(path)
+        if source.is_file():
+            data = read_bytes(source, MAX_TOKENIZER_BYTES)
+            check_room(source, "its vocabulary", data.count(b'"') // 2 * TEXT_BYTES)
+        else:
+            data = _converted(path)
     except TokenizerError:
         raise
     except CheckpointError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from quantchat.checkpoints.facts import Facts
+from quantchat.checkpoints.room import check_room
 from quantchat.errors import TokenizerError, UnsupportedModelError
 from quantchat.tokenizer.fallback import choose_template
 from quantchat.tokenizer.pieces import SPACE, PieceBytes, byte_level, sentencepiece
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 MAX_TOKENS = 2_000_000
 MAX_MERGES = 4_000_000
 MAX_PIECE_CHARS = 4096
+TOKEN_BYTES = 400
+MERGE_BYTES = 200
+"""What one costs in memory, the library's own tables included."""
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """Token types of the format."""
@@ -99,6 +103,7 @@ def _read_vocabulary(path: Path, facts: Facts) -> _Vocabulary:
         raise TokenizerError(
             path, f"has a token of more than {MAX_PIECE_CHARS} characters", hint=_BROKEN_HINT
         )
+    _check_room(path, TOKEN_BYTES * len(pieces))
     pieces = [piece or f"[EMPTY_{n}]" for n, piece in enumerate(pieces)]
     ids = {piece: token_id for token_id, piece in enumerate(pieces)}
     if len(ids) != len(pieces):
@@ -110,6 +115,11 @@ def _read_vocabulary(path: Path, facts: Facts) -> _Vocabulary:
             path, f"has {len(pieces)} tokens, but {len(types)} token types", hint=_BROKEN_HINT
         )
     return _Vocabulary(path=path, facts=facts, pieces=pieces, ids=ids, types=types)
+
+
+def _check_room(path: Path, needed: int) -> None:
+    if path.is_file():
+        check_room(path, "its vocabulary", needed)
 
 
 def _build_byte_level(vocab: _Vocabulary) -> Tokenizer:
@@ -160,6 +170,7 @@ def _read_merges(vocab: _Vocabulary) -> list[tuple[str, str]]:
             f"claims {len(lines)} merges, at most {MAX_MERGES} make sense",
             hint=_BROKEN_HINT,
         )
+    _check_room(vocab.path, MERGE_BYTES * len(lines))
     ids = vocab.ids
     merges: list[tuple[str, str]] = []
     for line in lines:

@@ -83,6 +83,13 @@ def _vocabulary(size: int, kind: str) -> bytes:
     return raw_gguf.file(keys=keys)
 
 
+def _many_tokens(size: int) -> bytes:
+    """A sound tokenizer.json of as many short tokens as fit."""
+    table = fuzz_seeds.tokenizer_json("gpt-2")
+    vocab = {**table["model"]["vocab"], **{f"{n:x}": n for n in range(400, 400 + size // 14)}}
+    return json.dumps({**table, "model": {**table["model"], "vocab": vocab}}).encode()
+
+
 def made(random: Random, size: int) -> Files:
     """Files of about that size."""
     what = random.random()
@@ -90,6 +97,8 @@ def made(random: Random, size: int) -> Files:
         return {"m.gguf": _gguf(size, random)}
     if what < 0.4:
         return {"m.gguf": _vocabulary(size, random.choice(["gpt2", "llama"]))}
+    if what < 0.45:
+        return {"tokenizer.json": _many_tokens(size)}
     if what < 0.5:
         return {
             "chat_template.jinja": random.choice(
