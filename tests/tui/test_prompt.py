@@ -367,3 +367,16 @@ async def test_a_wrong_file_is_said_and_the_model_stays(
         await ask(pilot, app, "/model ./junk.gguf")
         await wait_until(pilot, lambda: "is not a GGUF file" in notes(app))
         assert app.is_running and app.preferences.settings.model == before
+
+
+async def test_what_was_offered_for_less_is_not_taken_for_more(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot, app)
+        prompt = app.chat_screen.prompt
+        await pilot.press("slash")
+        await wait_until(pilot, lambda: app.chat_screen.completion.display)
+        prompt.insert("model wrong")
+        assert prompt.helper is not None and not prompt.helper.take_key("enter")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: not prompt.text)

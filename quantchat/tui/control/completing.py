@@ -95,14 +95,20 @@ class Completing:
         self._list = completion
         self._finder = FileFinder()
         self._fragment: Fragment | None = None
-        prompt.helper = completion
+        prompt.helper = self
+
+    def take_key(self, key: str) -> bool:
+        """Whether the key was for the list; what was typed in the same breath counts."""
+        self.follow()
+        return self._list.take_key(key)
 
     def follow(self) -> None:
         """The text or the cursor changed."""
         row, column = self._prompt.cursor_location
         before = self._prompt.document.get_line(row)[:column]
         fragment = fragment_of(before, row) if len(before) < 4096 else None
-        if fragment == self._fragment:
+        former = self._fragment
+        if fragment == former:
             return
         self._fragment = fragment
         if fragment is None:
@@ -110,6 +116,9 @@ class Completing:
         elif fragment.kind == "command":
             self._list.show(command_offers(fragment.text), fragment.text)
         else:
+            if former is None or (former.kind, former.command) != (fragment.kind, fragment.command):
+                # What was offered for a command must not be taken for its argument.
+                self._list.show((), fragment.text)
             self._look(fragment)
 
     def take(self, offer: Offer) -> None:
