@@ -11,7 +11,7 @@ from fake_servers import FakeServer, gguf
 
 from quantchat.errors import Cancelled, DownloadError, QuantchatError, UsageError
 from quantchat.hub import downloads
-from quantchat.hub.downloads import entered, unwant, want, wanted
+from quantchat.hub.downloads import Elsewhere, NotFetched, entered, hold, unwant, want, wanted
 from quantchat.hub.drain import drain
 from quantchat.hub.fetch import FetchProgress, fetch
 from quantchat.hub.giving_up import give_up
@@ -62,6 +62,30 @@ def test_list_keeps_its_order_and_states(home: Path) -> None:
     want(["a/b"])
     assert states() == [("a/b", "waiting")]
     assert unwant("a/b") and not unwant("a/b")
+
+
+def test_wishes_come_first_are_held_and_fail_on_paper(home: Path) -> None:
+    want(["a/b", "c/d"])
+    want(["e/f", "c/d"], first=True)
+    assert [name for name, _ in states()] == ["e/f", "c/d", "a/b"]
+    hold("c/d")
+    assert states()[1] == ("c/d", "stopped")
+    gated = DownloadError("gated", hint="accept it")
+    assert not downloads.failed("c/d", gated, state="waiting")
+    assert downloads.failed("a/b", gated, state="waiting") and not downloads.failed("a/b", gated)
+    assert (wanted()[2].state, wanted()[2].message, wanted()[2].again) == ("failed", "gated", False)
+    leaving = threading.Event()
+    leaving.set()
+    with pytest.raises(Cancelled), entered("e/f", leaving=leaving):
+        with pytest.raises(Elsewhere), entered("e/f", waits=False):
+            pass
+        with pytest.raises(Elsewhere):
+            hold("e/f")
+        raise Cancelled("quit")
+    assert states()[0] == ("e/f", "waiting")
+    with pytest.raises(NotFetched), entered("e/f"):
+        raise NotFetched("no network", again=True)
+    assert wanted()[0].again
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"format": 1, "jobs": [3, {"name": 4}]}', "{" * 9000])

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from app_support import FakeSchemes, answered, ask, ready, wait_until
 from fake_servers import FakeServer, folder_files, gguf, serve
+from fake_servers import wait_until as wait_in_thread
 from fakes import FakeEngine, Script
 from hub_home import isolate
 from textual.pilot import Pilot
@@ -345,6 +346,7 @@ async def test_two_apps_fetch_once(hub: FakeServer, local: str) -> None:
     beside = HubTransfers()
     beside.add(["own/one"])
     try:
+        wait_in_thread(lambda: [row.phase for row in beside.rows()] == ["running"])
         async with opened(local) as (pilot, app):
             await ready(pilot, app)
             await wait_until(pilot, lambda: phase(app, "own/one") == "elsewhere")
