@@ -50,6 +50,8 @@ def growth(settings: Settings, messages: int, say: Callable[[str], None]) -> Gro
         app.bridge.shortest_s = app.bridge.interval_s = FLUSH_S
         resident.append(_resident_bytes())
         for number in range(messages // 2):
+            # Requests hold the whole conversation each; an app keeps none of them.
+            opened.recorder.forget()
             question = f"Question {number}: and what comes after step {number}?"
             assert app.send(question)
             await opened.until(lambda: app.conversation.answering is None, poll_s=POLL_S)

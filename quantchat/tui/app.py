@@ -27,7 +27,7 @@ from quantchat.events import EngineStopped, Loaded, LoadFailed, LoadProgress, Un
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
 from quantchat.store.records import Attachment
-from quantchat.tui import clipboard
+from quantchat.tui import clipboard, style_cache
 from quantchat.tui.bridge import Bridge
 from quantchat.tui.commands import commands, with_keys
 from quantchat.tui.control.arrivals import Arrivals
@@ -348,6 +348,7 @@ class QuantchatApp(Opening):
     def _poll(self) -> None:
         self.arrivals.poll()
         self.memory_speed.poll()
+        style_cache.trim()
 
     def state_changed(self) -> None:
         """Draw what changed beside the conversation, once for all that the engine said."""

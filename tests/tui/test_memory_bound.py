@@ -8,14 +8,19 @@ from collections import Counter
 from pathlib import Path
 
 from app_support import drawn as settle
+from app_support import make_app, ready, wait_until
+from rich.color import ColorSystem
+from rich.style import Style
 from textual._styles_cache import StylesCache
 from textual.app import App, ComposeResult
 from textual.screen import Screen
+from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import TextArea
 from world import home, world
 
 from quantchat.bench.scripted import long_answer
+from quantchat.tui.style_cache import STYLES_KEPT
 from quantchat.tui.widgets.transcript import STRIPS_KEPT, Transcript
 from quantchat.tui.widgets.turn import Turn
 from quantchat.tui.widgets.turn_stack import KEPT_ROWS, WINDOW_ROWS
@@ -160,6 +165,15 @@ async def test_a_turn_far_away_is_brought_into_view_when_it_is_chosen() -> None:
             assert transcript.stack.rows < KEPT_ROWS + WINDOW_ROWS
             rows = [transcript.render_line(y).text for y in range(30)]
             assert any(f"question {number} " in row for row in rows)
+
+
+async def test_styles_of_messages_that_are_gone_are_forgotten(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        for number in range(2 * STYLES_KEPT):
+            Strip.render_ansi(Style.from_meta({"message": number}), ColorSystem.TRUECOLOR)
+        await wait_until(pilot, lambda: Strip.render_ansi.cache_info().currsize < STYLES_KEPT)
 
 
 OPENED = 5
