@@ -6,33 +6,31 @@ names are families', ops are ops'.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 
-from quantchat.checkpoints.base import TensorEntry
-from quantchat.checkpoints.gguf import GgufFile
-from quantchat.checkpoints.safetensors import SafetensorsFolder
 from quantchat.errors import Cancelled, CheckpointError
 from quantchat.model.blocks import Block
 from quantchat.model.decoder import Decoder, Layer
 from quantchat.model.families import ModelSource
+from quantchat.model.making import MatrixSource as MatrixSource
+from quantchat.model.making import Phase as Phase
+from quantchat.model.making import biases_of, is_gated, made_linears
+from quantchat.model.making import fetching as fetching
 from quantchat.model.packed_cache import PackedCache, PackedWriter
 from quantchat.model.packed_file import PackedFile
 from quantchat.model.packed_parts import STORED, PartEntry, stored_form, stored_weight
 from quantchat.model.rope import layer_ropes
-from quantchat.model.side_by_side import in_turn, side_by_side
-from quantchat.model.upload import Range, Uploader
+from quantchat.model.side_by_side import side_by_side
 from quantchat.model.weights import (
     Matrix,
     WeightReader,
     WeightRecipe,
     matrix_names,
     mlp_prefixes,
-    read_matrices,
     read_order,
     vector_names,
 )
@@ -43,33 +41,8 @@ from quantchat.ops.torch_ops import TorchOps
 from quantchat.quant.tensor import StoredWeight
 from quantchat.spec import DecoderSpec
 
-MOST_MATRICES = 4
-"""Read, rounded and packed at a time on the CPU: more of them would be too much beside the model."""
-
-Phase: TypeAlias = Literal["read", "sample", "calibrate", "quantize", "upload"]
 OnProgress: TypeAlias = Callable[[Phase, int, int], None]
 """Phase, done, total: bytes where bytes move (upload), else steps."""
-
-
-class MatrixSource(Protocol):
-    """Matrices in stored formats that are no file's: calibrated ones, or random ones."""
-
-    phase: Phase
-    """What is under way while matrices are made."""
-
-    def matrices(
-        self, spec: DecoderSpec, device: torch.device, on_part: Callable[[str], None]
-    ) -> Iterator[tuple[str, Matrix]]:
-        """Every linear of the decoder, layers in any order, the head last.
-
-        `on_part` is called before each, and raises Cancelled where loading is to stop.
-        """
-
-    def vector(self, name: str) -> torch.Tensor | None:
-        """float32 norm weight of our name, None where it is the file's; after all matrices."""
-
-    def table(self) -> StoredWeight | None:
-        """An embedding table, None where it is the file's; after all matrices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +138,7 @@ def _restored(
 
     def linear(name: str) -> LinearOp:
         entries = file.index.linears[name]
-        gated = _is_gated(name, len(entries))
+        gated = is_gated(name, len(entries))
         return _stacked([part(entry, head=name == "head", gated=gated) for entry in entries])
 
     names = [*(fused for fused, _, _ in matrix_names(spec)), "head"]
@@ -212,7 +185,7 @@ def _rounded(
     head: StoredWeight | None = None
     try:
         with fetching(reader, cancelled, read_order(reader) if made is None else ()):
-            for name, matrix, made_ops in _made(reader, ops, made, step):
+            for name, matrix, made_ops in made_linears(reader, ops, made, step):
                 linears[name] = _stacked(made_ops)
                 if name == "head":
                     head = matrix.parts[0]
@@ -236,67 +209,12 @@ def _rounded(
     return _Parts(linears, Embedding(table), vectors, own_table, notes)
 
 
-def _made(
-    reader: WeightReader, ops: TorchOps, made: MatrixSource | None, step: Callable[[str], None]
-) -> Iterator[tuple[str, Matrix, list[LinearOp]]]:
-    """Every linear in the order of execution, the head last; `step` is called before each."""
-    spec, recipe = reader.source.spec, reader.recipe
-
-    def with_ops(name: str, matrix: Matrix) -> tuple[str, Matrix, list[LinearOp]]:
-        return name, matrix, _ops_of(ops, name, matrix)
-
-    if made is not None:
-        for name, matrix in made.matrices(spec, recipe.device, step):
-            yield with_ops(name, matrix)
-        return
-    if recipe.device.type != "cpu" or recipe.scheme.weights == "int4_group":
-        # A card is kept busy by one thread; int4 looks at each matrix's outputs before the next.
-        for name, matrix in read_matrices(reader, step):
-            yield with_ops(name, matrix)
-        return
-
-    def one(names: tuple[str, str, tuple[str, ...]]) -> tuple[str, Matrix, list[LinearOp]]:
-        name, prefix, parts = names
-        return with_ops(name, reader.matrix(prefix, parts))
-
-    for found in in_turn(one, matrix_names(spec), MOST_MATRICES):
-        step(found[0])
-        yield found
-    step("head")
-    yield with_ops("head", Matrix((reader.head(),), None))
-
-
 def _vectors(reader: WeightReader, made: MatrixSource | None) -> dict[str, torch.Tensor]:
     """Norm weights by our names: the file's, but for those that `made` has changed."""
     names = vector_names(reader.source.spec)
     changed = {} if made is None else {name: made.vector(name) for name in names}
     kept = {name: values for name, values in changed.items() if values is not None}
     return {name: kept[name] if name in kept else reader.vector(name) for name in names}
-
-
-@contextlib.contextmanager
-def fetching(
-    reader: WeightReader, cancelled: Callable[[], bool], expected: Iterable[TensorEntry] = ()
-) -> Iterator[None]:
-    """Large tensors of files reach the device in large pieces meanwhile.
-
-    `expected`: tensors in the order in which they will be read, for those that can be told before.
-    """
-    device, checkpoint = reader.recipe.device, reader.source.checkpoint
-    if not isinstance(checkpoint, (GgufFile, SafetensorsFolder)):
-        yield
-        return
-    with Uploader(device) as uploader:
-
-        def fetch(entry: TensorEntry) -> torch.Tensor:
-            return uploader.fetch(entry.file, entry.offset, entry.nbytes, cancelled=cancelled)
-
-        uploader.expect(Range(each.file, each.offset, each.nbytes) for each in expected)
-        reader.fetch = fetch
-        try:
-            yield
-        finally:
-            reader.fetch = None
 
 
 def _write_rest(
@@ -312,33 +230,11 @@ def _write_rest(
     writer.commit()
 
 
-def _ops_of(ops: TorchOps, name: str, matrix: Matrix) -> list[LinearOp]:
-    """The ops of a matrix, one for each part."""
-    if name == "head":
-        return [ops.head(matrix.parts[0])]
-    biases = _biases(matrix)
-    gated = _is_gated(name, len(matrix.parts))
-    return [
-        ops.linear(part, bias, gated=gated) for part, bias in zip(matrix.parts, biases, strict=True)
-    ]
-
-
-def _is_gated(name: str, parts: int) -> bool:
-    """Gate and up in one matrix, whose outputs an op may multiply on the way."""
-    return name.endswith(".gate_up") and parts == 1
-
-
-def _biases(matrix: Matrix) -> list[torch.Tensor | None]:
-    if matrix.bias is None:
-        return [None] * len(matrix.parts)
-    return list(torch.split(matrix.bias, [part.shape[0] for part in matrix.parts]))
-
-
 def _forms(made: list[LinearOp], matrix: Matrix) -> list[LinearForm]:
     """What the disk keeps of each part: the op's own form, or the stored weight."""
     return [
         op.packed() or stored_form(part, bias)
-        for op, part, bias in zip(made, matrix.parts, _biases(matrix), strict=True)
+        for op, part, bias in zip(made, matrix.parts, biases_of(matrix), strict=True)
     ]
 
 
