@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from app_support import answered, ask, fake, make_app, ready, shown, wait_until
+from app_support import answered, ask, drawn, fake, make_app, ready, shown, wait_until
 from fakes import FakeEngine, Script
 from textual.pilot import Pilot
 
@@ -36,6 +36,7 @@ def chosen(app: QuantchatApp) -> str | None:
 
 async def click(pilot: Pilot[None], app: QuantchatApp, word: str, line: str) -> None:
     """A click on a word in the first drawn line that has both."""
+    await drawn(app)
     transcript = app.chat_screen.transcript
     row = next(
         at for at, text in enumerate(shown(app).split("\n")) if line in text and word in text
@@ -161,6 +162,7 @@ async def test_all_of_it_by_mouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     async with app.run_test(size=SIZE) as pilot:
         await talked(pilot, app, "first")
         await click(pilot, app, "copy", "▌ first")
+        await wait_until(pilot, lambda: copied == ["first"])
         await click(pilot, app, "copy", "◆ starter")
         await wait_until(pilot, lambda: copied == ["first", "It is blue."])
         await click(pilot, app, "reasoning", "▸")

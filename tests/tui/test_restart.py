@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from app_support import answered, ask, make_app, ready, shown, wait_until
 from fakes import FakeEngine, Script
 
 from quantchat.store.chats import Chats
 from quantchat.store.db import open_database
+from quantchat.tui import bridge
 
 KILLED = """
 import sys, time
@@ -51,11 +53,14 @@ async def test_a_quit_app_finds_its_conversation_again(tmp_path: Path) -> None:
         await answered(pilot, again, 4)
 
 
-async def test_text_is_stored_before_it_is_drawn(tmp_path: Path) -> None:
+async def test_text_is_stored_before_it_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = make_app(tmp_path, FakeEngine([Script("some words", endless=True)]))
     async with app.run_test(size=(120, 40)) as pilot:
         await ready(pilot, app)
         # As slow as drawing may get: what is stored does not wait for it.
+        monkeypatch.setattr(bridge, "LONGEST_S", 60.0)
         app.bridge.shortest_s = app.bridge.interval_s = 60.0
         await ask(pilot, app, "go on")
         await wait_until(pilot, lambda: app.conversation.answering)

@@ -260,7 +260,7 @@ async def test_quit_while_it_comes_goes_on_at_the_next_start(hub: FakeServer, lo
     hub.flowing.set()
     async with opened("own/one") as (pilot, app):
         await ready(pilot, app)
-        assert said("The download of own/one goes on", "are there")
+        await wait_until(pilot, lambda: said("The download of own/one goes on", "are there"))
         assert loaded(app) == "own/one"
     assert ranges(hub) == [f"bytes={kept_bytes}-"]
     model = find("own/one")
@@ -354,7 +354,7 @@ async def test_two_apps_fetch_once(hub: FakeServer, local: str) -> None:
             app.choose_model("own/one")
             app.transfers.stop("own/one")
             await wait_until(pilot, lambda: said("by another quantchat", "stop it there"))
-            assert app.loads.awaited == "own/one"
+            await wait_until(pilot, lambda: app.loads.awaited == "own/one")
             hub.flowing.set()
             await wait_until(pilot, lambda: loaded(app) == "own/one")
             await wait_until(pilot, lambda: [each.what for each in beside.news()] == ["came"])
