@@ -74,6 +74,10 @@ def make_app(folder: Path, *, real: bool) -> QuantchatApp:
     return made
 
 
+MOVES_LEAST = 20
+"""Fewer tell nothing of what is left behind."""
+
+
 class Soak:
     """One run: moves by chance until the time is up, samples in between."""
 
@@ -97,7 +101,7 @@ class Soak:
         began_s = said_s = time.monotonic()
         try:
             await user.ready()
-            while (now_s := time.monotonic()) - began_s < self._seconds:
+            while (now_s := time.monotonic()) - began_s < self._seconds or self._too_few:
                 await self._move(user)
                 self.samples.append(sample(self.app, now_s - began_s))
                 if now_s - said_s > 60:
@@ -108,6 +112,11 @@ class Soak:
         finally:
             beat.cancel()
             self.app.exit()
+
+    @property
+    def _too_few(self) -> bool:
+        """A slow machine makes few moves in a short time."""
+        return sum(self.done.values()) < MOVES_LEAST
 
     async def _move(self, user: User) -> None:
         moves, weights = zip(*MOVES, strict=True)
