@@ -174,7 +174,13 @@ async def test_sorting_by_key_and_by_click(tmp_path: Path) -> None:
 async def test_offline_is_said_and_asked_again(tmp_path: Path) -> None:
     library = Library()
     library.search_error = SourceError("no route to the hub", fault="unreachable")
-    async with opened(tmp_path, library) as made:
+    book = FakeFits()
+    book.errors["starter"] = library.search_error
+    async with opened(tmp_path, library, book) as made:
+        await made.until(lambda: "what fits is not known: no route" in made.about)
+        book.errors.clear()
+        await made.pilot.press("f5")
+        await made.until(lambda: "✓ fits as int4" in made.about)
         await made.pilot.press(*"qwen")
         await made.until(lambda: "offline: no route to the hub" in made.text)
         assert "HF_ENDPOINT" in made.text

@@ -39,11 +39,15 @@ class ModelActions(WorkingDialog[Result]):
         self._rest: Timer | None = None
         self.fitting = Fitting(self, self.desk.fits, self._held, self.fits_changed)
 
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.restyle())
+
     def on_resize(self, event: Resize) -> None:
         self._lay_out()
         self.describe()
 
     def on_unmount(self) -> None:
+        self.app.theme_changed_signal.unsubscribe(self)
         self.fitting.close()
 
     def on_picker_list_moved(self, event: PickerList.Moved) -> None:
@@ -53,6 +57,10 @@ class ModelActions(WorkingDialog[Result]):
     def on_picker_list_taken(self, event: PickerList.Taken) -> None:
         event.stop()
         self.action_take()
+
+    def restyle(self) -> None:
+        """The theme is another one."""
+        raise NotImplementedError
 
     def describe(self, *, moved: bool = True) -> None:
         """Another entry is under the cursor, or it looks otherwise."""
@@ -211,8 +219,9 @@ class ModelActions(WorkingDialog[Result]):
     def _lay_out(self) -> None:
         wide = self.size.width >= WIDE_COLUMNS and self._figures is not False
         self.set_class(wide, "-wide")
-        usual = wide or self.TABLE
-        self.query_one(ModelSide).table = usual if self._figures is None else self._figures
+        table = wide or self.TABLE if self._figures is None else self._figures
+        self.set_class(table and not wide, "-table")
+        self.query_one(ModelSide).table = table
 
     def _held(self) -> Held | None:
         loads = self.desk.loads

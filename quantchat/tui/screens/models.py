@@ -332,6 +332,11 @@ class ModelsScreen(ModelActions[None]):
         self.query_one("#hub").refresh()
         self.describe(moved=False)
 
+    def restyle(self) -> None:
+        """Words in the colours of the theme."""
+        self._say_title()
+        self._say()
+
     def describe(self, *, moved: bool = True) -> None:
         """Another entry, or another look of it; it is planned for once the cursor rests."""
         entry = self.rows.current

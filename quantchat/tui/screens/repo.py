@@ -246,6 +246,11 @@ class RepoScreen(ModelActions[Taken | None]):
         usual = next((labels.index(each) for each in USUAL_TYPES if each in labels), None)
         return 0 if usual is None else usual
 
+    def restyle(self) -> None:
+        """Words in the colours of the theme."""
+        self._say_facts()
+        self._say()
+
     def describe(self, *, moved: bool = True) -> None:
         """Another variant, or another look of it."""
         entry = self._entry()

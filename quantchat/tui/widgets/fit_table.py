@@ -72,6 +72,9 @@ def table_lines(
         ),
         *(_row(fit, palette) for fit in found.fits),
     ]
+    if found.reencoded:
+        text = Content.styled(printable(f"Re-encoded: {found.reencoded}"), palette.warning)
+        lines += text.wrap(max(20, width))[:3]
     notes = []
     if any(fit.measured for fit in found.fits):
         notes.append(f"{MEASURED} measured here after a load")
@@ -80,9 +83,6 @@ def table_lines(
         notes.append(f"tok/s behind {figures.count(behind)} tokens, ~ predicted")
     if notes:
         lines.append(Content.styled("; ".join(notes), palette.muted))
-    if found.reencoded:
-        text = Content.styled(printable(f"Re-encoded: {found.reencoded}"), palette.warning)
-        lines += text.wrap(max(20, width))[:3]
     return lines
 
 
