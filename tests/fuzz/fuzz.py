@@ -75,6 +75,11 @@ class Tally:
             self.slow.append(f"{number}: {outcome.cpu_seconds:.2f} s ({outcome.result})")
 
 
+def in_memory() -> Path | None:
+    """Where files are in memory, if there is such a place."""
+    return Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+
+
 def random_for(kind: str, seed: int, number: int) -> Random:
     """What an input is made from."""
     return Random(f"{kind}/{seed}/{number}")
@@ -87,8 +92,7 @@ def main() -> int:
     faulthandler.enable()
     warnings.simplefilter("ignore")
     logging.disable()
-    base = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="quantchat-fuzz-", dir=base))
+    folder = Path(tempfile.mkdtemp(prefix="quantchat-fuzz-", dir=in_memory()))
     os.environ["RUST_BACKTRACE"] = "0"
     if options.only is not None:
         return _one(options.kind, options.seed, options.only, folder / "input")
