@@ -7,6 +7,7 @@ headless driver skips drawing, so ours counts bytes instead.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import tempfile
 import time
@@ -211,9 +212,10 @@ def run_app(
         try:
             chats = Chats(database)
             _fill(chats, past)
-            app = QuantchatApp(recorder, settings, chats, library)
+            app = QuantchatApp(recorder, settings, chats, library, stays=gc.freeze)
             asyncio.run(_work(app, recorder, work))
         finally:
+            gc.unfreeze()
             database.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import logging.handlers
 import os
@@ -53,6 +54,7 @@ def command(model: str | None = None, scheme: str | None = None, theme: str | No
         settings_path=paths.settings_file(),
         new_engine=Session,
         warnings=[*warnings, *database.warnings],
+        stays=gc.freeze,
     )
     try:
         app.run()

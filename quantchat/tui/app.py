@@ -35,6 +35,7 @@ from quantchat.tui.control.chat_options import ChatOptions
 from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.control.conversation import Conversation
 from quantchat.tui.control.fits import FitBook
+from quantchat.tui.control.heap import Heap
 from quantchat.tui.control.last_time import LastTime
 from quantchat.tui.control.library import Library
 from quantchat.tui.control.loads import SLOT, Loads
@@ -98,8 +99,10 @@ class QuantchatApp(Opening):
         settings_path: Path | None = None,
         new_engine: Callable[[], Engine] | None = None,
         warnings: Sequence[str] = (),
+        stays: Callable[[], None] | None = None,
     ) -> None:
         self._theme_now: Theme | None = None
+        self._heap = Heap(stays)
         make_sure()
         # Without colours: Textual's other way, greys of the theme, are black on 16 colours.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
@@ -196,6 +199,7 @@ class QuantchatApp(Opening):
         for warning in self._warnings:
             self.notify(warning, severity="warning", timeout=10)
         self.last_time.restore()
+        self._heap.begun()
         self.bridge.start()
         self.set_interval(POLL_S, self._poll)
         self.loads.want(self.preferences.load_request())
@@ -225,6 +229,7 @@ class QuantchatApp(Opening):
 
     def _pass_on(self, items: Sequence[Item]) -> None:
         for item in items:
+            self._heap.take(item)
             self.measuring.take(item)
             if isinstance(item, EngineStopped):
                 self.trouble.engine_stopped(item)

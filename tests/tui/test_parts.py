@@ -20,6 +20,7 @@ from quantchat.store.chats import Chats
 from quantchat.store.db import open_database
 from quantchat.tui import bridge, clipboard, figures
 from quantchat.tui.bridge import Bridge, gather
+from quantchat.tui.control.heap import Heap
 from quantchat.tui.control.writer import TurnWriter
 from quantchat.tui.messages import TokenRun
 from quantchat.tui.theming import COLOURS, own_themes, theme_from, user_themes
@@ -224,3 +225,21 @@ def test_the_writer_commits_in_order_and_reports_an_error_once(tmp_path: Path) -
     assert not any(
         thread.name == "store-writer" and thread.is_alive() for thread in threading.enumerate()
     )
+
+
+async def test_what_stays_is_told_when_the_app_stands_and_when_torch_is_there(
+    tmp_path: Path,
+) -> None:
+    engine = FakeEngine(hold_phase="import")
+    told: list[str] = []
+    app = make_app(tmp_path, engine)
+    app._heap = Heap(lambda: told.append(app.loads.state))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_until(pilot, lambda: app.loads.progress is not None)
+        assert len(told) == 1, "not while it imports"
+        engine.hold_phase = None
+        await ready(pilot, app)
+        assert told[1:] == ["loading"]
+        app.set_value("scheme", "int4")
+        await wait_until(pilot, lambda: app.loads.info and app.loads.info.scheme == "int4")
+        assert len(told) == 2, "what a model holds must be free to go"
