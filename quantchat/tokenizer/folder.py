@@ -82,30 +82,32 @@ def from_folder(path: Path) -> Tokenizer:
     Raises TokenizerError where it is missing or damaged, UnsupportedModelError for kinds that
     are not known here.
     """
-    import tokenizers
 
     source = path / "tokenizer.json"
     try:
-        if source.is_file():
-            data = read_bytes(source, MAX_TOKENIZER_BYTES)
-            check_room(source, "its vocabulary", data.count(b'"') // 2 * TEXT_BYTES)
-        else:
-            data = _converted(path)
+        backend = _read(source) if source.is_file() else _converted(path)
     except TokenizerError:
         raise
     except CheckpointError as error:
         raise _as_ours(error) from error
-    with guarded(source, "is not a tokenizer"):
-        # Of bytes, not of text: one emoji would make a text four times as large as the file.
-        backend = tokenizers.Tokenizer.from_buffer(data)
-        backend.no_truncation()
-        backend.no_padding()
+    backend.no_truncation()
+    backend.no_padding()
     check_pipeline(path, backend)
     return _assemble(path, backend)
 
 
-def _converted(folder: Path) -> bytes:
-    """What tokenizer.json would hold, made by transformers from an older format."""
+def _read(source: Path) -> tokenizers.Tokenizer:
+    import tokenizers
+
+    data = read_bytes(source, MAX_TOKENIZER_BYTES)
+    check_room(source, "its vocabulary", data.count(b'"') // 2 * TEXT_BYTES)
+    with guarded(source, "is not a tokenizer"):
+        # Of bytes, not of text: one emoji would make a text four times as large as the file.
+        return tokenizers.Tokenizer.from_buffer(data)
+
+
+def _converted(folder: Path) -> tokenizers.Tokenizer:
+    """What tokenizer.json would describe, made by transformers from an older format."""
     if not any((folder / name).is_file() for name in _SLOW_FILES):
         raise TokenizerError(
             folder, "has no tokenizer", hint="tokenizer.json is missing; download the whole model"
@@ -117,12 +119,13 @@ def _converted(folder: Path) -> bytes:
             slow = AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True, trust_remote_code=False
             )
-            converted: str = slow.backend_tokenizer.to_str()
+            # Not by way of its text: writing goes through all ids up to the highest.
+            converted: tokenizers.Tokenizer = slow.backend_tokenizer
     except TokenizerError as error:
         raise TokenizerError(
             folder, _of(error), hint="take a version of the model that has a tokenizer.json"
         ) from error
-    return converted.encode()
+    return converted
 
 
 def _assemble(folder: Path, backend: tokenizers.Tokenizer) -> Tokenizer:

@@ -139,3 +139,17 @@ def test_tokenizers_that_never_end(changes: dict[str, Any], tmp_path: Path) -> N
 def test_real_tokenizers_are_not_taken_for_such(pre: str) -> None:
     vocabulary = original_tokenizers.byte_level()
     check_pipeline(Path("m"), original_tokenizers.published(pre, vocabulary))
+
+
+def test_a_conversion_with_an_id_beyond_all_others(tmp_path: Path) -> None:
+    """transformers' conversion, written as JSON, would count up to the id."""
+    table = fuzz_seeds.tokenizer_json("gpt-2")["model"]
+    files = {
+        "vocab.json": json.dumps(table["vocab"] | {"far": 2**31}).encode(),
+        "merges.txt": b"#version: 0.2\n",
+        "config.json": b'{"model_type": "gpt2"}',
+        "tokenizer_config.json": b'{"tokenizer_class": "GPT2Tokenizer"}',
+    }
+    lay(files, tmp_path / "m")
+    with pytest.raises(TokenizerError, match="id 2147483648"):
+        from_folder(tmp_path / "m")
