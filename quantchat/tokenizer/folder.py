@@ -82,7 +82,6 @@ def from_folder(path: Path) -> Tokenizer:
     Raises TokenizerError where it is missing or damaged, UnsupportedModelError for kinds that
     are not known here.
     """
-
     source = path / "tokenizer.json"
     try:
         backend = _read(source) if source.is_file() else _converted(path)
