@@ -27,6 +27,7 @@ from quantchat.tui.widgets.token_inks import Inks, inks_from
 from quantchat.tui.widgets.turn import ACTION
 
 MARGIN_CELLS = 2
+STRIPS_KEPT = 1000
 WIDEST_CELLS = 110
 COARSE = ("standard", "windows", None)
 """Colour systems of Rich that cannot blend."""
@@ -319,7 +320,7 @@ class TokenView(ScrollView, can_focus=False):
         self._starts = list(accumulate(heights, initial=0))[:-1]
         total = sum(heights)
         first = self._starts[at] + line if self._blocks else 0
-        if len(self._strips) > 2000:
+        if len(self._strips) > STRIPS_KEPT:
             self._strips.clear()
         for row in [row for row in self._strips if row >= first]:
             del self._strips[row]

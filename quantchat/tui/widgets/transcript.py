@@ -20,7 +20,7 @@ from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.widgets.turn import ACTION, Turn
 from quantchat.tui.widgets.turn_rows import TurnRows
 
-STRIPS_KEPT = 4000
+STRIPS_KEPT = 1000
 
 Wish: TypeAlias = Literal["edit", "copy", "previous", "next", "leave"]
 
