@@ -214,7 +214,7 @@ async def test_the_chosen_variant_is_planned_for_first(tmp_path: Path) -> None:
         book.asked.clear()
         await made.variants(FILE)
         await made.until(lambda: len(book.asked) == 3)
-        assert book.asked[0] == FILE
+        assert FILE in book.asked[:2], "two are planned for at once"
         book.asked.clear()
         book.hold.clear()
         await made.pilot.press("f5")
