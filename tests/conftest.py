@@ -26,11 +26,12 @@ SWITCHES = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TEXTUAL_ANIMATIONS": "none",
+    "TEXTUAL_COLOR_SYSTEM": "truecolor",
     "TOKENIZERS_PARALLELISM": "false",
 }
 FOREIGN = (
     *("QUANTCHAT_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT"),
-    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "TEXTUAL_THEME", "TEXTUAL_COLOR_SYSTEM"),
+    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "TEXTUAL_THEME"),
     *("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"),
 )
 """Variables of the user's own environment that would change what tests see."""

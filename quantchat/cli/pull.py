@@ -94,16 +94,13 @@ def _pull(names: list[str]) -> None:
                 ended.set()
 
         thread = threading.Thread(target=work, name="quantchat-fetch", daemon=True)
-        with _terminate_as_interrupt():
-            try:
-                thread.start()
-                # An interrupted Thread.join takes the thread for ended (before Python 3.13).
-                while not ended.wait(0.2):
-                    pass
-            except KeyboardInterrupt:
-                cancel.set()
-                ended.wait()
-                failed.append(Cancelled("the download was stopped"))
+        with _signals() as asked:
+            thread.start()
+            while not ended.wait(0.2):
+                if asked:
+                    cancel.set()
+        if asked:
+            failed.append(Cancelled("the download was stopped"))
     for name, model in pull.ended:
         click.echo(f"{name} is ready ({model.size_bytes / 1e6:.0f} MB)", err=True)
         click.echo(str(model.path))
@@ -149,20 +146,28 @@ def _raise(errors: list[QuantchatError]) -> None:
 
 
 @contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM clean up as Ctrl+C does."""
+def _signals() -> Iterator[list[int]]:
+    """Ctrl+C and SIGTERM as they come, in place of an exception between any two steps.
 
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+    What is ignored, as Ctrl+C is by jobs in the background of a script, stays ignored.
+    """
+    asked: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        asked.append(number)
 
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, note)
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 @contextlib.contextmanager
