@@ -22,6 +22,7 @@ help:
 	@echo 'make check    format, lint, types and import rules, without the tests'
 	@echo 'make soak     use the app for half an hour and see that nothing grows (SOAK_MINUTES=30)'
 	@echo 'make fuzz     damage model files 100,000 times and see what their readers do (FUZZ_INPUTS=)'
+	@echo 'make kills    end the app by force two hundred times while it streams'
 	@echo 'make snapshots   take the pictures of all screens anew, for a look at the difference'
 	@echo 'make format   write the format and the fixes that the linter is sure of'
 	@echo 'make recording  film the README with the starter model: tests/recording/quantchat.svg'
@@ -34,9 +35,9 @@ chat: $(RUN_READY)
 setup: $(RUN_READY)
 setup-test: $(TEST_READY)
 
-# A test waits more than it computes: one process a core, four at most.
+# A test waits about as long as it computes: a process more than there are cores, four at most.
 test: check
-	@$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+	@$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
 
 check: lint types imports
 
@@ -65,6 +66,9 @@ snapshots: $(TEST_READY)
 format: $(TEST_READY)
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
+
+kills: $(TEST_READY)
+	@QUANTCHAT_KILLS=200 $(BIN)/pytest -q tests/tui/test_kill.py
 
 recording: $(RUN_READY)
 	@$(BIN)/quantchat pull starter

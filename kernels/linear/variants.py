@@ -210,8 +210,8 @@ def _ruled() -> list[Variant]:
             shape = _shape(form, part, one=one)
             by_tile: dict[tuple[Tile, bool], list[int]] = {}
             for sm in SM_VERSIONS:
-                # The widest range of instructions is that of SM 90; others take every second one.
-                every = 4 if form in _TABLE_FORMS else 2
+                # The widest range of instructions is that of SM 90; others take every third one.
+                every = 4 if form in _TABLE_FORMS else 3
                 if sm < LOWEST_SM or (sm != _LOWEST_PDL_SM and (number + turn) % every):
                     continue
                 key = (tile_for(shape, sm), sm >= _LOWEST_PDL_SM)
@@ -231,12 +231,14 @@ def _experts() -> list[Variant]:
         _Part(outputs=2048, columns=768, scaled=True, wide=True, share=1),
     )
     found = []
-    for (form, part), dtype in zip(
-        itertools.product(forms, parts), itertools.cycle(POINTEE), strict=False
+    for (form, part), dtype, sm in zip(
+        itertools.product(forms, parts),
+        itertools.cycle(POINTEE),
+        itertools.cycle((_LOWEST_PDL_SM, LOWEST_SM, 120)),
+        strict=False,
     ):
-        for sm in (LOWEST_SM, _LOWEST_PDL_SM, 120):
-            tile = tile_for(_shape(form, part, one=True), sm)
-            found.append(_linear(form, part, dtype, one=True, tile=tile, sms=(sm,)))
+        tile = tile_for(_shape(form, part, one=True), sm)
+        found.append(_linear(form, part, dtype, one=True, tile=tile, sms=(sm,)))
     return found
 
 

@@ -33,7 +33,7 @@ FAMILIES = (
     "qwen2moe",
 )
 IDS = torch.randint(5, 350, (30,), generator=torch.Generator().manual_seed(1)).tolist()
-PROMPT = 26
+PROMPT = 28
 """Beyond the windows of the tiny models."""
 PAGES = [3, 0, 5, 1]
 PAGE_TOKENS = 8

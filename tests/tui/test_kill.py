@@ -97,12 +97,9 @@ def kill_many(folder: Path, rounds: int) -> list[float]:
     return missing_s
 
 
-def test_kill_9_loses_no_conversation(tmp_path: Path) -> None:
-    kill_many(tmp_path, 10)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_kill_9_two_hundred_times_loses_a_tenth_of_a_second(tmp_path: Path) -> None:
-    missing_s = sorted(kill_many(tmp_path, 200))
+def test_kill_9_at_any_moment_loses_a_tenth_of_a_second_at_most(tmp_path: Path) -> None:
+    """`make kills` does it two hundred times."""
+    missing_s = sorted(kill_many(tmp_path, int(os.environ.get("QUANTCHAT_KILLS", "25"))))
     assert missing_s[-1] <= MISSING_S, f"the latest seconds missing, in order: {missing_s[-20:]}"
