@@ -14,7 +14,7 @@ FUZZ_INPUTS ?= 100000
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help chat setup setup-test test check format lint types imports soak fuzz snapshots recording clean
+.PHONY: help chat setup setup-test test suite check format lint types imports soak fuzz snapshots recording clean
 
 help:
 	@echo 'make chat     set up, fetch the starter model, open the app'
@@ -35,8 +35,11 @@ chat: $(RUN_READY)
 setup: $(RUN_READY)
 setup-test: $(TEST_READY)
 
+test: $(TEST_READY)
+	@$(MAKE) --no-print-directory -j 2 check suite
+
 # A test waits about as long as it computes: a process more than there are cores, four at most.
-test: check
+suite: $(TEST_READY)
 	@$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
 
 check: lint types imports

@@ -209,10 +209,9 @@ def _ruled() -> list[Variant]:
             )
             shape = _shape(form, part, one=one)
             by_tile: dict[tuple[Tile, bool], list[int]] = {}
-            for sm in SM_VERSIONS:
-                # The widest range of instructions is that of SM 90; others take every third one.
-                every = 4 if form in _TABLE_FORMS else 3
-                if sm < LOWEST_SM or (sm != _LOWEST_PDL_SM and (number + turn) % every):
+            for place, sm in enumerate(SM_VERSIONS):
+                # SM 90 has the widest range of instructions; others take every form in turn.
+                if sm < LOWEST_SM or (sm != _LOWEST_PDL_SM and (number + turn + place) % 4):
                     continue
                 key = (tile_for(shape, sm), sm >= _LOWEST_PDL_SM)
                 by_tile.setdefault(key, []).append(sm)
