@@ -38,9 +38,9 @@ setup-test: $(TEST_READY)
 test: $(TEST_READY)
 	@$(MAKE) --no-print-directory -j 2 check suite
 
-# A test waits about as long as it computes: a process more than there are cores, four at most.
+# One process a core, four at most.
 suite: $(TEST_READY)
-	@$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
+	@$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 
 check: lint types imports
 

@@ -29,7 +29,7 @@ from quantchat.store.chats import Chats
 from quantchat.store.records import Attachment
 from quantchat.tui import clipboard, style_cache
 from quantchat.tui.bridge import Bridge
-from quantchat.tui.commands import commands, with_keys
+from quantchat.tui.commands import commands, open_palette, with_keys
 from quantchat.tui.control.arrivals import Arrivals
 from quantchat.tui.control.chat_options import ChatOptions
 from quantchat.tui.control.comparison import Comparison
@@ -271,6 +271,10 @@ class QuantchatApp(Opening):
             log.exception("action failed")
             self.push_screen(Dialog("That did not work", error.message, error.hint))
             return None
+
+    def action_command_palette(self) -> None:
+        """Every action by name."""
+        open_palette(self)
 
     def set_value(self, key: str, value: object) -> None:
         """Change one setting and let it take effect; raises SettingsError."""

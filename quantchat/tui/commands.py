@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from textual.app import SystemCommand
+from textual.command import CommandList, CommandPalette
 from textual.screen import Screen
 
 from quantchat.quant.registry import SCHEMES
@@ -16,6 +17,20 @@ from quantchat.tui.screens.chat import ChatScreen
 
 if TYPE_CHECKING:
     from quantchat.tui.app import QuantchatApp
+
+
+class Palette(CommandPalette):
+    """Textual's, which fails when its list is paged before it has been laid out."""
+
+    def _action_command_list(self, action: str) -> None:
+        if self.query_one(CommandList).size.height:
+            super()._action_command_list(action)
+
+
+def open_palette(app: QuantchatApp) -> None:
+    """Show every action by name."""
+    if not isinstance(app.screen, CommandPalette):
+        app.push_screen(Palette(id="--command-palette"))
 
 
 WRITTEN_KEY = re.compile(r" \([^()]*\)$")

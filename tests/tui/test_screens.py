@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app_support import FakeLibrary, answered, ask, fake, make_app, ready, wait_until
+from textual.command import CommandPalette
 from textual.widgets import Input, Select, Switch, TextArea
 
 from quantchat.settings.file import load_settings
@@ -126,3 +127,17 @@ async def test_every_action_is_in_the_palette(tmp_path: Path) -> None:
         await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
         await pilot.press("q")
         await wait_until(pilot, lambda: not isinstance(app.screen, HelpScreen))
+
+
+async def test_the_palette_is_paged_before_it_is_laid_out(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test() as pilot:
+        await ready(pilot, app)
+        app.action_command_palette()
+        await wait_until(pilot, lambda: isinstance(app.screen, CommandPalette))
+        await wait_until(pilot, lambda: app.screen.query("CommandList"))
+        app.screen.query_one("CommandList").styles.height = 0
+        app.screen._action_command_list("page_down")
+        await pilot.press("pagedown", "escape")
+        await wait_until(pilot, lambda: not isinstance(app.screen, CommandPalette))
+        assert app.is_running

@@ -374,7 +374,10 @@ class ModelsScreen(ModelActions[None]):
         if now != self._transfers:
             self._transfers = now
             self._fill()
-            if self._follow and self.rows.go_to(self._follow):
+        # The list may have known the download before the cursor was to follow it.
+        if self._follow and any(line.name == self._follow for line in now):
+            self._fill()
+            if self.rows.go_to(self._follow):
                 self._follow = ""
 
     def _tick(self) -> None:
