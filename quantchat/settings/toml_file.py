@@ -5,9 +5,6 @@ Owns the file; what its keys mean belongs to `file` and `presets`.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +12,7 @@ from pathlib import Path
 import tomli_w
 
 from quantchat.errors import SettingsError
+from quantchat.whole_file import replace_file
 
 FILE_LIMIT_BYTES = 4 * 2**20
 
@@ -62,24 +60,9 @@ def replace_table(path: Path, table: Mapping[str, object]) -> None:
     """Write the table in place of the file, all or nothing; raises SettingsError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _replace(path, tomli_w.dumps(table, multiline_strings=True).encode())
+        replace_file(path, tomli_w.dumps(table, multiline_strings=True).encode())
     except OSError as error:
         raise SettingsError(
             f"{path}: cannot be written: {error.strerror or error}",
             hint="the settings hold until the app is closed",
         ) from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    target = path.resolve()
-    number, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise

@@ -10,8 +10,6 @@ import contextlib
 import json
 import logging
 import math
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import asdict, fields
@@ -20,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from quantchat import paths
+from quantchat.whole_file import replace_file
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -97,7 +96,7 @@ class RowFile(Generic[Row]):
                 kept = [row for row in self._read(path, aside=True) if row.key not in fresh]
                 table = [*kept, *fresh.values()][-self.keep :]
                 described = {"format": self._form, "rows": [as_object(row) for row in table]}
-                _replace(path, json.dumps(described, indent=0).encode())
+                replace_file(path, json.dumps(described, indent=0).encode())
         except OSError as error:
             logger.warning("%s is not kept: %s", self.name, error)
 
@@ -164,17 +163,3 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
         return None
     return float(value)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise

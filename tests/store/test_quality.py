@@ -102,6 +102,6 @@ def test_a_folder_that_cannot_be_written_stops_nobody(monkeypatch: pytest.Monkey
     def refuse(*args: object, **kwargs: object) -> None:
         raise PermissionError(13, "no")
 
-    monkeypatch.setattr("quantchat.store.rows.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
     remember([row()])
     assert measured_quality("abc", "int4", "16bit") is None
