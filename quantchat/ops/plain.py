@@ -117,11 +117,7 @@ class Experts:
     def __call__(self, x: torch.Tensor, ops: Products) -> torch.Tensor:
         """x [T, C] -> float32 [T, C]."""
         wide = x.float()
-        weights, chosen = torch.topk(
-            torch.softmax(wide @ self.router.t(), dim=-1), self.spec.active, dim=-1
-        )
-        if self.spec.renormalise:
-            weights = weights / weights.sum(dim=-1, keepdim=True)
+        weights, chosen = self.choose(wide @ self.router.t())
         if self.bank is not None and x.shape[0] <= self.bank.rows_most:
             out = self.bank(x, chosen, weights)
         else:
@@ -132,6 +128,14 @@ class Experts:
                 made = made * torch.sigmoid(wide @ self.shared_gate)[:, None]
             out += made
         return out
+
+    def choose(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Shares float32 and numbers of each row's experts [T, A]. scores float32 [T, E]."""
+        shares = torch.softmax(scores, dim=-1)
+        weights, chosen = torch.topk(shares, self.spec.active, dim=-1)
+        if self.spec.renormalise:
+            weights = weights / weights.sum(dim=-1, keepdim=True)
+        return weights, chosen
 
     def _one_by_one(
         self, x: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor, ops: Products

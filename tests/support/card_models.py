@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
 import factory
 import torch
 from decoders import batch_of, float32_decoder, make_pool
+from followed_experts import followed
 
 from quantchat.hardware.memory import group_size_of
 from quantchat.model.decoder import Decoder
@@ -32,6 +34,8 @@ FAMILIES = (
     "mixtral",
     "qwen2moe",
 )
+WIDTHS = {"qwen2moe": {"shared_expert_intermediate_size": 64}}
+"""Where groups of int4 do not divide those of the factory."""
 IDS = torch.randint(5, 350, (30,), generator=torch.Generator().manual_seed(1)).tolist()
 PROMPT = 28
 """Beyond the windows of the tiny models."""
@@ -64,7 +68,17 @@ def card_decoder(path: Path, scheme: str, device: torch.device, dtype: torch.dty
         source.close()
 
 
-def furthest_logits(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Furthest:
+    """Largest difference of a position from float32, as a share of the spread there."""
+
+    logits: float
+    """Each token through the experts that it takes in float32."""
+    scores: float
+    """Of a router, in any layer; 0 without experts."""
+
+
+def furthest(
     folder: Path,
     family: str,
     *,
@@ -72,11 +86,15 @@ def furthest_logits(
     device: torch.device = CPU,
     dtype: torch.dtype = torch.float16,
     kv: KvPrecision = "16bit",
-) -> float:
-    """Largest difference of a position's logits, as a share of their spread."""
-    path = factory.write_hf(folder, family)
-    exact = float32_decoder(path, context_tokens=64)
-    made = card_decoder(path, scheme, device, dtype)
+) -> Furthest:
+    """How far a prompt and two steps of a tiny model are from float32.
+
+    Where two experts nearly tie, rounding decides between them and what follows is another model's:
+    so the choices of float32 are taken, and the scores that they were made by are compared.
+    """
+    path = factory.write_hf(folder, family, **WIDTHS.get(family, {}))
+    exact, noted = followed(float32_decoder(path, context_tokens=64), None)
+    made, scored = followed(card_decoder(path, scheme, device, dtype), noted)
     theirs = make_pool(exact, pages=6, page_tokens=PAGE_TOKENS)
     pool = make_pool(made, pages=6, page_tokens=PAGE_TOKENS, precision=kv)
     paged = made.capturable
@@ -88,8 +106,15 @@ def furthest_logits(
         wanted.append(exact.logits(exact.forward(step, theirs)))
         step = _on(_step(pool, end, paged=paged), device)
         given.append(made.step_logits(step, pool).float())
-    truth, logits = torch.cat(wanted), torch.cat(given).cpu()
-    off = (logits - truth).square().mean(dim=1).sqrt() / truth.std()
+    assert len(scored) == len(noted)
+    scores = [_off(one, two) for one, two in zip(scored, noted, strict=True)]
+    return Furthest(
+        logits=_off(torch.cat(given), torch.cat(wanted)), scores=max(scores, default=0.0)
+    )
+
+
+def _off(given: torch.Tensor, truth: torch.Tensor) -> float:
+    off = (given.cpu() - truth).square().mean(dim=1).sqrt() / truth.std()
     return float(torch.nan_to_num(off, nan=torch.inf).max())
 
 
