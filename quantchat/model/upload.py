@@ -1,8 +1,8 @@
 """Ranges of files into the memory of a device, as fast as files and bus allow.
 
-Threads read large pieces into page-locked buffers, each piece is on its way to the card while the
-next ones are read; for the CPU they are read where they belong. Ranges that will be asked for soon are under way before they are. Owns the
-buffers and their end.
+Threads read pieces into page-locked buffers of their own, each piece is on its way to the card while
+the next one is read; for the CPU they are read where they belong. Ranges that will be asked for soon
+are under way before they are. Owns the threads and their end; buffers are staging's.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from quantchat.errors import Cancelled, CheckpointError
 from quantchat.hardware.memory import AHEAD_BYTES
+from quantchat.model.staging import Staging, filled
 
-PIECE_BYTES = 8 << 20
-MOST_THREADS = 8
-BUFFERS = 2
-"""Pieces of each thread: one is read while the other one is copied."""
+PIECE_BYTES = 4 << 20
+MOST_THREADS = 12
 POLL_S = 0.05
 
 
@@ -57,7 +56,10 @@ class _Queue:
     def __init__(self, piece_bytes: int) -> None:
         self.piece_bytes = piece_bytes
         self.error: BaseException | None = None
-        self.changed = threading.Condition()
+        lock = threading.Lock()
+        self._added = threading.Condition(lock)
+        self.changed = threading.Condition(lock)
+        """A work has been sent, or none will be any more; pieces wake nobody."""
         self._works: deque[_Work] = deque()
         self._next_byte = 0
         """Of the first work."""
@@ -65,32 +67,34 @@ class _Queue:
 
     def add(self, work: _Work, *, first: bool) -> None:
         """Behind all others, or `first` of those that have not begun."""
-        with self.changed:
+        with self._added:
             place = 1 if self._next_byte else 0
             self._works.insert(place, work) if first else self._works.append(work)
-            self.changed.notify_all()
+            self._added.notify_all()
 
     def take(self) -> tuple[_Work, int, int] | None:
         """The next piece as (its work, first byte, count); waits for one, None at the end."""
-        with self.changed:
+        with self._added:
             while not self._works and not self._stopped:
-                self.changed.wait()
+                self._added.wait()
             if self._stopped:
                 return None
             work, first = self._works[0], self._next_byte
-            self._next_byte = min(first + self.piece_bytes, work.range.nbytes)
-            if self._next_byte == work.range.nbytes:
+            end = min(first + self.piece_bytes, work.range.nbytes)
+            if end == work.range.nbytes:
                 self._works.popleft()
-                end, self._next_byte = self._next_byte, 0
-                return work, first, end - first
-            return work, first, self._next_byte - first
+                self._next_byte = 0
+            else:
+                self._next_byte = end
+            return work, first, end - first
 
     def finished(self, work: _Work, count: int, thread: int, sent: torch.cuda.Event | None) -> None:
         with self.changed:
             work.sent_bytes += count
             if sent is not None:
                 work.sent[thread] = sent
-            self.changed.notify_all()
+            if work.sent_bytes == work.range.nbytes:
+                self.changed.notify_all()
 
     def failed(self, error: BaseException) -> None:
         with self.changed:
@@ -100,19 +104,19 @@ class _Queue:
     def stop(self) -> None:
         with self.changed:
             self._stopped = True
+            self._added.notify_all()
             self.changed.notify_all()
 
 
 class Uploader:
-    """Page-locked buffers and threads for as long as a load takes, and what goes through them."""
+    """Threads for as long as a load takes, and what goes through them."""
 
     def __init__(self, device: torch.device, most_bytes: int = MOST_THREADS * PIECE_BYTES) -> None:
-        """`most_bytes`: of the largest range there will be; it bounds threads and buffers."""
+        """`most_bytes`: of the largest range there will be; it bounds the threads."""
         self._device = device
         pieces = max(1, -(-most_bytes // PIECE_BYTES))
         self._threads = min(MOST_THREADS, os.cpu_count() or 1, pieces)
         self._queue = _Queue(max(1, min(PIECE_BYTES, most_bytes)))
-        self._stack = contextlib.ExitStack()
         self._crew: list[threading.Thread] = []
         self._expected: deque[Range] = deque()
         self._ahead: dict[Range, deque[_Work]] = {}
@@ -124,18 +128,15 @@ class Uploader:
         return self
 
     def _begin(self) -> None:
-        """Buffers and threads, once there is something for them."""
-        staging = self._stack.enter_context(
-            _staging(self._threads, self._queue.piece_bytes, self._device)
-        )
+        """The threads, once there is something for them."""
         self._crew = [
             threading.Thread(
                 target=_run,
-                args=(self._queue, number, buffers, self._device),
+                args=(self._queue, number, self._device),
                 name="upload",
                 daemon=True,
             )
-            for number, buffers in enumerate(staging)
+            for number in range(self._threads)
         ]
         for thread in self._crew:
             thread.start()
@@ -145,7 +146,6 @@ class Uploader:
         for thread in self._crew:
             thread.join()
         self._crew, self._ahead = [], {}
-        self._stack.close()
 
     def expect(self, ranges: Iterable[Range]) -> None:
         """Ranges that will be fetched, in that order: they are begun while others are worked on."""
@@ -247,65 +247,39 @@ def upload(
 
 
 @torch.inference_mode()
-def _run(queue: _Queue, number: int, buffers: list[torch.Tensor], device: torch.device) -> None:
+def _run(queue: _Queue, number: int, device: torch.device) -> None:
     """A thread's work; inference mode is the thread's own, and targets may belong to it."""
     try:
         with contextlib.ExitStack() as files:
             if device.type == "cuda":
-                with torch.cuda.device(device):
-                    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-                    _pump(queue, number, buffers, files, stream)
+                with Staging(device, queue.piece_bytes) as staging:
+                    _pump(queue, number, files, staging)
             else:
-                _pump(queue, number, buffers, files, None)
+                _pump(queue, number, files, None)
     except BaseException as error:
         queue.failed(error)
 
 
-def _pump(
-    queue: _Queue,
-    number: int,
-    buffers: list[torch.Tensor],
-    files: contextlib.ExitStack,
-    stream: torch.cuda.Stream | None,
-) -> None:
+def _pump(queue: _Queue, number: int, files: contextlib.ExitStack, staging: Staging | None) -> None:
     """Read and send pieces until the end; the last ones have arrived on return."""
-    under_way: list[torch.cuda.Event | None] = [None] * BUFFERS
     opened: dict[Path, FileIO] = {}
-    turn = 0
+    before: _Work | None = None
     while (piece := queue.take()) is not None:
         work, first, count = piece
-        path, offset = work.range.path, work.range.offset
+        path, offset = work.range.path, work.range.offset + first
         if path not in opened:
             opened[path] = files.enter_context(_opened(path))
-        before = under_way[turn]
-        if before is not None:
-            before.synchronize()
         target = work.target[first : first + count]
-        buffer = target if stream is None else buffers[turn][:count]
-        _fill(path, opened[path], buffer, offset + first)
-        if stream is not None:
+        if staging is None:
+            filled(path, opened[path], target.numpy().data, offset)
+            queue.finished(work, count, number, None)
+            continue
+        if work is not before:
             assert work.ready is not None
-            stream.wait_event(work.ready)
-            with torch.cuda.stream(stream):
-                target.copy_(buffer, non_blocking=True)
-            under_way[turn] = stream.record_event()
-        queue.finished(work, count, number, under_way[turn])
-        turn = (turn + 1) % BUFFERS
-    if stream is not None:
-        stream.synchronize()
-
-
-def _fill(path: Path, file: FileIO, buffer: torch.Tensor, offset: int) -> None:
-    view = buffer.numpy().data
-    try:
-        file.seek(offset)
-        while view:
-            count = file.readinto(view)
-            if not count:
-                raise CheckpointError(path, f"ends at byte {file.tell()}")
-            view = view[count:]
-    except OSError as error:
-        raise CheckpointError(path, f"cannot be read: {error.strerror}") from error
+            staging.wait_for(work.ready)
+            before = work
+        filled(path, opened[path], staging.free(count), offset)
+        queue.finished(work, count, number, staging.send(target))
 
 
 @contextlib.contextmanager
@@ -316,32 +290,3 @@ def _opened(path: Path) -> Iterator[FileIO]:
         raise CheckpointError(path, f"cannot be opened: {error.strerror}") from error
     with file:
         yield file
-
-
-@contextlib.contextmanager
-def _staging(
-    threads: int, piece_bytes: int, device: torch.device
-) -> Iterator[list[list[torch.Tensor]]]:
-    """Buffers of each thread, page-locked for a card; given back at the end.
-
-    torch's own page-locked memory would stay in its cache for the life of the process.
-    """
-    if device.type != "cuda":
-        # Pieces are read where they belong.
-        yield [[]] * threads
-        return
-    whole = torch.empty(threads * BUFFERS * piece_bytes, dtype=torch.uint8)
-    buffers = [list(part) for part in whole.view(threads, BUFFERS, piece_bytes)]
-    runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-    with torch.cuda.device(device):
-        # Without the lock copies are slower, never wrong.
-        locked = int(runtime.cudaHostRegister(whole.data_ptr(), whole.nbytes, 0)) == 0
-        if not locked:
-            # CUDA would lay its complaint before the next caller.
-            with contextlib.suppress(RuntimeError):
-                torch.zeros(1, device=device)
-        try:
-            yield buffers
-        finally:
-            if locked:
-                runtime.cudaHostUnregister(whole.data_ptr())
