@@ -46,6 +46,7 @@ from quantchat.model.loader import LoadedDecoder, MatrixSource, OnProgress, load
 from quantchat.model.packed_cache import PackedCache
 from quantchat.model.weights import WeightRecipe
 from quantchat.ops.batch import Batch, Span
+from quantchat.ops.kernel_cache import learn_compiler
 from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.select import make_ops
 from quantchat.ops.torch_ops import TorchOps
@@ -108,6 +109,12 @@ def _wake(gpu_index: int) -> None:
         square @ square
 
 
+def _keeps_memory(gpu_index: int) -> bool:
+    """Whether an earlier model or trial has left torch with memory of the card."""
+    started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return started and torch.cuda.memory_reserved(gpu_index) > 0
+
+
 def _placed(
     request: LoadRequest,
     local: LocalModel,
@@ -120,11 +127,13 @@ def _placed(
 ) -> LoadedModel:
     """The model on its device; raises what torch raises where the device fails."""
     torch.set_num_threads(plan.threads)
-    if plan.device == "cuda":
+    if plan.device == "cuda" and _keeps_memory(plan.gpu_index):
         # What torch keeps for later, the kernels and graphs of a new model cannot have.
         give_back(workspaces=False)
     # The tokenizer is read while bytes are on their way to the card.
-    with ThreadPoolExecutor(1, "tokenizer") as beside:
+    with ThreadPoolExecutor(2, "beside-load") as beside:
+        if plan.triton:
+            beside.submit(learn_compiler, plan.gpu_index)
         reading = beside.submit(shared.tokenizer, source, local.path, read_tokenizer)
         rate = beside.submit(lambda: device_rate(probe(), plan))
         decoder, notes, from_cache = _decoder(

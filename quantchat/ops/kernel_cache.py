@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from quantchat import paths
@@ -14,3 +15,19 @@ def use_kernel_cache() -> None:
     """Have Triton keep what it compiles in the cache folder; before the first kernel is launched."""
     if not os.environ.get(VARIABLE):
         os.environ[VARIABLE] = str(paths.kernels_dir())
+
+
+def learn_compiler(gpu_index: int) -> None:
+    """Know what the compilers are, which is part of every kernel's name in the cache.
+
+    Triton reads hundreds of MB of itself for that, once in a process; a thread can do so beside
+    others. What fails shows again where a kernel is launched.
+    """
+    with contextlib.suppress(Exception):
+        import torch
+        from triton.backends.nvidia.compiler import get_ptxas_version
+        from triton.runtime.cache import triton_key
+
+        triton_key()
+        major, minor = torch.cuda.get_device_capability(gpu_index)
+        get_ptxas_version(10 * major + minor)
