@@ -25,7 +25,7 @@ def said(app: QuantchatApp) -> str:
 
 
 def notes(app: QuantchatApp) -> str:
-    return "\n".join(each.message for each in app._notifications)
+    return "\n".join(f"{each.title}\n{each.message}" for each in app._notifications)
 
 
 async def turned(pilot: Pilot[None], app: QuantchatApp, key: str = "alt+down") -> None:
@@ -90,7 +90,7 @@ async def test_r_answers_again_with_the_scheme_and_keeps_the_old_answer(tmp_path
         await wait_until(pilot, lambda: "narrow words" in shown(app))
         await answered(pilot, app, 2)
         assert app.conversation.path[-1].scheme == "int4" and "2/2" in shown(app)
-        assert "context computed anew with the next answer" in notes(app)
+        assert "Context computed anew with the next answer" in notes(app)
         await pilot.press("alt+left")
         await wait_until(pilot, lambda: "wide words" in shown(app))
         assert "int8" in shown(app) and "1/2" in shown(app)

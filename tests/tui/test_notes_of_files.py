@@ -42,13 +42,27 @@ async def test_what_is_rounded_is_said_once_for_each_scheme(
     async with app.run_test(size=(120, 40)) as pilot:
         await ready(pilot, app)
         await wait_until(pilot, lambda: found == ["\n".join(NOTES)])
-        for count, scheme in enumerate(("int4", "int8", "fp8"), start=2):
+        for count, (scheme, known) in enumerate((("int4", 2), ("int8", 2), ("fp8", 3)), start=2):
             app.switching.take(scheme, "auto")
             await wait_until(
                 pilot, lambda wanted=scheme: app.loads.info and app.loads.info.scheme == wanted
             )
             assert len(fake(app).loads) == count
+            await wait_until(pilot, lambda known=known: len(found) == known)
         assert len(found) == 3
+
+
+async def test_the_next_start_does_not_say_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = []
+    for _ in range(2):
+        app = make_app(tmp_path, engine=FakeEngine(notes=NOTES), scheme="int8")
+        starts.append(told(app, monkeypatch))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await ready(pilot, app)
+            await app.workers.wait_for_complete()
+    assert starts == [["\n".join(NOTES)], []]
 
 
 def test_the_model_meter_explains_it() -> None:

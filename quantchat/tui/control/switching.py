@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from quantchat.events import Loaded, ModelInfo
 from quantchat.requests import LoadRequest
+from quantchat.store.told import first_time
 from quantchat.tui import figures
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ class Switching:
 
     def __init__(self, app: QuantchatApp) -> None:
         self._app = app
-        self._told: set[tuple[str, str]] = set()
-        """Models and schemes of which it was said what is rounded."""
         self._again: LoadRequest | None = None
         """Once this is loaded, the last question is answered again."""
 
@@ -68,23 +67,29 @@ class Switching:
         if before is None:
             return
         app = self._app
-        words = change_words(before, event.info)
+        title, words = change_words(before, event.info)
         said = next((each for each in event.info.reasons if each.startswith(CONTEXT)), "")
         if app.conversation.path and said:
-            words += f"; context {said.removeprefix(CONTEXT).partition(';')[0]}"
-        app.notify(f"{words}.", timeout=8)
+            words += f"\nContext {said.removeprefix(CONTEXT).partition(';')[0]}"
+        app.notify(words, title=title, timeout=8)
 
     def _tell_notes(self, info: ModelInfo) -> None:
-        subject = info.identity, info.scheme
-        if info.notes and subject not in self._told:
-            self._told.add(subject)
-            title = f"{figures.model_name(info.model)}: not as the file has it"
-            self._app.notify("\n".join(info.notes), title=title, timeout=10)
+        """In a toast the first time on this machine; they stay with the meter of the model."""
+        if not info.notes:
+            return
+        app = self._app
+
+        def tell() -> None:
+            if first_time(info.identity, info.scheme, info.notes):
+                title = f"{figures.model_name(info.model)}: not as the file has it"
+                app.notify("\n".join(info.notes), title=title, timeout=10)
+
+        app.run_worker(tell, thread=True, exit_on_error=False)
 
 
-def change_words(before: ModelInfo, after: ModelInfo) -> str:
-    """From one model to another: what is other now, and how long it took."""
-    parts = []
+def change_words(before: ModelInfo, after: ModelInfo) -> tuple[str, str]:
+    """From one model to another: what is other now; what that takes, and how long it took."""
+    parts, costs = [], []
     if after.model != before.model:
         parts.append(f"{figures.model_name(after.model)} instead of {before.model[-40:]}")
     if after.scheme != before.scheme or not parts:
@@ -96,10 +101,12 @@ def change_words(before: ModelInfo, after: ModelInfo) -> str:
         parts.append(f"on {after.device_name}")
     saved = before.weight_bytes - after.weight_bytes
     if saved:
-        parts.append(f"{signed_size(-saved)} of weights")
+        costs.append(f"{signed_size(-saved)} of weights")
     if after.context_tokens != before.context_tokens:
-        parts.append(f"context {figures.count(after.context_tokens)} tokens")
-    return ", ".join(parts) + f", loaded in {figures.duration(after.load_s)}"
+        costs.append(f"room for {figures.count(after.context_tokens)} tokens")
+    costs.append(f"loaded in {figures.duration(after.load_s)}")
+    words = ", ".join(costs)
+    return ", ".join(parts), words[0].upper() + words[1:]
 
 
 def signed_size(count: int) -> str:
