@@ -8,22 +8,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from textual.content import Content
-from textual.events import Click, Resize
-from textual.geometry import Region, Size
+from textual.events import Click
+from textual.geometry import Region
 from textual.message import Message
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
 
 from quantchat.store.finding import Found
 from quantchat.store.records import Chat
 from quantchat.store.search import matches
 from quantchat.tui import figures
 from quantchat.tui.days import ago, day_of
-from quantchat.tui.markup.palette import Palette, palette_from
+from quantchat.tui.markup.palette import Palette
 from quantchat.tui.printable import printable
+from quantchat.tui.widgets.line_list import LineList
 
 MARGIN = 3
 """Cells before a title: the cursor, the mark, a blank."""
@@ -40,17 +39,8 @@ class _Line:
     text: str = ""
 
 
-class ChatList(ScrollView, can_focus=False):
+class ChatList(LineList):
     """Conversations as they were found."""
-
-    ALLOW_SELECT = False
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"chat-list--cursor"}
-    DEFAULT_CSS = """
-    ChatList > .chat-list--cursor {
-        background: $block-cursor-background;
-        color: $block-cursor-foreground;
-    }
-    """
 
     class Chosen(Message):
         """A conversation was clicked."""
@@ -69,7 +59,6 @@ class ChatList(ScrollView, can_focus=False):
         super().__init__(id=id)
         self.found: list[Found] = []
         self.total = 0
-        self.cursor = 0
         self.marked: dict[int, Chat] = {}
         self.open_id: int | None = None
         """The conversation behind the list."""
@@ -77,7 +66,6 @@ class ChatList(ScrollView, can_focus=False):
         self._lines: list[_Line] = []
         self._starts: list[int] = []
         self._empty = ""
-        self._palette: Palette | None = None
 
     @property
     def current(self) -> Chat | None:
@@ -102,14 +90,14 @@ class ChatList(ScrollView, can_focus=False):
         if before is not None and before.id in at:
             self.cursor = at[before.id]
         self.cursor = max(0, min(self.cursor, len(self.found) - 1))
-        self._lay_out()
-        self._see_cursor()
+        self.lay_out()
+        self.see_cursor()
 
     def extend(self, found: Sequence[Found]) -> None:
         """More rows at the end."""
         known = {each.chat.id for each in self.found}
         self.found += [each for each in found if each.chat.id not in known]
-        self._lay_out()
+        self.lay_out()
 
     def go_to(self, chat_id: int) -> None:
         """Put the cursor on a conversation, if it is in the list."""
@@ -120,7 +108,7 @@ class ChatList(ScrollView, can_focus=False):
     def move_to(self, at: int) -> None:
         """Put the cursor on a row and bring it into view."""
         self.cursor = max(0, min(at, len(self.found) - 1))
-        self._see_cursor()
+        self.see_cursor()
         self.refresh()
         self._near_end()
 
@@ -144,18 +132,6 @@ class ChatList(ScrollView, can_focus=False):
         self.marked.clear()
         self._marks_changed()
 
-    def on_mount(self) -> None:
-        self._palette = palette_from(self.app.theme_variables)
-        self.app.theme_changed_signal.subscribe(self, self._restyle)
-
-    def on_unmount(self) -> None:
-        # The signal holds its subscribers, and with them the whole screen.
-        self.app.theme_changed_signal.unsubscribe(self)
-
-    def on_resize(self, event: Resize) -> None:
-        self._lay_out()
-        self._see_cursor()
-
     def on_click(self, event: Click) -> None:
         event.stop()
         line = self._line_at(event.y + self.scroll_offset.y)
@@ -172,49 +148,23 @@ class ChatList(ScrollView, can_focus=False):
         super().watch_scroll_y(old_value, new_value)
         self._near_end()
 
-    def render_line(self, y: int) -> Strip:
-        width = self.size.width
-        palette = self._palette
-        if palette is None:
-            return Strip.blank(width)
-        style = self.visual_style
-        line = self._line_at(y + self.scroll_offset.y)
-        if line is None:
-            content = Content("")
-            if y == 0 and not self.found and self._empty:
-                content = Content.styled(f"   {self._empty}", palette.muted)
-        elif line.kind == "day":
-            content = Content.styled(f"   {line.text}", palette.accent)
-        else:
-            here = line.at == self.cursor
-            found = self.found[line.at]
-            content = (
-                self._chat(found.chat, width, palette, here)
-                if line.kind == "chat"
-                else self._snippet(found.snippet, width, palette)
-            )
-            if here:
-                style += self.get_visual_style("chat-list--cursor", partial=True)
-        content = content.truncate(width, ellipsis=True)
-        pad = " " * max(0, width - content.cell_length)
-        segments = (content + pad).render_segments(style)
-        return Strip(segments).adjust_cell_length(width, style.rich_style)
+    def is_chosen(self, number: int) -> bool:
+        """Whether the line is one of the conversation under the cursor."""
+        line = self._line_at(number)
+        return line is not None and line.kind != "day" and line.at == self.cursor
 
-    def text_on_screen(self) -> str:
-        """All rows, for tests."""
-        width, palette = self.size.width, self._palette
-        assert palette is not None
-        rows = []
-        for line in self._lines:
-            found = self.found[line.at]
-            if line.kind == "day":
-                rows.append(line.text)
-            elif line.kind == "chat":
-                here = line.at == self.cursor
-                rows.append(self._chat(found.chat, width, palette, here).plain)
-            else:
-                rows.append(self._snippet(found.snippet, width, palette).plain)
-        return "\n".join(rows)
+    def line(self, number: int, width: int, palette: Palette) -> Content:
+        """A day, a conversation, or what was found in it."""
+        line = self._line_at(number)
+        if line is None:
+            nothing = number == 0 and not self.found
+            return Content.styled(f"   {self._empty}" if nothing else "", palette.muted)
+        if line.kind == "day":
+            return Content.styled(f"   {line.text}", palette.accent)
+        found, here = self.found[line.at], line.at == self.cursor
+        if line.kind == "chat":
+            return self._chat(found.chat, width, palette, here)
+        return self._snippet(found.snippet, palette, here)
 
     def _chat(self, chat: Chat, width: int, palette: Palette, here: bool) -> Content:
         muted = palette.base if here else palette.muted
@@ -233,26 +183,26 @@ class ChatList(ScrollView, can_focus=False):
             title = title.stylize("bold")
         left = Content.assemble(head, title)
         if tags:
-            # Under the cursor the terminal's colours are turned around: no colours of our own.
             left = Content.assemble(
                 left, "  ", tags if here else Content.styled(tags.plain, palette.accent)
             )
         gap = " " * max(1, width - left.cell_length - len(right) - 1)
         return Content.assemble(left, gap, right if here else Content.styled(right, muted))
 
-    def _snippet(self, snippet: str, width: int, palette: Palette) -> Content:
-        text = self._found(printable(snippet), palette, here=False, muted=True)
-        return Content.assemble(" " * (MARGIN + 2), text).truncate(width, ellipsis=True)
+    def _snippet(self, snippet: str, palette: Palette, here: bool) -> Content:
+        text = self._found(printable(snippet), palette, here, muted=not here)
+        return Content.assemble(" " * (MARGIN + 2), text)
 
     def _found(self, text: str, palette: Palette, here: bool, muted: bool = False) -> Content:
         content = Content.styled(text, palette.muted) if muted else Content(text)
+        # Under the cursor the terminal's colours are turned around: no colours of our own.
+        style = "underline" if here else palette.warning
         for start, end in matches(text, self._terms):
-            style = "bold underline" if here else palette.warning
-            content = content.stylize(style, start, end)
-            content = content.stylize("bold", start, end)
+            content = content.stylize(style, start, end).stylize("bold", start, end)
         return content
 
-    def _lay_out(self) -> None:
+    def lay_out(self) -> None:
+        """The lines of all conversations."""
         self._lines, self._starts = [], []
         day, now_s = "", time.time()
         for at, each in enumerate(self.found):
@@ -264,13 +214,13 @@ class ChatList(ScrollView, can_focus=False):
             self._lines.append(_Line("chat", at))
             if each.snippet:
                 self._lines.append(_Line("snippet", at))
-        self.virtual_size = Size(self.size.width, len(self._lines))
-        self.refresh()
+        self.has_lines(len(self._lines))
 
     def _line_at(self, row: int) -> _Line | None:
         return self._lines[row] if 0 <= row < len(self._lines) else None
 
-    def _see_cursor(self) -> None:
+    def see_cursor(self) -> None:
+        """Bring the conversation into view, with its day and what was found in it."""
         if not self._starts:
             return
         start = self._starts[self.cursor]
@@ -290,7 +240,3 @@ class ChatList(ScrollView, can_focus=False):
     def _marks_changed(self) -> None:
         self.refresh()
         self.post_message(self.Marked())
-
-    def _restyle(self, _: object) -> None:
-        self._palette = palette_from(self.app.theme_variables)
-        self.refresh()

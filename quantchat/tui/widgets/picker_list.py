@@ -9,34 +9,24 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from textual.content import Content
-from textual.events import Click, Resize
-from textual.geometry import Region, Size
+from textual.events import Click
+from textual.geometry import Region
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from quantchat.tui.control.picking import Entry, Section
-from quantchat.tui.markup.palette import Palette, palette_from
+from quantchat.tui.markup.palette import Palette
 from quantchat.tui.printable import printable
+from quantchat.tui.widgets.line_list import LineList
 from quantchat.tui.widgets.picker_rows import FitsOf, heading, row
 
 NOTE_LINES = 4
 
 
-class PickerList(ScrollView, can_focus=False):
-    """Sections with a heading each, and notes where there is something to say."""
+class PickerList(LineList):
+    """Sections with a heading each, and notes where there is something to say.
 
-    ALLOW_SELECT = False
-    COMPONENT_CLASSES = {"picker-list--cursor"}  # noqa: RUF012
-    DEFAULT_CSS = """
-    PickerList {
-        overflow-x: hidden;
-    }
-
-    PickerList > .picker-list--cursor {
-        background: $block-cursor-background;
-        color: $block-cursor-foreground;
-    }
+    The cursor counts entries alone.
     """
 
     class Moved(Message):
@@ -48,10 +38,12 @@ class PickerList(ScrollView, can_focus=False):
     def __init__(self, fits_of: FitsOf, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self.sections: tuple[Section, ...] = ()
-        self.cursor = 0
-        """Counts entries alone."""
         self.loaded = ""
         """The model that answers."""
+        self.shows = 0
+        """How often it was given what to list."""
+        self.drawn = 0
+        """Which of these was drawn last."""
         self._fits_of = fits_of
         self._starts: list[int] = []
         """Line of each section's heading."""
@@ -60,7 +52,6 @@ class PickerList(ScrollView, can_focus=False):
         self._said: list[list[tuple[str, bool]]] = []
         """Lines of each section's note, and whether they are its hint."""
         self._count = 0
-        self._palette: Palette | None = None
 
     @property
     def count(self) -> int:
@@ -88,11 +79,12 @@ class PickerList(ScrollView, can_focus=False):
         section = self._section_of(self.cursor)
         kind = self.sections[section].kind if section is not None else None
         self.sections = tuple(sections)
-        self._lay_out()
+        self.shows += 1
+        self.lay_out()
         if go_to is None and before is not None:
             go_to = self._find(before.name, kind)
         self.cursor = max(0, min(self.cursor if go_to is None else go_to, self._count - 1))
-        self._see_cursor()
+        self.see_cursor()
         self.refresh()
         now = self.current
         if now != before:
@@ -102,7 +94,7 @@ class PickerList(ScrollView, can_focus=False):
         """Put the cursor on an entry and bring it into view."""
         at = max(0, min(at, self._count - 1))
         moved, self.cursor = at != self.cursor, at
-        self._see_cursor()
+        self.see_cursor()
         self.refresh()
         if moved:
             self.post_message(self.Moved())
@@ -114,18 +106,6 @@ class PickerList(ScrollView, can_focus=False):
             self.move_to(at)
         return at is not None
 
-    def on_mount(self) -> None:
-        self._palette = palette_from(self.app.theme_variables)
-        self.app.theme_changed_signal.subscribe(self, self._restyle)
-
-    def on_unmount(self) -> None:
-        # The signal holds its subscribers, and with them the whole screen.
-        self.app.theme_changed_signal.unsubscribe(self)
-
-    def on_resize(self, event: Resize) -> None:
-        self._lay_out()
-        self._see_cursor()
-
     def on_click(self, event: Click) -> None:
         event.stop()
         at = self._at_line(event.y + self.scroll_offset.y)
@@ -136,30 +116,16 @@ class PickerList(ScrollView, can_focus=False):
         else:
             self.move_to(at)
 
-    def render_line(self, y: int) -> Strip:
-        width = self.scrollable_content_region.width
-        if self._palette is None:
-            return Strip.blank(width)
-        style = self.visual_style
-        number = y + self.scroll_offset.y
-        content = self._line(number, width, self._palette)
-        at = self._at_line(number)
-        if at is not None and at == self.cursor:
-            style += self.get_visual_style("picker-list--cursor", partial=True)
-        content = content.truncate(width, ellipsis=True)
-        pad = " " * max(0, width - content.cell_length)
-        return Strip((content + pad).render_segments(style)).adjust_cell_length(
-            width, style.rich_style
-        )
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self.drawn = self.shows
+        return super().render_lines(crop)
 
-    def text_on_screen(self) -> str:
-        """All lines, for tests."""
-        palette = self._palette
-        assert palette is not None
-        total, width = self.virtual_size.height, self.scrollable_content_region.width
-        return "\n".join(self._line(y, width, palette).plain for y in range(total))
+    def is_chosen(self, number: int) -> bool:
+        """Whether the line is that of the entry under the cursor."""
+        return self._count > 0 and self._at_line(number) == self.cursor
 
-    def _line(self, number: int, width: int, palette: Palette) -> Content:
+    def line(self, number: int, width: int, palette: Palette) -> Content:
+        """A heading, an entry or a note."""
         index = bisect_right(self._starts, number) - 1
         if index < 0 or number >= self.virtual_size.height:
             return Content("")
@@ -185,9 +151,10 @@ class PickerList(ScrollView, can_focus=False):
         ink = palette.warning if section.trouble and not hint else palette.muted
         return Content.styled(f"   {text}", ink)
 
-    def _lay_out(self) -> None:
+    def lay_out(self) -> None:
+        """Find the line of each section."""
         self._starts, self._firsts = [], []
-        room = max(20, self.scrollable_content_region.width - 4)
+        room = max(20, self.room - 4)
         self._said = [_wrapped(section, room) for section in self.sections]
         lines = entries = 0
         for section, said in zip(self.sections, self._said, strict=True):
@@ -197,8 +164,7 @@ class PickerList(ScrollView, can_focus=False):
             # A blank line after each.
             lines += 2 + len(section.entries) + len(said)
         self._count = entries
-        self.virtual_size = Size(0, max(0, lines - 1))
-        self.refresh()
+        self.has_lines(max(0, lines - 1))
 
     def _section_of(self, at: int) -> int | None:
         """The section of an entry; sections without entries begin where the next one does."""
@@ -234,7 +200,8 @@ class PickerList(ScrollView, can_focus=False):
                         elsewhere = first + at
         return elsewhere
 
-    def _see_cursor(self) -> None:
+    def see_cursor(self) -> None:
+        """Bring the entry into view, the first one with its heading."""
         index = self._section_of(self.cursor)
         if index is None:
             self.scroll_to(y=0, animate=False, force=True)
@@ -243,10 +210,6 @@ class PickerList(ScrollView, can_focus=False):
         first = self.cursor == self._firsts[index]
         top = self._starts[index] if first else line
         self.scroll_to_region(Region(0, top, 1, line - top + 1), animate=False, force=True)
-
-    def _restyle(self, _: object) -> None:
-        self._palette = palette_from(self.app.theme_variables)
-        self.refresh()
 
 
 def _wrapped(section: Section, room: int) -> list[tuple[str, bool]]:

@@ -1,0 +1,89 @@
+"""What both lists have in common: a cursor that is seen in every theme, and rows shown whole."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from app_support import wait_until
+from rich.style import Style
+from textual.app import App, ComposeResult
+
+from quantchat.store.finding import Found
+from quantchat.store.records import Chat
+from quantchat.tui.theming import own_themes
+from quantchat.tui.widgets.chat_list import ChatList
+
+ROWS = 60
+
+
+class ListApp(App[None]):
+    """Nothing but the list."""
+
+    def __init__(self, theme: str) -> None:
+        super().__init__(ansi_color=theme == "sixteen")
+        for each in own_themes():
+            self.register_theme(each)
+        self.theme = theme
+
+    def compose(self) -> ComposeResult:
+        yield ChatList(id="list")
+
+
+def found() -> list[Found]:
+    now_s = time.time()
+    return [
+        Found(
+            chat=Chat(
+                id=number,
+                title=f"Chat {number}",
+                created_s=now_s,
+                updated_s=now_s,
+                model="starter",
+                scheme="int4",
+                kv="16bit",
+                system_prompt="",
+                pinned=False,
+                tags=(),
+                sampling=None,
+            ),
+            snippet="a blue sky " * 20,
+        )
+        for number in range(ROWS)
+    ]
+
+
+def styles_of(rows: ChatList, line: int) -> list[tuple[str, Style]]:
+    return [(each.text, each.style or Style()) for each in rows.render_line(line)]
+
+
+@pytest.mark.parametrize("theme", ["ink", "paper", "sixteen", "phosphor", "plain"])
+async def test_the_cursor_stands_out_and_its_text_can_be_read(theme: str) -> None:
+    app = ListApp(theme)
+    async with app.run_test(size=(80, 24)) as pilot:
+        rows = app.query_one(ChatList)
+        rows.show(found(), ROWS, terms=("sky",), empty="")
+        await wait_until(pilot, lambda: rows.room < 80)
+        chosen = [*styles_of(rows, 1), *styles_of(rows, 2)]
+        grounds = {(style.bgcolor, style.reverse) for _, style in chosen}
+        others = {(style.bgcolor, style.reverse) for _, style in styles_of(rows, 3)}
+        assert len(grounds) == 1
+        assert not grounds & others, "the chosen row looks as the others do"
+        for text, style in chosen:
+            assert not text.strip() or style.reverse or style.color != style.bgcolor, (
+                f"{text!r} cannot be seen"
+            )
+
+
+async def test_a_long_list_shows_whole_rows_beside_the_scroll_bar() -> None:
+    app = ListApp("ink")
+    async with app.run_test(size=(80, 24)) as pilot:
+        rows = app.query_one(ChatList)
+        rows.show(found(), ROWS, terms=("sky",), empty="")
+        await wait_until(pilot, lambda: rows.show_vertical_scrollbar)
+        await wait_until(pilot, lambda: rows.room < 80)
+        assert not rows.show_horizontal_scrollbar
+        name, snippet = (rows.render_line(number).text for number in (1, 2))
+        assert name.endswith(" int4 · now ")
+        assert snippet.endswith("…")
+        assert len(name) == len(snippet) == rows.room
