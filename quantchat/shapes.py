@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from quantchat.spec import DecoderSpec, Llama3Scaling, RopeSpec
+from quantchat.spec import DecoderSpec, ExpertsSpec, Llama3Scaling, RopeSpec
 
 SHAPES: Mapping[str, DecoderSpec] = MappingProxyType(
     {
@@ -294,6 +294,23 @@ SHAPES: Mapping[str, DecoderSpec] = MappingProxyType(
             activation="silu",
             attention_scale=128**-0.5,
             qk_norm=True,
+        ),
+        "qwen3-30b-a3b": DecoderSpec(
+            architecture="qwen3moe",
+            layers=48,
+            hidden=2048,
+            heads=32,
+            kv_heads=4,
+            head_dim=128,
+            intermediate=6144,
+            vocab=151936,
+            context=40960,
+            norm_eps=1e-6,
+            rope=RopeSpec(theta=1000000.0, rotary_dim=128),
+            activation="silu",
+            attention_scale=128**-0.5,
+            qk_norm=True,
+            experts=ExpertsSpec(count=128, active=8, intermediate=768, renormalise=True),
         ),
         "smollm2-135m": DecoderSpec(
             architecture="llama",

@@ -87,6 +87,8 @@ class EngineFacts:
     """How the linears of single rows are launched, and how that is known; empty on the CPU."""
     tune_s: float = 0.0
     """Spent on finding that; 0 where it was known."""
+    compile_s: float = 0.0
+    """Spent on kernels that no cache had."""
     gate: GateResult | None = None
     """None where the engine is not ours to check."""
 

@@ -190,6 +190,8 @@ def _load(entrant: _Entrant, stack: contextlib.ExitStack, options: Options, show
     except QuantchatError as error:
         entrant.problem = str(error)
         return
+    if engine.facts.compile_s:
+        show(f"kernels {entrant.name}: compiled in {engine.facts.compile_s:.1f} s")
     for line in tile_lines(entrant.name, engine.facts):
         show(line)
     gate = engine.facts.gate

@@ -84,6 +84,7 @@ class OwnEngine:
             row_tokens = -(-self._room // self.plan.page_tokens) * self.plan.page_tokens
             held = dataclasses.replace(self.plan, context_tokens=row_tokens * job.rows)
             self.model = _loaded(subject, decoder, self.plan, build_pool(decoder, held), load_s)
+            compile_s = _compiled_s(self.model)
             tune_s = _tuned_s(self.model) if job.tune else 0.0
             self.runner: Runner = self.model.make_runner()
             self.rows_most = _rows_most(self.plan, job.rows)
@@ -105,6 +106,7 @@ class OwnEngine:
             kernels=tuple(dict.fromkeys((*kernels, decoder.head.kernel))),
             tiles=_tiles(decoder) if self.plan.graph else (),
             tune_s=tune_s,
+            compile_s=compile_s,
             gate=gate,
         )
 
@@ -177,6 +179,19 @@ def _plan(job: Job, subject: Subject, room: int) -> ExecutionPlan:
     if plan.context_tokens < room:
         plan = made(room)
     return dataclasses.replace(plan, threads=job.threads) if job.threads else plan
+
+
+def _compiled_s(model: LoadedModel) -> float:
+    """Seconds spent on kernels that no cache had, as the app would."""
+    if not model.plan.triton:
+        return 0.0
+    from quantchat.engine.warming import compile_ahead
+
+    model.use_device()
+    told: list[int] = []
+    started_s = time.perf_counter()
+    compile_ahead(model, lambda *words: told.append(words[1]), lambda: False)
+    return time.perf_counter() - started_s if told else 0.0
 
 
 def _tuned_s(model: LoadedModel) -> float:

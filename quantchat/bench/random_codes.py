@@ -62,11 +62,12 @@ class RandomCodes:
         for name in [*(fused for fused, _, _ in matrix_names(spec)), "head"]:
             on_part(name)
             part = name.rsplit(".", 1)[-1]
+            kind = _kind(name, part)
             draw = _Draw(zlib.crc32(name.encode()), device)
             bias = None
             if part == "qkv" and spec.qkv_bias:
-                bias = draw.normal((rows[part],), 0.0, DEVIATION)
-            yield name, Matrix((self._weight(part, rows[part], columns[part], draw),), bias)
+                bias = draw.normal((rows[kind],), 0.0, DEVIATION)
+            yield name, Matrix((self._weight(part, rows[kind], columns[kind], draw),), bias)
 
     def vector(self, name: str) -> torch.Tensor | None:
         """See MatrixSource.vector: norms are the random file's."""
@@ -180,6 +181,13 @@ class _Draw:
 
     def _fixed(self, scale: float | None) -> torch.Tensor | None:
         return None if scale is None else torch.tensor(scale, device=self.device)
+
+
+def _kind(name: str, part: str) -> str:
+    """As linears_of names it."""
+    if ".experts." in name:
+        return f"expert {part}"
+    return f"shared expert {part}" if ".shared." in name else part
 
 
 def _sizes(spec: DecoderSpec) -> tuple[dict[str, int], dict[str, int]]:

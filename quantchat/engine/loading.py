@@ -61,9 +61,6 @@ SHARED = "weights shared with a loaded model"
 WARM_TOKENS = 16
 THREAD_BYTES = 1 << 29
 """Weights for which a thread more is worth its waiting in the warm-up."""
-CARD_WARM_TOKENS = (96, 400)
-"""A prompt whose linears read weights as stored, and one that starts the matmul library."""
-
 SAMPLER_BYTES = 1 << 29
 """What writing calibration text takes beside weights and KV: logits, and tensors on their way."""
 
@@ -157,7 +154,7 @@ def _placed(
         opening=reasoning_opening(tokenizer),
     )
     model = LoadedModel(info=info, plan=plan, decoder=decoder, pool=pool, tokenizer=tokenizer)
-    _warm(model, cancelled)
+    _warm(model, report, cancelled)
     report("warm", 1, 1, "")
     return model
 
@@ -365,7 +362,7 @@ def scheme_detail(plan: ExecutionPlan) -> str:
 
 
 @torch.inference_mode()
-def _warm(model: LoadedModel, cancelled: Callable[[], bool]) -> None:
+def _warm(model: LoadedModel, report: Report, cancelled: Callable[[], bool]) -> None:
     """Run prompt chunks and a token once, so that the first answer pays no set-up.
 
     Where decode runs in a graph, capturing it is the set-up of a token.
@@ -378,7 +375,12 @@ def _warm(model: LoadedModel, cancelled: Callable[[], bool]) -> None:
     torch.set_num_threads(
         max(1, min(model.plan.threads, model.decoder.weight_bytes // THREAD_BYTES))
     )
-    for count in CARD_WARM_TOKENS if model.plan.graph else (WARM_TOKENS, 1):
+    if model.plan.triton:
+        from quantchat.engine.warming import warm_card
+
+        warm_card(model, report, cancelled)
+        return
+    for count in (WARM_TOKENS, 1):
         rows = torch.arange(min(count, pool.pages * pool.page_tokens), device=device)
         tokens = rows.shape[0]
         pages = tuple(range(-(-tokens // pool.page_tokens)))

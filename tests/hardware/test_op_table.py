@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -32,7 +33,7 @@ def test_row_limits_are_those_of_the_ops() -> None:
     from quantchat.kernels.w8a16 import tiles as int8_tiles
     from quantchat.kernels.wna16 import tiles as int4_tiles
 
-    from quantchat.engine.loading import CARD_WARM_TOKENS
+    from quantchat.engine.warming import PROMPTS
     from quantchat.ops import triton_ops
     from quantchat.ops.linear_8bit import INT8_LOWEST_ROWS
     from quantchat.ops.linear_cpu import COPY_ROWS
@@ -41,8 +42,9 @@ def test_row_limits_are_those_of_the_ops() -> None:
     assert GEMV_ROWS == int4_tiles.MAX_ROWS == int8_tiles.MAX_ROWS
     assert set(FEW_ROWS) == set(CODE_NAMES) and max(FEW_ROWS.values()) <= MAX_ROWS
     assert all(most > FEW_ROWS[code] for code, most in MANY_ROWS.items())
-    assert max(FEW_ROWS.values()) < CARD_WARM_TOKENS[0] <= min(MANY_ROWS.values())
-    assert CARD_WARM_TOKENS[1] > max(MANY_ROWS.values())
+    limits = sorted({1, FUSED_ROWS, CARD_ROWS, *FEW_ROWS.values(), *MANY_ROWS.values()})
+    for low, high in itertools.pairwise((0, *limits, 2048)):
+        assert any(low < count <= high for count in PROMPTS), f"{low + 1} to {high} rows"
     assert INT8_LOWEST_ROWS <= CARD_ROWS + 1
     assert triton_ops.FUSED_ROWS == FUSED_ROWS <= min(FEW_ROWS.values())
 
