@@ -23,6 +23,7 @@ from quantchat import paths
 from quantchat.engine.load_job import LoadJob
 from quantchat.engine.loading import load_model
 from quantchat.engine.read_ahead import files_of
+from quantchat.engine.session import SWITCH_INTERVAL_S
 from quantchat.engine.sharing import SharedDecoders
 from quantchat.errors import QuantchatError
 from quantchat.events import LoadPhase
@@ -72,6 +73,8 @@ def watched(request: LoadRequest, *, fresh: bool) -> dict[str, Any]:
         job.report(phase, done, total, detail)
         clock.take(phase, done, total)
 
+    # As the engine's thread does.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with HostMemory() as memory:
         began_s = time.perf_counter()
         model = load_model(request, report, lambda: False, SharedDecoders.empty())

@@ -66,6 +66,8 @@ class WeightReader:
         self.fetch: Fetch | None = None
         """A quick way for large tensors to the device, while there is one."""
         self._probe: ActivationProbe | None = None
+        self._pairs_of: dict[int, torch.Tensor] = {}
+        """Row orders by heads, on the device: copying one waits for all that is on its way there."""
 
     def notes(self) -> tuple[str, ...]:
         """What was rounded on the way from the file with its error, and what of it is left out."""
@@ -241,11 +243,15 @@ class WeightReader:
         heads = {"q": spec.heads, "k": spec.kv_heads}.get(part, 1)
         if spec.qk_norm_wide:
             heads = spec.heads if part.startswith("q") else spec.kv_heads
+        known = self._pairs_of.get(heads)
+        if known is not None:
+            return known
         half = spec.rope.rotary_dim // 2
         within = torch.arange(spec.head_dim)
         within[: 2 * half] = torch.arange(2 * half).view(2, half).t().flatten()
         rows = torch.arange(heads)[:, None] * spec.head_dim + within[None]
-        return rows.flatten().to(self.recipe.device)
+        order = self._pairs_of[heads] = rows.flatten().to(self.recipe.device)
+        return order
 
 
 def matrix_names(spec: DecoderSpec) -> list[tuple[str, str, tuple[str, ...]]]:
