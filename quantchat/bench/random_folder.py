@@ -25,9 +25,9 @@ from quantchat.errors import UsageError
 from quantchat.hardware.plan import plan as make_plan
 from quantchat.hardware.probe import probe
 from quantchat.model.families import open_model
-from quantchat.model.hf_families import ARCHITECTURES
+from quantchat.model.hf_families import ARCHITECTURES, FamilyTraits
 from quantchat.model.loader import load_decoder
-from quantchat.model.names import HUGGING_FACE, tensor_names, tensor_shape
+from quantchat.model.names import tensor_names, tensor_shape
 from quantchat.model.packed_cache import PackedCache
 from quantchat.model.weights import WeightRecipe
 from quantchat.ops.select import make_ops
@@ -114,11 +114,15 @@ def fill_packed(shape: str, request: LoadRequest) -> None:
     )
 
 
+def _traits(spec: DecoderSpec) -> FamilyTraits:
+    return next(one for one in ARCHITECTURES.values() if one.name == spec.architecture)
+
+
 def _write_tensors(folder: Path, spec: DecoderSpec) -> None:
     """Safetensors files with the headers of the whole model and no data on disk."""
     shards: list[dict[str, Any]] = [{}]
     end = 0
-    for ours, name in tensor_names(spec, HUGGING_FACE).items():
+    for ours, name in tensor_names(spec, _traits(spec).naming).items():
         shape = tensor_shape(spec, ours)
         size = ELEMENT_BYTES * math.prod(shape)
         if end and end + size > SHARD_BYTES:
@@ -157,6 +161,14 @@ def _config(spec: DecoderSpec) -> dict[str, Any]:
             "high_freq_factor": scaling.high_freq_factor,
             "original_max_position_embeddings": scaling.original_context,
         }
+    experts: dict[str, Any] = {}
+    if spec.experts is not None:
+        experts = {
+            "num_experts": spec.experts.count,
+            "num_experts_per_tok": spec.experts.active,
+            "moe_intermediate_size": spec.experts.intermediate,
+            "norm_topk_prob": spec.experts.renormalise,
+        }
     return {
         "architectures": [names[spec.architecture]],
         "hidden_act": "silu",
@@ -171,6 +183,7 @@ def _config(spec: DecoderSpec) -> dict[str, Any]:
         "rms_norm_eps": spec.norm_eps,
         "tie_word_embeddings": spec.tied_head,
         "rope_parameters": rope,
+        **experts,
     }
 
 
