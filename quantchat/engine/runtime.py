@@ -331,9 +331,7 @@ class Runtime:
             )
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
-        sequence.finish = reason
-        tail, _ = sequence.stops.push(sequence.detokenizer.flush())
-        sequence.text += tail + sequence.stops.flush()
+        sequence.end(reason)
         self._runner.leave(sequence)
         # With the answer's pages: they are given back, though kept, below.
         memory = self.memory()

@@ -77,6 +77,14 @@ class Sequence:
         """Tokens of the answer so far."""
         return len(self.tokens) - self.prompt_tokens
 
+    def end(self, reason: FinishReason) -> None:
+        """No more tokens come: the text is whole. A character that was cut short is left out."""
+        self.finish = reason
+        # What the model itself ended in the middle is shown as what it is.
+        rest = self.detokenizer.flush() if reason == "stop" else ""
+        tail, _ = self.stops.push(rest)
+        self.text += tail + self.stops.flush()
+
     @property
     def prefilling(self) -> bool:
         """Whether more than the newest token is still to be computed."""

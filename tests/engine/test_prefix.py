@@ -13,7 +13,7 @@ from engine_log import GREEDY, LONG, Log, chat
 from quantchat.engine.metrics import Clock
 from quantchat.engine.sequence import Sequence
 from quantchat.engine.session import Session
-from quantchat.events import Done, Failed, Started, Token
+from quantchat.events import Done, Failed, FinishReason, Started, Token
 from quantchat.requests import Sampling
 from quantchat.tokenizer import Detokenizer, from_folder
 
@@ -59,7 +59,8 @@ def test_a_prefix_goes_on_as_its_answer_did(log: Log, tiny: Path, sampling: Samp
         fresh = tuple(token.token_id for token in new)
         assert [token.index for token in new] == list(range(rest.metrics.completion_tokens))
         head = "".join(token.text for token in tokens[:cut])
-        assert head + rest.text == tokenizer.decode(ids[:cut] + fresh)
+        stream = Detokenizer(tokenizer)
+        assert head + rest.text == "".join(map(stream.push, ids[:cut] + fresh))
         same += fresh == ids[cut : cut + 2]
     # Read as a prompt, tokens give the same numbers but for rounding, which turns a near tie.
     assert same >= 8
@@ -92,6 +93,23 @@ def test_a_character_that_began_in_the_prefix_comes_whole(tiny: Path) -> None:
     # Where the character never ends, all of it is what decoding at one go makes of it.
     (letter,) = tokenizer.encode("a", add_bos=False)
     assert behind(ids[:2]).push(letter) == tokenizer.decode([*ids[:2], letter]) == "\ufffda"
+
+
+@pytest.mark.parametrize(
+    ("reason", "end"), [("stop", "\ufffd"), ("cancelled", ""), ("length", ""), ("context", "")]
+)
+def test_a_character_that_was_cut_short_is_left_out(
+    tiny: Path, reason: FinishReason, end: str
+) -> None:
+    tokenizer = from_folder(tiny)
+    ids = tokenizer.encode("a東", add_bos=False)
+    clock = Clock(submitted_s=0.0, dequeued_s=0.0)
+    sequence = Sequence.create(1, chat("x"), seed=0, ids=[], clock=clock, tokenizer=tokenizer)
+    for token_id in ids[:-1]:
+        sequence.text += sequence.stops.push(sequence.detokenizer.push(token_id))[0]
+    sequence.end(reason)
+    assert sequence.text == "a" + end
+    assert sequence.finish == reason
 
 
 @pytest.mark.parametrize("foreign", [-1, 352, 1 << 40])
