@@ -1,7 +1,8 @@
 """`quantchat bench ui`: what the screen costs beside decode, and how it bears what is hard to draw.
 
-Owns the four scenarios: the real engine and a scripted one beside a card, each with and without the
-app around it; a scripted answer in a long conversation; memory over many messages.
+Owns the scenarios: the real engine and a scripted one beside a card, each with and without the app
+around it; a scripted answer in a long conversation; memory over many messages; typing in the model
+picker.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ CODE_LINES = 300
 AT_ONCE_TOK_PER_S = 1e6
 PACED_S = 5.0
 """How long an answer beside the scripted card takes."""
-SCENARIOS = ("decode", "pace", "conversation", "memory")
+SCENARIOS = ("decode", "pace", "conversation", "memory", "search")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +115,13 @@ class Conversation:
     help="Messages over which memory is watched.",
 )
 @click.option(
-    "--only", type=click.Choice(SCENARIOS), multiple=True, help="Some of the four scenarios."
+    "--results",
+    type=click.IntRange(min=1),
+    default=5000,
+    show_default=True,
+    help="Repositories that the hub found, while keys are typed into the model picker.",
 )
+@click.option("--only", type=click.Choice(SCENARIOS), multiple=True, help="Some of the scenarios.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON object alone.")
 def command(
     model: str,
@@ -128,6 +134,7 @@ def command(
     pace: float,
     history: int,
     messages: int,
+    results: int,
     only: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -136,12 +143,19 @@ def command(
     decode: the real engine on this machine, with and without the app around it. pace: the same with
     a scripted engine shaped like decode beside a card. conversation: a scripted answer of lists, a
     table and long code behind many such messages. memory: the process over a long conversation.
+    search: keys typed into the model picker, each until the list for it is drawn.
 
     The last line of stdout is one JSON object.
     """
     from quantchat.bench.machine import machine_record
     from quantchat.cli.bench_ui_growth import growth
-    from quantchat.cli.bench_ui_words import conversation_lines, cost_lines, growth_lines
+    from quantchat.cli.bench_ui_search import typing
+    from quantchat.cli.bench_ui_words import (
+        conversation_lines,
+        cost_lines,
+        growth_lines,
+        typing_lines,
+    )
     from quantchat.hardware.probe import probe
     from quantchat.settings.model import Settings
 
@@ -186,6 +200,10 @@ def command(
         grown = growth(settings, messages, say)
         record["memory"] = asdict(grown)
         lines += growth_lines(grown)
+    if "search" in wanted:
+        keys = typing(settings, results, runs)
+        record["search"] = asdict(keys)
+        lines += typing_lines(keys)
     if not as_json:
         for line in lines:
             click.echo(line)

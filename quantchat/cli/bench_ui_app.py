@@ -178,6 +178,8 @@ class Opened:
     app: QuantchatApp
     recorder: Recorder
     drawn_bytes: Callable[[], int]
+    after_drawing: list[Callable[[], None]]
+    """Called when a terminal would have got something."""
 
     async def until(
         self, reached: Callable[[], bool], timeout_s: float = float("inf"), poll_s: float = POLL_S
@@ -198,6 +200,7 @@ def run_app(
     work: Callable[[Opened], Awaitable[None]],
     *,
     past: Sequence[str] = (),
+    size: tuple[int, int] = SIZE,
 ) -> None:
     """Open the app upon a conversation of these messages, do `work` in it, close it."""
     # Textual reads these when it is imported.
@@ -213,7 +216,7 @@ def run_app(
             chats = Chats(database)
             _fill(chats, past)
             app = QuantchatApp(recorder, settings, chats, library, stays=gc.freeze)
-            asyncio.run(_work(app, recorder, work))
+            asyncio.run(_work(app, recorder, work, size))
         finally:
             gc.unfreeze()
             database.close()
@@ -260,9 +263,15 @@ def _fill(chats: Chats, past: Sequence[str]) -> None:
 
 
 async def _work(
-    app: QuantchatApp, recorder: Recorder, work: Callable[[Opened], Awaitable[None]]
+    app: QuantchatApp,
+    recorder: Recorder,
+    work: Callable[[Opened], Awaitable[None]],
+    size: tuple[int, int],
 ) -> None:
-    opened = Opened(app=app, recorder=recorder, drawn_bytes=draw_nowhere(app))
+    after: list[Callable[[], None]] = []
+    opened = Opened(
+        app=app, recorder=recorder, drawn_bytes=draw_nowhere(app, after), after_drawing=after
+    )
     problem: list[Exception] = []
 
     async def drive(_: object) -> None:
@@ -274,7 +283,7 @@ async def _work(
             problem.append(error)
         app.exit()
 
-    await app.run_async(size=SIZE, auto_pilot=drive)
+    await app.run_async(size=size, auto_pilot=drive)
     if problem:
         raise problem[0]
 
@@ -333,8 +342,8 @@ def _answering(app: QuantchatApp) -> bool:
     return beside or app.conversation.answering is not None
 
 
-def draw_nowhere(app: QuantchatApp) -> Callable[[], int]:
-    """Give the app a driver that renders everything and only counts the bytes."""
+def draw_nowhere(app: QuantchatApp, after: Sequence[Callable[[], None]] = ()) -> Callable[[], int]:
+    """Give the app a driver that renders everything and only counts the bytes; calls `after`."""
     from textual.drivers.headless_driver import HeadlessDriver
 
     count = 0
@@ -347,6 +356,8 @@ def draw_nowhere(app: QuantchatApp) -> Callable[[], int]:
         def write(self, data: str) -> None:
             nonlocal count
             count += len(data.encode())
+            for call in after:
+                call()
 
     kind: type[Driver] = CountingDriver
     app.driver_class = kind

@@ -9,6 +9,7 @@ from quantchat.cli.bench_ui_app import Screen, View
 if TYPE_CHECKING:
     from quantchat.cli.bench_ui import Conversation, Cost
     from quantchat.cli.bench_ui_growth import Growth
+    from quantchat.cli.bench_ui_search import Typing
 
 MIB = 2**20
 STREAMS = {1: "one stream", 2: "two streams"}
@@ -48,6 +49,17 @@ def growth_lines(growth: Growth) -> list[str]:
         f"memory over {growth.messages} messages ({growth.text_bytes / MIB:.1f} MiB of text): "
         f"{first / MIB:.1f} MiB before, {half / MIB:.1f} halfway, {last / MIB:.1f} at the end; "
         f"{growth.grown_bytes_per_message / 1024:.2f} KiB a message in the second half"
+    ]
+
+
+def typing_lines(typing: Typing) -> list[str]:
+    """How long the model picker took to answer keys."""
+    took, cpu = typing.answer_ms, typing.loop_cpu_ms
+    return [
+        f"model picker of {typing.columns}x{typing.lines}, {typing.results:,} repositories, "
+        f"{took.samples} keys: {took.median:.1f} ms from the key to the drawn list "
+        f"({took.p20:.1f}-{took.p80:.1f}, at most {took.highest:.1f}), {typing.late} over 50 ms; "
+        f"{cpu.median:.1f} ms of the loop's CPU a key (at most {cpu.highest:.1f})"
     ]
 
 

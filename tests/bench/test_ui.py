@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from quantchat.bench.paced import PacedEngine, loops_of
 from quantchat.bench.scripted import ScriptedEngine, long_answer
-from quantchat.cli import bench_ui
+from quantchat.cli import bench_ui, bench_ui_search
 from quantchat.cli.bench import command
 from quantchat.cli.bench_ui_growth import slope
 from quantchat.engine.api import Engine
@@ -129,6 +129,22 @@ def test_memory_is_watched_over_messages() -> None:
     grown = json.loads(done.stdout.strip().splitlines()[-1])["memory"]
     assert grown["messages"] == 40 and grown["text_bytes"] > 20 * 1000
     assert len(grown["resident_bytes"]) == 11 and min(grown["resident_bytes"]) > 2**20
+
+
+def test_keys_typed_into_the_picker_are_timed_until_their_list_is_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bench_ui_search, "TYPED", ("7-b", "x y"))
+    monkeypatch.setattr(bench_ui_search, "BETWEEN_S", (0.01,))
+    words = ("ui", "--only", "search", "--results", "300", "--runs", "1")
+    done = CliRunner().invoke(command, words, catch_exceptions=False)
+    record = json.loads(done.stdout.strip().splitlines()[-1])
+    assert record["memory"] is None
+    keys = record["search"]
+    assert keys["results"] == 300 and (keys["columns"], keys["lines"]) == (200, 50)
+    assert keys["answer_ms"]["samples"] == keys["loop_cpu_ms"]["samples"] == 12
+    assert 0 < keys["answer_ms"]["lowest"] <= keys["answer_ms"]["highest"]
+    assert 0 <= keys["late"] <= 12 and f"{keys['late']} over 50 ms" in done.stdout
 
 
 def test_slopes_are_those_of_lines() -> None:

@@ -144,6 +144,18 @@ async def test_typing_filters_at_once_and_gives_the_former_question_up(tmp_path:
         assert "2 found" in made.picker.query_one(HubLine).render().plain
 
 
+async def test_a_letter_and_the_list_for_it_are_drawn_in_one_frame(tmp_path: Path) -> None:
+    async with opened(tmp_path) as made:
+        await made.type("qwen")
+        rows = made.picker.rows
+        assert rows.count == 2
+        # Nothing is waited for in between: the list is another one before a frame can be drawn.
+        made.picker.type("qwen-")
+        assert [entry.name for entry in rows.sections[-1].entries] == ["b/qwen-small"]
+        shows = rows.shows
+        await made.until(lambda: rows.drawn >= shows)
+
+
 async def test_a_picker_that_closed_lets_go_of_everything(tmp_path: Path) -> None:
     library, book = Library(), FakeFits()
     library.hold.clear()

@@ -97,6 +97,7 @@ class ModelsScreen(ModelActions[None]):
         with Vertical(id="box"):
             yield Static(id="title", markup=False)
             yield ModelInput(
+                self._look,
                 placeholder="Search, or a path, owner/name, address of a repository",
                 max_length=TYPED_CHARS,
                 id="filter",
@@ -132,10 +133,6 @@ class ModelsScreen(ModelActions[None]):
 
     def on_screen_resume(self) -> None:
         self.query_one("#filter").focus()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        event.stop()
-        self._look()
 
     def on_model_input_pasted(self, event: ModelInput.Pasted) -> None:
         event.stop()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from textual.content import Content
+from rich.cells import cell_len
+from textual.content import Content, Span
 from textual.style import Style
 
 GAP = 1
@@ -47,11 +48,19 @@ def line(
     """One row; `plain` leaves the styles of the cells out."""
     there = shown(columns, width)
     room = width - sum(column.width + GAP for column in there)
-    parts = [first.truncate(max(1, room), ellipsis=True, pad=True)]
+    head = first.truncate(max(1, room), ellipsis=True, pad=True)
+    # One Content for all: lists draw such lines by the screen at every key.
+    parts, spans, at = [head.plain], list(head.spans), len(head.plain)
     for cell, column in zip(cells, there, strict=False):
-        text = Content(cell.text).truncate(column.width, ellipsis=True)
-        blank = " " * (column.width - text.cell_length)
-        if cell.style is not None and not plain:
-            text = Content.styled(text.plain, cell.style)
-        parts += [Content(" " * GAP), Content(blank) + text if column.right else text + blank]
-    return Content.assemble(*parts)
+        text, cells_wide = cell.text, cell_len(cell.text)
+        if cells_wide > column.width:
+            text = Content(text).truncate(column.width, ellipsis=True).plain
+            cells_wide = cell_len(text)
+        blank = " " * (column.width - cells_wide)
+        before = " " * GAP + (blank if column.right else "")
+        if cell.style is not None and text and not plain:
+            begin = at + len(before)
+            spans.append(Span(begin, begin + len(text), cell.style))
+        parts += [before, text, "" if column.right else blank]
+        at += len(before) + len(text) + len(parts[-1])
+    return Content("".join(parts), spans=spans)

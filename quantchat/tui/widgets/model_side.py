@@ -55,5 +55,12 @@ class ModelSide(Vertical, can_focus=False):
         self._table.show(found, waiting)
         words = Content("\n").join(lines)
         if not words.is_same(self._said):
+            width = self._words.size.width
+            as_high = width > 0 and _height(words, width) == _height(self._said, width)
             self._said = words
-            self._words.update(words)
+            # A layout of the whole screen is spared where as many lines are needed as before.
+            self._words.update(words, layout=not as_high)
+
+
+def _height(words: Content, width: int) -> int:
+    return len(words.wrap(width))
