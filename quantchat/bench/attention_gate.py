@@ -194,11 +194,13 @@ def attention_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
                 name=f"attend {shape.label} {kv}",
                 run=lambda a=shape, b=kv: _attend(a, b, dtype, device),  # type: ignore[misc]
                 tolerance=TOLERANCE[dtype],
+                part=f"{kv} KV",
             )
             yield Case(
                 name=f"rope_append {shape.label} {kv}",
                 run=lambda a=shape, b=kv: _append(a, b, dtype, device),  # type: ignore[misc]
                 tolerance=TOLERANCE[dtype] * max(APPEND_FACTOR[form] for form in VECTORS[kv]),
+                part=f"{kv} KV",
             )
 
 

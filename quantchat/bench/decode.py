@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 
 from quantchat.bench.ceilings import Ceilings, ceilings_lines
 from quantchat.bench.contest import EngineFacts, Job, RunTimes
+from quantchat.bench.kernel_scope import scope_of
 from quantchat.bench.own import SPARE_TOKENS, Subject, check_context, open_subject
 from quantchat.bench.peers import peer_named
 from quantchat.bench.record import Case, EngineResult, KernelGate, Report, Row, make_row
-from quantchat.bench.remote import RemoteEngine, remote_ceilings, remote_kernel_gate
+from quantchat.bench.remote import RemoteEngine, gate_workers, remote_ceilings, remote_kernel_gate
 from quantchat.engine.loading import plan_request, read_tokenizer
 from quantchat.errors import PlanError, QuantchatError
 from quantchat.hardware.execution import ExecutionPlan
@@ -111,7 +112,7 @@ def measure(options: Options, facts: Facts, show: Say, say: Say) -> Report:
     ceilings = remote_ceilings(plan.device, plan.threads)
     for line in ceilings_lines(ceilings):
         show(line)
-    kernels = _check_kernels(options, plan, show, say)
+    kernels = _check_kernels(options, plan, facts, show, say)
     if kernels is None or not kernels.failures:
         groups = [entrants] if plan.device == "cpu" else [[entrant] for entrant in entrants]
         for group in groups:
@@ -142,16 +143,24 @@ def _first_plan(options: Options, facts: Facts, subject: Subject) -> ExecutionPl
     raise refused
 
 
-def _check_kernels(options: Options, plan: ExecutionPlan, show: Say, say: Say) -> KernelGate | None:
+def _check_kernels(
+    options: Options, plan: ExecutionPlan, facts: Facts, show: Say, say: Say
+) -> KernelGate | None:
     if not options.kernel_gate or not plan.triton:
         return None
     say("checking kernels against their references (the first time compiles them)")
-    gate = remote_kernel_gate()
+    gate = _checked(options, plan, facts)
     agree = gate.cases - len(gate.failures)
     show(f"gate kernels: {agree} of {gate.cases} cases agree with their reference")
     for failure in gate.failures:
         show(f"gate kernels: FAILED {failure}")
     return gate
+
+
+def _checked(options: Options, plan: ExecutionPlan, facts: Facts) -> KernelGate:
+    card = next(one for one in facts.gpus if one.index == plan.gpu_index)
+    scope = scope_of(options.schemes, options.kvs, plan, card.sm)
+    return remote_kernel_gate(scope, gate_workers(card.free_bytes))
 
 
 def _contest(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from quantchat.bench.kernel_scope import OLD_CARDS, Scope
 from quantchat.bench.record import KernelGate
 from quantchat.shapes import SHAPES
 
@@ -28,6 +29,8 @@ class Case:
     run: Callable[[], list[tuple[torch.Tensor, torch.Tensor]]]
     """Runs kernel and reference; pairs of result and truth."""
     tolerance: float
+    part: str = ""
+    """What has to be in use for the case to matter, as scopes name it; empty: it always does."""
 
     def error(self) -> float:
         """Largest relative error over the results; NaN where something was not written."""
@@ -122,11 +125,13 @@ def _linear_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
             name=f"int4 g{group} {shape}",
             run=lambda a=rows, b=outputs, c=columns, d=group: int4(a, b, c, d),  # type: ignore[misc]
             tolerance=tolerance,
+            part=OLD_CARDS,
         )
         yield Case(
             name=f"int8 {shape}",
             run=lambda a=rows, b=outputs, c=columns: int8(a, b, c),  # type: ignore[misc]
             tolerance=tolerance,
+            part=OLD_CARDS,
         )
     for outputs, columns, group in (
         (577, 1536, 128),
@@ -196,15 +201,16 @@ def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     yield from attention_cases(device, dtype)
 
 
-def check() -> KernelGate:
-    """Run every case on the current card in both dtypes of activations."""
+def check(scope: Scope, share: int = 0, shares: int = 1) -> KernelGate:
+    """Run every case of the scope on the current card, or one of several shares of them."""
     device = torch.device("cuda", torch.cuda.current_device())
-    torch.manual_seed(20)
     failures: list[str] = []
     total = 0
-    for dtype in (torch.float16, torch.bfloat16):
-        for case in cases(device, dtype):
+    for dtype in (getattr(torch, name) for name in scope.dtypes):
+        chosen = [case for case in cases(device, dtype) if scope.takes(case.part)]
+        for case in chosen[share::shares]:
             total += 1
+            torch.manual_seed(20)
             error = case.error()
             if not error <= case.tolerance:
                 failures.append(f"{case.name} {dtype}: {error:.2e} > {case.tolerance:.1e}")

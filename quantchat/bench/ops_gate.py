@@ -63,6 +63,7 @@ def linear_cases(ops: TorchOps) -> Iterator[Case]:
                 ops, a, b, c, d, e
             ),
             tolerance=TOLERANCE[ops.dtype],
+            part=form,
         )
 
 

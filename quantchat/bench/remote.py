@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -18,11 +19,15 @@ from typing import Any, Self
 
 from quantchat.bench.ceilings import Ceilings
 from quantchat.bench.contest import EngineFacts, GateResult, Job, RunTimes
+from quantchat.bench.kernel_scope import Scope
 from quantchat.bench.record import KernelGate
 from quantchat.errors import EngineError
 
 LAST_WORDS_BYTES = 2000
 CLOSE_S = 10.0
+MOST_GATES = 12
+GATE_BYTES = 3 << 30
+"""Card memory of a process that checks kernels, its context included."""
 WORKER = (sys.executable, "-P", "-m", "quantchat.bench.worker")
 """-P: the folder it starts in must not offer modules, least of all one called kernels."""
 
@@ -155,11 +160,31 @@ class RemoteEngine(Remote):
         return int(self.ask({"do": "peak"})["peak_bytes"])
 
 
-def remote_kernel_gate() -> KernelGate:
-    """Every kernel checked on the card, in a process that is gone before any engine starts."""
-    with Remote({"do": "kernels"}) as remote:
-        found = remote.answer()["gate"]
-        return KernelGate(cases=found["cases"], failures=tuple(found["failures"]))
+def remote_kernel_gate(scope: Scope, workers: int) -> KernelGate:
+    """Kernels checked on the card, in processes that are gone before any engine starts.
+
+    Several, since most of the first check is compiling.
+    """
+    order = {
+        "do": "kernels",
+        "dtypes": scope.dtypes,
+        "parts": None if scope.parts is None else sorted(scope.parts),
+        "shares": workers,
+    }
+    with contextlib.ExitStack() as stack:
+        remotes = [
+            stack.enter_context(Remote({**order, "share": share})) for share in range(workers)
+        ]
+        found = [remote.answer()["gate"] for remote in remotes]
+    return KernelGate(
+        cases=sum(part["cases"] for part in found),
+        failures=tuple(failure for part in found for failure in part["failures"]),
+    )
+
+
+def gate_workers(free_bytes: int) -> int:
+    """Processes that check kernels at once on a card with that much free memory."""
+    return max(1, min(MOST_GATES, os.cpu_count() or 1, free_bytes // GATE_BYTES))
 
 
 def remote_ceilings(device: str, threads: int) -> Ceilings:

@@ -53,6 +53,7 @@ def rounding_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
                 name=f"prepare {rows}x{columns}{outliers}",
                 run=lambda a=rows, b=columns, c=threshold: _prepared(a, b, c, device, dtype, sm),  # type: ignore[misc]
                 tolerance=TOLERANCE[dtype],
+                part="int8 inputs",
             )
         yield Case(
             name=f"given scale {rows}x{columns}",
@@ -64,11 +65,13 @@ def rounding_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
             name=f"sparse product {outputs}x{columns}",
             run=lambda a=outputs, b=columns: _sparse(a, b, device, dtype, sm),  # type: ignore[misc]
             tolerance=SPARSE_TOLERANCE,
+            part="lut4",
         )
         yield Case(
             name=f"sparse into dense {outputs}x{columns}",
             run=lambda a=outputs, b=columns: _added(a, b, device, dtype),  # type: ignore[misc]
             tolerance=TOLERANCE[dtype],
+            part="lut4",
         )
     forms: tuple[CodeFormat, ...] = ("int8", "fp8") if sm >= LOWEST_CAST_SM else ("int8",)
     for rows, outputs, columns in PRODUCTS if sm >= LOWEST_SM else ():
@@ -79,6 +82,7 @@ def rounding_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
                     a, b, c, d, device, dtype
                 ),  # type: ignore[misc]
                 tolerance=TOLERANCE[dtype],
+                part=f"{form} inputs",
             )
 
 

@@ -47,8 +47,13 @@ def serve(orders: TextIO, answers: TextIO) -> None:
             return
         if first["do"] == "kernels":
             from quantchat.bench.kernel_gate import check
+            from quantchat.bench.kernel_scope import Scope
 
-            say(ok=True, gate=asdict(check()))
+            parts = first["parts"]
+            scope = Scope(
+                dtypes=tuple(first["dtypes"]), parts=None if parts is None else frozenset(parts)
+            )
+            say(ok=True, gate=asdict(check(scope, first["share"], first["shares"])))
             return
         if first["do"] == "folder":
             from quantchat.bench.random_folder import filled_folder

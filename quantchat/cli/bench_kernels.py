@@ -41,9 +41,10 @@ def command(
             "kernels run on an NVIDIA card with torch's CUDA build and triton",
             hint="`quantchat probe` says what was found",
         )
+    from quantchat.bench.kernel_scope import Scope
     from quantchat.bench.kernels import KernelOptions, measure
     from quantchat.bench.random_model import shape_named
-    from quantchat.bench.remote import remote_ceilings, remote_kernel_gate
+    from quantchat.bench.remote import gate_workers, remote_ceilings, remote_kernel_gate
 
     spec = shape_named(shape)
     options = KernelOptions(
@@ -69,7 +70,7 @@ def command(
     }
     failures: tuple[str, ...] = ()
     if gate:
-        found = remote_kernel_gate()
+        found = remote_kernel_gate(Scope(), gate_workers(facts.gpus[0].free_bytes))
         failures = found.failures
         show(f"gate: {found.cases - len(failures)} of {found.cases} cases agree with the reference")
         for failure in failures:

@@ -180,7 +180,7 @@ def test_a_wrong_kernel_means_that_nothing_is_timed(monkeypatch: pytest.MonkeyPa
 
     gate = KernelGate(cases=3, failures=("norm 3x4: 1.0 > 0.1",))
     monkeypatch.setattr(decode, "_first_plan", with_kernels)
-    monkeypatch.setattr(decode, "remote_kernel_gate", lambda: gate)
+    monkeypatch.setattr(decode, "_checked", lambda *words: gate)
     done = CliRunner().invoke(command, [*WORDS, "--scheme", "fp16"])
     assert isinstance(done.exception, QuantchatError)
     record = json.loads(done.stdout.strip().splitlines()[-1])

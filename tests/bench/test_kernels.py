@@ -115,7 +115,7 @@ def test_a_wrong_kernel_means_no_timing(monkeypatch: pytest.MonkeyPatch) -> None
     from quantchat.bench.record import KernelGate
     from quantchat.hardware import probe as prober
 
-    card: Any = type("Card", (), {"name": "H", "sm": 90, "driver": "1"})()
+    card: Any = type("Card", (), {"name": "H", "sm": 90, "driver": "1", "free_bytes": 1 << 34})()
     facts = probe()
     software = type(facts.software)
     fields = {name: getattr(facts.software, name) for name in software.__dataclass_fields__}
@@ -125,7 +125,7 @@ def test_a_wrong_kernel_means_no_timing(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("quantchat.bench.machine.machine_record", lambda facts: {})
     monkeypatch.setattr(remote, "remote_ceilings", lambda device, threads: CEILINGS)
     gate = KernelGate(cases=2, failures=("int4: 1 > 0",))
-    monkeypatch.setattr(remote, "remote_kernel_gate", lambda: gate)
+    monkeypatch.setattr(remote, "remote_kernel_gate", lambda scope, workers: gate)
     done = CliRunner().invoke(bench_kernels.command, ["--shape", "smollm2-135m"])
     assert isinstance(done.exception, QuantchatError)
     record = json.loads(done.stdout.strip().splitlines()[-1])
