@@ -96,6 +96,26 @@ async def test_keys_move_mark_pin_and_act_on_all_that_are_marked(tmp_path: Path)
         await wait_until(pilot, lambda: not isinstance(app.screen, ConversationsScreen))
 
 
+async def test_what_was_said_does_not_stand_before_what_is_asked_for_next(tmp_path: Path) -> None:
+    fill(tmp_path, "apples", "pears")
+    app = make_app(tmp_path)
+
+    def said() -> list[str]:
+        return [each.message.split()[0] for each in app._notifications]
+
+    async with app.run_test(size=(80, 24)) as pilot:
+        rows = await opened(pilot, app, 2)
+        app.notify("a warning", severity="warning")
+        await pilot.press("f8")
+        await wait_until(pilot, lambda: said() == ["a", "Deleted"])
+        await pilot.press("f9")
+        await wait_until(pilot, lambda: said() == ["a", "Brought"])
+        await wait_until(pilot, lambda: len(rows.found) == 2)
+        await pilot.press("f7")
+        await in_front(pilot, app, ExportDialog)
+        await wait_until(pilot, lambda: said() == ["a"])
+
+
 async def test_marks_that_are_no_longer_listed_are_taken_away(tmp_path: Path) -> None:
     fill(tmp_path, "apples", "pears")
     app = make_app(tmp_path)

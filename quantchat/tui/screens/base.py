@@ -10,6 +10,7 @@ from textual.screen import ModalScreen, Screen
 
 from quantchat.tui.closed import forget_closed
 from quantchat.tui.keymap import Keyed
+from quantchat.tui.toasts import take_down_news
 
 if TYPE_CHECKING:
     from quantchat.tui.app import QuantchatApp
@@ -34,7 +35,7 @@ class AppScreen(Keyed, Screen[None]):
 
 
 class AppDialog(Keyed, ModalScreen[Result]):
-    """A screen above another one."""
+    """A screen above another one; what was said before it does not stand before it."""
 
     def commands(self) -> Iterable[SystemCommand]:
         """The screen's own entries of the command palette."""
@@ -44,6 +45,9 @@ class AppDialog(Keyed, ModalScreen[Result]):
     def desk(self) -> QuantchatApp:
         """The app."""
         return cast("QuantchatApp", self.app)
+
+    def on_mount(self) -> None:
+        take_down_news(self.desk)
 
     def on_unmount(self) -> None:
         forget_closed(self.desk)

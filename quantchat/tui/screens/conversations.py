@@ -27,6 +27,7 @@ from quantchat.tui.screens.export import ExportDialog
 from quantchat.tui.screens.importing import ImportDialog
 from quantchat.tui.screens.tags import TagChange, TagsDialog
 from quantchat.tui.screens.working import WorkingDialog
+from quantchat.tui.toasts import take_down_news
 from quantchat.tui.widgets.bars import Key, KeyBar
 from quantchat.tui.widgets.chat_list import ChatList
 
@@ -227,6 +228,7 @@ class ConversationsScreen(WorkingDialog[None]):
             self.rows.marked.clear()
             self._fill()
             key = long_key(key_of(self.app, type(self), "undo"))
+            take_down_news(self.app)
             self.notify(f"Deleted {said}. {key} brings back what was deleted last.")
 
         self.work(lambda: self.desk.chats.delete(*ids), deleted)
@@ -239,6 +241,7 @@ class ConversationsScreen(WorkingDialog[None]):
                 self.notify("Nothing was deleted.")
                 return
             self._fill(go_to=chats[0].id)
+            take_down_news(self.app)
             self.notify(f"Brought back {_counted(chats)}.")
 
         self.work(self.desk.chats.undelete, restored)
