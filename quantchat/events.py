@@ -13,7 +13,16 @@ from quantchat.requests import Slot, WayOut
 
 FinishReason: TypeAlias = Literal["stop", "length", "context", "cancelled"]
 LoadPhase: TypeAlias = Literal[
-    "import", "fetch", "read", "sample", "calibrate", "quantize", "upload", "warm", "tune"
+    "import",
+    "fetch",
+    "read",
+    "sample",
+    "calibrate",
+    "quantize",
+    "upload",
+    "compile",
+    "warm",
+    "tune",
 ]
 
 

@@ -55,12 +55,13 @@ def compile_ahead(model: LoadedModel, report: Report, cancelled: Callable[[], bo
         return
     noted_s = time.perf_counter() - started_s
     if jobs:
-        report("warm", 0, len(jobs), "compiling kernels")
-    compile_kernels(
-        jobs,
-        done=lambda count: report("warm", count, len(jobs), "compiling kernels"),
-        cancelled=cancelled,
-    )
+        report("compile", 0, len(jobs), "")
+        compile_kernels(
+            jobs,
+            done=lambda count: report("compile", count, len(jobs), ""),
+            cancelled=cancelled,
+        )
+        report("warm", 0, 1, "")
     took_s = time.perf_counter() - started_s
     logger.info("%d kernels compiled in %.1f s, noted in %.2f", len(jobs), took_s, noted_s)
     if cancelled():

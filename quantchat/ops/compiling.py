@@ -11,7 +11,6 @@ import pickle
 import queue
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,35 +31,34 @@ CLOSE_S = 5.0
 def compile_kernels(
     jobs: list[KernelJob], *, done: Callable[[int], None], cancelled: Callable[[], bool]
 ) -> None:
-    """Leaves kernels on disk, where there are enough of them; `done` hears how many there are.
-
-    `done` is called in threads of their own, one call at a time.
-    """
+    """Leaves kernels on disk, where there are enough of them; `done` hears how many there are."""
     if len(jobs) < FEWEST_JOBS:
         return
     workers = min(MOST_WORKERS, os.cpu_count() or 1, len(jobs) // JOBS_OF_A_WORKER)
     waiting: queue.SimpleQueue[KernelJob] = queue.SimpleQueue()
     for job in jobs:
         waiting.put(job)
-    count, lock = 0, threading.Lock()
-
-    def one_more() -> None:
-        nonlocal count
-        with lock:
-            count += 1
-            done(count)
-
+    ended: queue.SimpleQueue[bool] = queue.SimpleQueue()
     with ThreadPoolExecutor(workers, "compile") as pool:
         for _ in range(workers):
-            pool.submit(_serve, waiting, one_more, cancelled)
+            pool.submit(_serve, waiting, ended.put, cancelled).add_done_callback(
+                lambda _: ended.put(False)
+            )
+        count, serving = 0, workers
+        while serving:
+            if ended.get():
+                count += 1
+                done(count)
+            else:
+                serving -= 1
 
 
 def _serve(
     waiting: queue.SimpleQueue[KernelJob],
-    one_more: Callable[[], None],
+    ended: Callable[[bool], None],
     cancelled: Callable[[], bool],
 ) -> None:
-    """One process, until nothing waits."""
+    """One process, until nothing waits; `ended` hears True for each kernel."""
     try:
         worker = subprocess.Popen(
             WORKER,
@@ -87,7 +85,7 @@ def _serve(
                 break
             if answer.strip():
                 logger.warning("%s is not compiled: %s", job.name, answer.decode().strip())
-            one_more()
+            ended(True)
     except (OSError, pickle.PicklingError) as error:
         logger.warning("a process that compiles kernels has failed: %s", error)
     finally:

@@ -25,6 +25,7 @@ PHASES: Mapping[LoadPhase, str] = {
     "calibrate": "calibrating",
     "quantize": "quantizing",
     "upload": "moving weights to the device",
+    "compile": "compiling kernels for this card, once",
     "warm": "warming up",
     "tune": "tuning kernels for this card, once",
 }
