@@ -22,7 +22,7 @@ from textual.theme import Theme
 
 from quantchat import paths
 from quantchat.engine.api import Engine
-from quantchat.errors import QuantchatError, StoreError
+from quantchat.errors import StoreError
 from quantchat.events import EngineStopped, Loaded, LoadFailed, LoadProgress, Unloaded
 from quantchat.settings.model import Settings
 from quantchat.store.chats import Chats
@@ -49,6 +49,7 @@ from quantchat.tui.control.recommended import Recommended
 from quantchat.tui.control.schemes import SchemeBook
 from quantchat.tui.control.status import Status
 from quantchat.tui.control.switching import Switching
+from quantchat.tui.control.this_chat import ThisChat
 from quantchat.tui.control.transfers import NoTransfers, Transfers
 from quantchat.tui.control.writer import TurnWriter
 from quantchat.tui.looks import Looks
@@ -56,7 +57,6 @@ from quantchat.tui.messages import Item
 from quantchat.tui.opening import Opening
 from quantchat.tui.own_keys import OwnKeys
 from quantchat.tui.screens.chat import ChatScreen
-from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.timers import make_sure
 from quantchat.tui.trouble import Trouble
 from quantchat.tui.unseen import UNSEEN
@@ -152,6 +152,7 @@ class QuantchatApp(Opening):
             get=lambda: self.conversation.options,
             put=self.conversation.configure,
         )
+        self.this_chat = ThisChat(self)
         self.offered = Offered(self)
         self.switching = Switching(self)
         self.comparison: Comparison | None = None
@@ -262,15 +263,6 @@ class QuantchatApp(Opening):
         elif self.conversation.waiting:
             self.notify("A question waits for the model already.", severity="warning")
         return self.conversation.busy
-
-    def guarded(self, action: Callable[[], bool | None]) -> bool | None:
-        """Run an action; a failure of the store becomes a dialog."""
-        try:
-            return action()
-        except QuantchatError as error:
-            log.exception("action failed")
-            self.push_screen(Dialog("That did not work", error.message, error.hint))
-            return None
 
     def action_command_palette(self) -> None:
         """Every action by name."""

@@ -81,6 +81,16 @@ def commands(app: QuantchatApp, screen: Screen[object]) -> Iterable[SystemComman
         yield SystemCommand(
             "Context", "What to do when it is nearly full (f9)", screen.action_context
         )
+        yield SystemCommand(
+            "Previous version of the answer",
+            "Flip to the one before (alt+left)",
+            lambda: screen.action_flip(-1),
+        )
+        yield SystemCommand(
+            "Next version of the answer",
+            "Flip to the next (alt+right)",
+            lambda: screen.action_flip(1),
+        )
         yield SystemCommand("Copy the last answer", "As Markdown (f3)", screen.action_copy_answer)
         yield SystemCommand(
             "Copy the last code block", "Only the code (f4)", screen.action_copy_block
@@ -109,6 +119,15 @@ def commands(app: QuantchatApp, screen: Screen[object]) -> Iterable[SystemComman
         )
         yield SystemCommand(
             "Import a conversation", "Markdown or JSON of quantchat", app.action_import_files
+        )
+        yield SystemCommand(
+            "Pin this conversation", "Keep it at the top of the list, or not", app.action_pin_chat
+        )
+        yield SystemCommand(
+            "Delete this conversation", "It can be brought back", app.action_delete_chat
+        )
+        yield SystemCommand(
+            "Bring back a deleted conversation", "What was deleted last", app.action_undelete
         )
         yield SystemCommand("Models", "Load, fetch or delete a model (ctrl+o)", app.action_models)
         yield SystemCommand(

@@ -1,8 +1,9 @@
-"""The actions that open a screen; each is imported when it is opened first."""
+"""The app's actions that open a screen, imported when it is opened first, or act on the open chat."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 from textual.app import App
 from textual.screen import Screen
@@ -10,14 +11,18 @@ from textual.screen import Screen
 from quantchat.errors import QuantchatError
 from quantchat.store.records import Chat
 from quantchat.tui.control.conversation import Conversation
+from quantchat.tui.control.this_chat import ThisChat
 from quantchat.tui.keymap import Keyed
 from quantchat.tui.screens.chat import ChatScreen
 
+log = logging.getLogger(__name__)
+
 
 class Opening(Keyed, App[None]):
-    """What of the app leads to other screens."""
+    """What of the app leads to other screens and other conversations."""
 
     conversation: Conversation
+    this_chat: ThisChat
 
     def action_conversations(self) -> None:
         """The list of conversations."""
@@ -53,6 +58,29 @@ class Opening(Keyed, App[None]):
                 self.notify(str(error), severity="error")
 
         self.push_screen(ImportDialog(), imported)
+
+    def action_pin_chat(self) -> None:
+        """Keep the open conversation at the top of the list, or not."""
+        self.guarded(self.this_chat.pin)
+
+    def action_delete_chat(self) -> None:
+        """Delete the open conversation."""
+        self.guarded(self.this_chat.delete)
+
+    def action_undelete(self) -> None:
+        """Bring back what was deleted last."""
+        self.guarded(self.this_chat.bring_back)
+
+    def guarded(self, action: Callable[[], bool | None]) -> bool | None:
+        """Run an action; a failure of the store becomes a dialog."""
+        from quantchat.tui.screens.dialog import Dialog
+
+        try:
+            return action()
+        except QuantchatError as error:
+            log.exception("action failed")
+            self.push_screen(Dialog("That did not work", error.message, error.hint))
+            return None
 
     def action_models(self) -> None:
         """The model picker."""

@@ -51,10 +51,14 @@ def fragment_of(before: str, row: int) -> Fragment | None:
 
 
 def command_offers(typed: str) -> list[Offer]:
-    """Commands whose name begins so, or has the letters in it."""
+    """Commands whose name begins so here, then elsewhere, then those with the letters in it."""
     word = typed[1:]
     named = [each for each in COMMANDS if each.name.startswith(word)]
-    named += [each for each in COMMANDS if word in each.name and each not in named]
+    for others in (
+        (each for each in COMMANDS if any(name.startswith(word) for name in each.also)),
+        (each for each in COMMANDS if word in each.name),
+    ):
+        named += [each for each in others if each not in named]
     return [
         Offer(
             text=f"/{each.name}",

@@ -34,6 +34,8 @@ class Slash:
 
     name: str
     summary: str
+    also: tuple[str, ...] = ()
+    """Names that it has elsewhere."""
     action: str = ""
     """Run when there is no argument."""
     argument: str = ""
@@ -156,10 +158,21 @@ def _prompts(app: QuantchatApp) -> list[tuple[str, str]]:
 
 
 COMMANDS: tuple[Slash, ...] = (
-    Slash(name="new", summary="Begin an empty conversation", action="screen.new"),
-    Slash(name="chats", summary="Open, search, rename, delete", action="app.conversations"),
+    Slash(
+        name="new",
+        also=("clear", "reset"),
+        summary="Begin an empty conversation",
+        action="screen.new",
+    ),
+    Slash(
+        name="chats",
+        also=("resume", "history", "search"),
+        summary="Open, search, rename, delete",
+        action="app.conversations",
+    ),
     Slash(
         name="model",
+        also=("models",),
         summary="Load a model, or choose one",
         action="app.models",
         argument="name",
@@ -168,6 +181,7 @@ COMMANDS: tuple[Slash, ...] = (
     ),
     Slash(
         name="scheme",
+        also=("quant",),
         summary="How weights are stored",
         action="app.schemes",
         argument="name",
@@ -183,7 +197,12 @@ COMMANDS: tuple[Slash, ...] = (
         choices=_kvs,
     ),
     Slash(name="dial", summary="Turn through the schemes that can run here", action="screen.dial"),
-    Slash(name="retry", summary="Answer the last question again", action="screen.regenerate"),
+    Slash(
+        name="retry",
+        also=("again", "regenerate"),
+        summary="Answer the last question again",
+        action="screen.regenerate",
+    ),
     Slash(name="continue", summary="Go on with a stopped answer", action="screen.go_on"),
     Slash(name="stop", summary="Stop the answer or the load", action="screen.stop"),
     Slash(name="edit", summary="Edit your last message, and branch", action="screen.edit_last"),
@@ -220,6 +239,7 @@ COMMANDS: tuple[Slash, ...] = (
     ),
     Slash(
         name="rename",
+        also=("title",),
         summary="Give the conversation a title",
         action="app.options",
         argument="title",
@@ -227,15 +247,20 @@ COMMANDS: tuple[Slash, ...] = (
     ),
     Slash(
         name="tag",
+        also=("tags",),
         summary="Add tags; -word takes one away",
         action="app.options",
         argument="words",
         take=_tag,
     ),
+    Slash(name="pin", summary="Keep the conversation at the top, or not", action="app.pin_chat"),
+    Slash(name="delete", summary="Delete the conversation", action="app.delete_chat"),
+    Slash(name="undelete", summary="Bring back what was deleted last", action="app.undelete"),
     Slash(name="export", summary="To a file, as Markdown or JSON", action="app.export"),
     Slash(name="import", summary="A conversation out of a file", action="app.import_files"),
     Slash(
         name="theme",
+        also=("themes",),
         summary="Colours of the app",
         action="app.themes",
         argument="name",
@@ -247,13 +272,13 @@ COMMANDS: tuple[Slash, ...] = (
     Slash(name="explain", summary="What a meter measures", action="screen.meters"),
     Slash(name="meters", summary="Show or hide the meters", action="screen.toggle_meters"),
     Slash(name="context", summary="What to do when it is nearly full", action="screen.context"),
-    Slash(name="settings", summary="Sampling, KV, theme", action="app.settings"),
+    Slash(name="settings", also=("config",), summary="Sampling, KV, theme", action="app.settings"),
     Slash(name="log", summary="The end of the log", action="app.log"),
     Slash(name="help", summary="Every key", action="app.help"),
-    Slash(name="quit", summary="Leave quantchat", action="app.quit"),
+    Slash(name="quit", also=("exit",), summary="Leave quantchat", action="app.quit"),
 )
 
 
 def find(name: str) -> Slash | None:
-    """The command of that name."""
-    return next((each for each in COMMANDS if each.name == name), None)
+    """The command of that name, or that has it elsewhere."""
+    return next((each for each in COMMANDS if name == each.name or name in each.also), None)
