@@ -38,7 +38,7 @@ from .scales import halves, load_codes, nested_scales, next_scales
 from .table_codes import block_lut3, unit_codebook, unit_lut4
 
 
-@gluon.jit
+@gluon.jit(do_not_specialize_on_alignment=["rows"])
 def linear_kernel(
     x_ptr,
     w_ptr,
