@@ -33,3 +33,8 @@ SHELF = (
     ShelfRow(alias="qwen3-32b", scheme="int8", memory_gib=48),
 )
 """The smallest device first."""
+
+
+def shelf_scheme(alias: str) -> str:
+    """The scheme that is recommended for a model; "" for one that is not on the shelf."""
+    return next((row.scheme for row in SHELF if row.alias == alias), "")

@@ -294,14 +294,14 @@ class QuantchatApp(Opening):
         """Say something; texts come from files and engines, so they are never markup."""
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
-    def choose_model(self, name: str) -> None:
-        """Load a model, fetching it first where it is not on disk."""
+    def choose_model(self, name: str, scheme: str = "") -> None:
+        """Load a model, fetching it first where it is not on disk; `scheme`: recommended for it."""
         loads = self.loads
         if loads.info is not None and loads.info.model == name and not loads.busy:
             loads.awaited = ""
             self.state_changed()
             return
-        self.preferences.change(model=name)
+        self.preferences.choose(name, scheme)
         loads.want(self.preferences.load_request(), fetch=True)
         self.state_changed()
 

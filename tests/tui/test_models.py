@@ -17,8 +17,10 @@ from transfer_support import FakeTransfers
 from quantchat.errors import Cancelled
 from quantchat.hub.http import SourceError
 from quantchat.hub.search import FoundRepo, Sort
+from quantchat.settings.model import Settings
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.control.library import ShelfPick
+from quantchat.tui.control.preferences import Preferences, scheme_for
 from quantchat.tui.control.transfers import Transfer
 from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.screens.models import ModelsScreen
@@ -434,6 +436,48 @@ async def test_the_palette_has_what_the_picker_can_do(tmp_path: Path) -> None:
         screen = await made.variants()
         titles = {each.title for each in made.app.get_system_commands(screen)}
         assert {"Fetch and load", "Only fetch", "What fits"} <= titles
+
+
+async def test_a_recommended_model_comes_with_its_scheme(tmp_path: Path) -> None:
+    library = Library()
+    library.picks = [ShelfPick(name="other", scheme="int4", memory="8 GiB")]
+    async with opened(tmp_path, library) as made:
+        await made.until(lambda: "8 GiB, int4" in made.text)
+        assert made.picker.rows.go_to("other")
+        await made.until(lambda: "loads it in int4" in made.about)
+        assert made.app.preferences.settings.scheme == "auto"
+        await made.pilot.press("enter")
+        await made.until(lambda: made.app.loads.info and made.app.loads.info.model == "other")
+        assert made.app.loads.answering is not None
+        assert made.app.loads.answering.scheme == "int4"
+        assert made.app.preferences.settings.scheme == "int4"
+        # Its line among the downloads went first, its line on disk came later.
+        await made.until(lambda: made.chosen == "other" and "◆ other" in made.text)
+
+
+@pytest.mark.parametrize(
+    ("now", "scheme", "model", "would"),
+    [
+        ("starter", "auto", "qwen3-4b", "int8"),
+        ("starter", "fp16", "qwen3-4b", "fp16"),
+        ("starter", "fp16", "other", "fp16"),
+        ("qwen3-4b", "int8", "starter", "auto"),
+        ("qwen3-4b", "int8", "qwen2.5-1.5b", "int4"),
+        ("qwen3-4b", "fp16", "starter", "fp16"),
+        ("qwen3-4b", "fp16", "qwen3-4b", "fp16"),
+    ],
+)
+def test_a_recommended_scheme_goes_with_its_model(
+    now: str, scheme: str, model: str, would: str
+) -> None:
+    settings = Settings(model=now, scheme=scheme)
+    assert scheme_for(settings, model) == would
+    preferences = Preferences(settings, None)
+    assert preferences.choose(model) == ""
+    assert (preferences.settings.model, preferences.settings.scheme) == (model, would)
+    assert scheme_for(settings, "qwen2.5-7b", recommended=True) == "int8"
+    preferences.choose("other", "nf4")
+    assert preferences.settings.scheme == "nf4"
 
 
 async def test_the_first_start_names_the_model_for_this_machine(tmp_path: Path) -> None:

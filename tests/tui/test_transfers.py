@@ -143,9 +143,10 @@ async def test_a_chosen_model_comes_beside_the_chat_and_is_loaded(
     hub.faults.hold_after_bytes = HELD_BYTES
     async with opened(local) as (pilot, app):
         await ready(pilot, app)
-        app.choose_model("own/one")
+        app.choose_model("own/one", "int4")
         await wait_until(pilot, lambda: app.loads.awaited == "own/one")
         await wait_until(pilot, half_there(app, "own/one"))
+        assert app.preferences.settings.scheme == "auto"
         app.transfers.add(["own/folder"])
         assert app.loads.state == "ready" and app.preferences.settings.model == local
         await wait_until(pilot, lambda: said("is loaded as soon as it came"))
@@ -157,6 +158,7 @@ async def test_a_chosen_model_comes_beside_the_chat_and_is_loaded(
         hub.flowing.set()
         await wait_until(pilot, lambda: loaded(app) == "own/one")
         assert app.preferences.settings.model == "own/one"
+        assert app.loads.answering is not None and app.loads.answering.scheme == "int4"
         await wait_until(pilot, lambda: app.transfers.arrived == 2)
         await wait_until(pilot, lambda: said("folder is on disk;"))
         assert loaded(app) == "own/one" and app.transfers.rows() == [] and wanted() == []

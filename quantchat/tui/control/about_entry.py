@@ -53,12 +53,13 @@ def _model(entry: ModelEntry, palette: Palette, loaded: str) -> Content:
     if row.name == loaded:
         where = "loaded"
     else:
-        where = "on disk" if row.on_disk else "Enter fetches it and loads it"
+        within = f" in {entry.pick.scheme}" if entry.pick is not None else ""
+        where = "on disk" if row.on_disk else f"Enter fetches it and loads it{within}"
     licence = f"{row.license}, gated" if row.gated and row.license else row.license
     parts = [row.title, licence, row.note, where]
     if entry.pick is not None:
         pick = entry.pick
-        meant = f"meant for {pick.memory} in {pick.scheme}"
+        meant = f"meant for {pick.memory}"
         parts.insert(1, f"★ suits this machine best, {meant}" if pick.best else meant)
     return Content.styled(printable(" · ".join(part for part in parts if part)), palette.muted)
 

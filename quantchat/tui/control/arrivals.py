@@ -54,7 +54,7 @@ class Arrivals:
             return
         if news.what == "came":
             if awaited:
-                app.choose_model(news.name)
+                app.choose_model(news.name, app.loads.awaited_scheme)
                 app.notify(f"{name} is on disk.")
             else:
                 app.notify(f"{name} is on disk; {app.key_name('app.models')} loads it.")

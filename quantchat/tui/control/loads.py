@@ -78,6 +78,8 @@ class Loads:
         """The wanted model as the library knows it."""
         self.awaited = ""
         """What is to be loaded when it came, while another model answers."""
+        self.awaited_scheme = ""
+        """Chosen along with it; "" for that of the settings."""
         self.problem: Problem | None = None
         self.engine_gone = False
         """The engine ended by itself; the next load needs a fresh one."""
@@ -137,6 +139,8 @@ class Loads:
         self.transfers.add([self.row.name], first=True)
         self.problem = None
         if self.info is not None and self.info.model != self.row.name:
+            other = self.answering is None or self.wanted.scheme != self.answering.scheme
+            self.awaited_scheme = self.wanted.scheme if other else ""
             self.awaited, self.wanted = self.row.name, self.answering
             self._set("ready")
             self._waits(self.awaited)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from quantchat.errors import CheckpointError, NoRoomError, PlanError
 from quantchat.store.loads import MeasuredLoad, measured_load
 from quantchat.tui.control.fits import CONTEXTS, Fit, Fits
+from quantchat.tui.control.preferences import scheme_for
 from quantchat.tui.control.room import with_room
 from quantchat.tui.control.schemes import Held
 
@@ -40,9 +41,11 @@ class PlanFits:
         except CheckpointError as error:
             return _refused(name, probe(), error.message, error.hint)
         settings = self._settings()
+        # What is known by the catalog is not on disk: listed as recommended, it comes so.
+        scheme = scheme_for(settings, name, recommended=subject.known == "catalog")
         wish = dataclasses.replace(
             subject.request,
-            scheme=subject.request.exported or settings.scheme,
+            scheme=subject.request.exported or scheme,
             kv=settings.kv,
             device=settings.device,
             context_tokens=settings.context_tokens,

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from quantchat.errors import SettingsError
+from quantchat.hub.shelf import shelf_scheme
 from quantchat.quant.registry import our_name
 from quantchat.requests import LoadRequest
 from quantchat.settings.file import save_settings
@@ -43,6 +44,11 @@ class Preferences:
             log.warning("settings not saved: %s", error)
             return str(error)
 
+    def choose(self, model: str, scheme: str = "") -> str:
+        """Another model, with its recommended `scheme` where one is given; see `change`."""
+        scheme = scheme or scheme_for(self.settings, model)
+        return self.change(model=model, scheme=scheme)
+
     def load_request(self, *, kv: str = "") -> LoadRequest:
         """What the settings ask of the main slot; with another KV precision where one is named."""
         settings = self.settings
@@ -55,3 +61,16 @@ class Preferences:
             calibration_file=settings.calibration_file,
             tune=settings.tune == "auto",
         )
+
+
+def scheme_for(settings: Settings, model: str, *, recommended: bool = False) -> str:
+    """What a model would be loaded with if it was chosen now; `recommended`: from the shelf.
+
+    A recommended scheme goes with its model: the next one has its own, or the best that fits.
+    """
+    own = shelf_scheme(model)
+    if recommended and own:
+        return own
+    if model != settings.model and settings.scheme in ("auto", shelf_scheme(settings.model)):
+        return own or "auto"
+    return settings.scheme

@@ -188,7 +188,7 @@ class ModelsScreen(ModelActions[None]):
         elif isinstance(entry, TransferEntry):
             self.desk.choose_model(entry.name)
         elif isinstance(entry, ModelEntry):
-            self.desk.choose_model(entry.name)
+            self.desk.choose_model(entry.name, entry.pick.scheme if entry.pick else "")
             if entry.row.on_disk:
                 self.dismiss(None)
         elif isinstance(entry, PathEntry):

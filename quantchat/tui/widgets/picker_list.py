@@ -44,6 +44,8 @@ class PickerList(LineList):
         """How often it was given what to list."""
         self.drawn = 0
         """Which of these was drawn last."""
+        self._gone = ""
+        """The entry that was under the cursor and is in no section now: it may come back."""
         self._fits_of = fits_of
         self._starts: list[int] = []
         """Line of each section's heading."""
@@ -81,8 +83,14 @@ class PickerList(LineList):
         self.sections = tuple(sections)
         self.shows += 1
         self.lay_out()
-        if go_to is None and before is not None:
-            go_to = self._find(before.name, kind)
+        if go_to is not None:
+            self._gone = ""
+        elif before is not None:
+            name = self._gone or before.name
+            go_to = self._find(name, None if self._gone else kind)
+            self._gone = name if go_to is None else ""
+            if go_to is None:
+                go_to = self._find(before.name, kind)
         self.cursor = max(0, min(self.cursor if go_to is None else go_to, self._count - 1))
         self.see_cursor()
         self.refresh()
@@ -92,6 +100,7 @@ class PickerList(LineList):
 
     def move_to(self, at: int) -> None:
         """Put the cursor on an entry and bring it into view."""
+        self._gone = ""
         at = max(0, min(at, self._count - 1))
         moved, self.cursor = at != self.cursor, at
         self.see_cursor()
