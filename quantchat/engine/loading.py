@@ -129,12 +129,10 @@ def _placed(
         give_back(workspaces=False)
     # The tokenizer is read while bytes are on their way to the card.
     with ThreadPoolExecutor(2, "beside-load") as beside:
-        if plan.triton:
-            beside.submit(learn_compiler, plan.gpu_index)
         reading = beside.submit(shared.tokenizer, source, local.path, read_tokenizer)
         rate = beside.submit(lambda: device_rate(probe(), plan))
         decoder, notes, from_cache = _decoder(
-            source, plan, calibration_of(request), report, cancelled, shared
+            source, plan, calibration_of(request), report, cancelled, shared, beside
         )
         tokenizer = reading.result()
     report("warm", 0, 1, "")
@@ -174,12 +172,16 @@ def _decoder(
     report: Report,
     cancelled: Callable[[], bool],
     shared: SharedDecoders,
+    beside: ThreadPoolExecutor,
 ) -> tuple[Decoder, tuple[str, ...], bool]:
     key = decoder_key(source, plan, calibration)
     known = shared.by_key.get(key)
     if known is not None:
         return known, (SHARED,), False
     ops = make_ops(source.spec, plan)
+    if plan.triton:
+        # Not before: Triton cannot be imported by two threads at once.
+        beside.submit(learn_compiler, plan.gpu_index)
     loaded = build_decoder(
         source,
         plan,
