@@ -46,7 +46,7 @@ from quantchat.model.loader import LoadedDecoder, MatrixSource, OnProgress, load
 from quantchat.model.packed_cache import PackedCache
 from quantchat.model.weights import WeightRecipe
 from quantchat.ops.batch import Batch, Span
-from quantchat.ops.kernel_cache import learn_compiler
+from quantchat.ops.kernel_cache import import_compiler, learn_compiler
 from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.select import make_ops
 from quantchat.ops.torch_ops import TorchOps
@@ -127,6 +127,8 @@ def _placed(
     if plan.device == "cuda" and _keeps_memory(plan.gpu_index):
         # What torch keeps for later, the kernels and graphs of a new model cannot have.
         give_back(workspaces=False)
+    if plan.triton:
+        import_compiler()
     # The tokenizer is read while bytes are on their way to the card.
     with ThreadPoolExecutor(2, "beside-load") as beside:
         reading = beside.submit(shared.tokenizer, source, local.path, read_tokenizer)

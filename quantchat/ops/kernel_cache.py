@@ -17,6 +17,12 @@ def use_kernel_cache() -> None:
         os.environ[VARIABLE] = str(paths.kernels_dir())
 
 
+def import_compiler() -> None:
+    """Import Triton before several threads do: each would find half of it."""
+    import triton.backends.nvidia.compiler
+    import triton.runtime.cache  # noqa: F401  what learn_compiler takes
+
+
 def learn_compiler(gpu_index: int) -> None:
     """Know what the compilers are, which is part of every kernel's name in the cache.
 
