@@ -99,9 +99,7 @@ class ThemesScreen(AppDialog[None]):
         for name in self._names:
             whose = "ours" if name in looks.own else "yours" if name in looks.users else "Textual's"
             mark = "●" if name == kept else " "
-            line = Content.assemble(
-                f"{mark} {name[:20]:<20} ", Content.styled(whose, palette.muted)
-            )
+            line = Content.assemble(f"{mark} {name[:20]:<20} ", Content.styled(whose, "dim"))
             options.append(Option(line))
         broken = [
             Option(
