@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from quantchat.errors import CheckpointError
+from quantchat.model.card_calls import CardCalls, card_calls
 
 BUFFERS = 2
 """Pieces of a thread: one is read while the other one is copied."""
@@ -32,17 +33,23 @@ class Staging:
         self._memory = _memory(BUFFERS * piece_bytes)
         self._buffers = list(self._memory.view(BUFFERS, piece_bytes))
         self._views = [memoryview(buffer.numpy().data) for buffer in self._buffers]
-        self._under_way: list[torch.cuda.Event | None] = [None] * BUFFERS
+        self._addresses = [buffer.data_ptr() for buffer in self._buffers]
         self._turn = 0
         self._count = 0
         self._locked = False
+        self._calls: CardCalls | None = None
         self._runtime: Any = None
 
     def __enter__(self) -> Staging:
         self._on_device.__enter__()  # type: ignore[no-untyped-call]
         self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         torch.cuda.set_stream(self._stream)
+        self._events: list[torch.cuda.Event] = [self._stream.record_event() for _ in range(BUFFERS)]
+        """The end of each buffer's last copy."""
         self._lock()
+        if self._locked:
+            # Memory that is not locked is copied within the call, which others would wait for.
+            self._calls = card_calls()
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -59,19 +66,30 @@ class Staging:
 
     def free(self, count: int) -> memoryview:
         """The next buffer's first bytes, once what was in it has been copied."""
-        before = self._under_way[self._turn]
-        if before is not None:
-            before.synchronize()
+        event = self._events[self._turn]
+        if self._calls is None or not self._calls.happened(event.cuda_event):
+            event.synchronize()
         self._count = count
         return self._views[self._turn][:count]
 
-    def send(self, target: torch.Tensor) -> torch.cuda.Event:
-        """Begin to copy that buffer to `target`; the event is the copy's end."""
-        target.copy_(self._buffers[self._turn][: self._count], non_blocking=True)
-        sent: torch.cuda.Event = self._stream.record_event()
-        self._under_way[self._turn] = sent
-        self._turn = (self._turn + 1) % BUFFERS
-        return sent
+    def send(self, target: torch.Tensor, first: int) -> torch.cuda.Event:
+        """Begin to copy that buffer to `target` from a byte on.
+
+        The event is the copy's end, and later that of another one which comes after it.
+        """
+        turn, count = self._turn, self._count
+        event = self._events[turn]
+        if self._calls is None or not self._calls.copy(
+            target.data_ptr() + first,
+            self._addresses[turn],
+            count,
+            self._stream.cuda_stream,
+            event.cuda_event,
+        ):
+            target[first : first + count].copy_(self._buffers[turn][:count], non_blocking=True)
+            event.record(self._stream)
+        self._turn = (turn + 1) % BUFFERS
+        return event
 
     def _lock(self) -> None:
         """Without the lock copies are slower, never wrong.

@@ -45,9 +45,15 @@ class _Work:
     """uint8 [nbytes] on the device."""
     ready: torch.cuda.Event | None
     """Before it the target may be memory that work under way still uses."""
-    sent_bytes: int = 0
     sent: dict[int, torch.cuda.Event] = field(default_factory=dict)
     """The last piece of each thread."""
+    counts: list[int] = field(default_factory=list)
+    """Bytes of each piece that was sent; threads append, which takes no lock."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of all pieces that were sent."""
+        return sum(self.counts)
 
 
 class _Queue:
@@ -89,12 +95,16 @@ class _Queue:
             return work, first, end - first
 
     def finished(self, work: _Work, count: int, thread: int, sent: torch.cuda.Event | None) -> None:
-        with self.changed:
-            work.sent_bytes += count
-            if sent is not None:
-                work.sent[thread] = sent
-            if work.sent_bytes == work.range.nbytes:
+        if sent is not None:
+            work.sent[thread] = sent
+        work.counts.append(count)
+        if len(work.counts) == self.pieces(work):
+            with self.changed:
                 self.changed.notify_all()
+
+    def pieces(self, work: _Work) -> int:
+        """How many a work has."""
+        return -(-work.range.nbytes // self.piece_bytes)
 
     def failed(self, error: BaseException) -> None:
         with self.changed:
@@ -175,7 +185,8 @@ class Uploader:
             self._go_ahead()
         while True:
             with self._queue.changed:
-                if work.sent_bytes < nbytes and self._queue.error is None:
+                whole = len(work.counts) == self._queue.pieces(work)
+                if not whole and self._queue.error is None:
                     self._queue.changed.wait(POLL_S)
                 sent_bytes, error = work.sent_bytes, self._queue.error
             if error is not None:
@@ -269,8 +280,8 @@ def _pump(queue: _Queue, number: int, files: contextlib.ExitStack, staging: Stag
         path, offset = work.range.path, work.range.offset + first
         if path not in opened:
             opened[path] = files.enter_context(_opened(path))
-        target = work.target[first : first + count]
         if staging is None:
+            target = work.target[first : first + count]
             filled(path, opened[path], target.numpy().data, offset)
             queue.finished(work, count, number, None)
             continue
@@ -279,7 +290,7 @@ def _pump(queue: _Queue, number: int, files: contextlib.ExitStack, staging: Stag
             staging.wait_for(work.ready)
             before = work
         filled(path, opened[path], staging.free(count), offset)
-        queue.finished(work, count, number, staging.send(target))
+        queue.finished(work, count, number, staging.send(work.target, first))
 
 
 @contextlib.contextmanager

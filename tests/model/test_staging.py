@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from quantchat.errors import CheckpointError
+from quantchat.model import card_calls as card_calls_module
 from quantchat.model import staging as module
 from quantchat.model.staging import BUFFERS, Staging, filled
 
@@ -19,11 +21,40 @@ PIECE = 1000
 
 
 class _Event:
-    def __init__(self, number: int, log: list[str]) -> None:
-        self._number, self._log = number, log
+    """Happens when it is waited for; each record of it has a number."""
+
+    def __init__(self, card: _Card) -> None:
+        self._card = card
+        self.cuda_event = len(card.events)
+        card.events.append(self)
+        self.record(card)
+
+    def record(self, stream: object) -> None:
+        self._card.records += 1
+        self.number = self._card.records
 
     def synchronize(self) -> None:
-        self._log.append(f"await {self._number}")
+        self._card.log.append(f"await {self.number}")
+
+
+class _Calls:
+    """The driver's calls, over memory of the host."""
+
+    def __init__(self, card: _Card) -> None:
+        self._card = card
+        self.refuses = False
+        self.copies = 0
+
+    def copy(self, target: int, source: int, nbytes: int, stream: int, event: int) -> bool:
+        if self.refuses:
+            return False
+        ctypes.memmove(target, source, nbytes)
+        self._card.events[event].record(stream)
+        self.copies += 1
+        return True
+
+    def happened(self, event: int) -> bool:
+        return self._card.events[event].number <= BUFFERS
 
 
 class _Card:
@@ -33,7 +64,11 @@ class _Card:
         self.log: list[str] = []
         self.locked: dict[int, int] = {}
         self.refuses = refuses
-        self._events = 0
+        self.cuda_stream = 0
+        self.events: list[_Event] = []
+        self.records = 0
+        self.calls = _Calls(self)
+        monkeypatch.setattr(module, "card_calls", lambda: self.calls)
         cuda = module.torch.cuda
         monkeypatch.setattr(cuda, "device", lambda device: contextlib.nullcontext())
         monkeypatch.setattr(cuda, "Stream", lambda device: self)
@@ -51,8 +86,7 @@ class _Card:
         del self.locked[address]
 
     def record_event(self) -> _Event:
-        self._events += 1
-        return _Event(self._events, self.log)
+        return _Event(self)
 
     def wait_event(self, event: object) -> None:
         self.log.append("after")
@@ -68,7 +102,13 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Card]:
     assert not made.locked, "memory stayed locked"
 
 
-def test_a_buffer_is_written_to_once_its_copy_is_over(card: _Card) -> None:
+@pytest.mark.parametrize("by", ["driver", "torch", "torch where the driver refuses"])
+def test_a_buffer_is_written_to_once_its_copy_is_over(
+    by: str, card: _Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card.calls.refuses = by.endswith("refuses")
+    if by == "torch":
+        monkeypatch.setattr(module, "card_calls", lambda: None)
     data = torch.randint(0, 256, (5 * PIECE - 7,), dtype=torch.uint8)
     got = torch.zeros_like(data)
     with Staging(CPU, PIECE) as staging:
@@ -76,18 +116,26 @@ def test_a_buffer_is_written_to_once_its_copy_is_over(card: _Card) -> None:
         for first in range(0, len(data), PIECE):
             piece = data[first : first + PIECE]
             staging.free(len(piece))[:] = piece.numpy().tobytes()
-            staging.send(got[first : first + PIECE])
+            staging.send(got, first)
     assert torch.equal(got, data)
-    assert card.log == ["await 1", "await 2", "await 3", "all"]
+    assert card.calls.copies == (5 if by == "driver" else 0)
+    assert card.log[-4:] == ["await 3", "await 4", "await 5", "all"]
 
 
 def test_a_lock_that_is_refused_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     card = _Card(monkeypatch, refuses=True)
-    target = torch.zeros(3, dtype=torch.uint8)
+    target = torch.zeros(4, dtype=torch.uint8)
     with Staging(CPU, PIECE) as staging:
         staging.free(3)[:] = b"abc"
-        staging.send(target)
-    assert bytes(target.tolist()) == b"abc" and not card.locked
+        staging.send(target, 1)
+    assert bytes(target.tolist()) == b"\0abc" and not card.locked and not card.calls.copies
+
+
+def test_calls_of_a_library_that_is_not_there_are_done_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(card_calls_module, "LIBRARY", "libnothing.so.1")
+    assert card_calls_module.card_calls.__wrapped__() is None
 
 
 def test_memory_is_unlocked_whatever_happens(
