@@ -131,12 +131,12 @@ def _placed(
         import_compiler()
     # The tokenizer is read while bytes are on their way to the card.
     with ThreadPoolExecutor(2, "beside-load") as beside:
-        reading = beside.submit(shared.tokenizer, source, local.path, read_tokenizer)
+        reading = beside.submit(_texts, source, local.path, shared)
         rate = beside.submit(lambda: device_rate(probe(), plan))
         decoder, notes, from_cache = _decoder(
             source, plan, calibration_of(request), report, cancelled, shared, beside
         )
-        tokenizer = reading.result()
+        tokenizer, opening = reading.result()
     report("warm", 0, 1, "")
     pool = build_pool(decoder, plan)
     info = _info(
@@ -151,12 +151,18 @@ def _placed(
         identity=source.checkpoint.identity(),
         read_bytes_per_s=rate.result(),
         kv_bytes_per_token=pool.token_bytes,
-        opening=reasoning_opening(tokenizer),
+        opening=opening,
     )
     model = LoadedModel(info=info, plan=plan, decoder=decoder, pool=pool, tokenizer=tokenizer)
     _warm(model, report, cancelled)
     report("warm", 1, 1, "")
     return model
+
+
+def _texts(source: ModelSource, path: Path, shared: SharedDecoders) -> tuple[Tokenizer, str]:
+    """The tokenizer, and how its template opens answers."""
+    tokenizer = shared.tokenizer(source, path, read_tokenizer)
+    return tokenizer, reasoning_opening(tokenizer)
 
 
 def read_tokenizer(source: ModelSource, path: Path) -> Tokenizer:

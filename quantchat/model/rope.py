@@ -42,11 +42,9 @@ def still_table(rotary_dim: int, context: int, device: torch.device) -> RopeTabl
 def rope_table(spec: RopeSpec, context: int, device: torch.device) -> RopeTable:
     """The table for positions 0 .. context - 1."""
     frequencies, attention_factor = rope_frequencies(spec, context)
-    positions = torch.arange(context, dtype=torch.float32)
-    angles = torch.outer(positions, frequencies)
-    cos = (angles.cos() * attention_factor).to(device)
-    sin = (angles.sin() * attention_factor).to(device)
-    return RopeTable(cos, sin)
+    positions = torch.arange(context, dtype=torch.float32, device=device)
+    angles = torch.outer(positions, frequencies.to(device))
+    return RopeTable(angles.cos() * attention_factor, angles.sin() * attention_factor)
 
 
 def rope_frequencies(spec: RopeSpec, context: int) -> tuple[torch.Tensor, float]:
