@@ -106,11 +106,10 @@ class DeviceMemoryError(QuantchatError):
         ways: tuple[WayOut, ...] = (),
     ) -> None:
         """`asked_bytes`: the one allocation that failed, 0 where unknown."""
-        gib = 2**30
-        piece = f"; the last {asked_bytes / gib:.2f} GiB could not be had" if asked_bytes else ""
+        piece = f"; the last {size_words(asked_bytes)} could not be had" if asked_bytes else ""
         super().__init__(
             f"not enough memory for {what}: "
-            f"{needed_bytes / gib:.2f} GiB needed, {free_bytes / gib:.2f} GiB free{piece}",
+            f"{size_words(needed_bytes)} needed, {size_words(free_bytes)} free{piece}",
             hint="; ".join(way.words for way in ways)
             or "choose a lower scheme (int4), int8 KV, or a shorter context",
             ways=ways,
@@ -134,3 +133,12 @@ class EngineError(QuantchatError):
 
 class StoreError(QuantchatError):
     """The conversation database cannot be opened or written."""
+
+
+def size_words(count_bytes: float) -> str:
+    """Bytes in the largest unit that fits, three digits."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count_bytes >= scale * 0.995:
+            value = count_bytes / scale
+            return f"{value:.2f} {unit}" if value < 10 else f"{value:.{value < 100:d}f} {unit}"
+    return f"{count_bytes:.0f} B"

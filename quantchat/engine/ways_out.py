@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import get_args
 
+from quantchat.errors import size_words
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hardware.kv_choice import kv_refusal
 from quantchat.hardware.memory import (
-    GIB,
-    MIB,
     RESERVE_SHARE,
     KvFormat,
     MemoryFit,
@@ -57,9 +56,7 @@ def _scheme(plan: ExecutionPlan, spec: DecoderSpec, budget_bytes: int) -> WayOut
         memory = _fit(plan, spec, scheme, budget_bytes)
         if memory.weight_bytes >= 0.9 * present:
             continue
-        words = (
-            f"scheme {name}: {_size(memory.weight_bytes)} of weights instead of {_size(present)}"
-        )
+        words = f"scheme {name}: {size_words(memory.weight_bytes)} of weights instead of {size_words(present)}"
         best = WayOut(field="scheme", value=name, words=words)
         if memory.needed_bytes <= budget_bytes * (1 - RESERVE_SHARE):
             break
@@ -74,8 +71,8 @@ def _context(plan: ExecutionPlan, spec: DecoderSpec, budget_bytes: int) -> WayOu
         return None
     per_token = plan.fit.kv_bytes_per_token
     words = (
-        f"a context of {tokens} tokens: {_size(tokens * per_token)} of KV cache "
-        f"instead of {_size(plan.context_tokens * per_token)}"
+        f"a context of {tokens} tokens: {size_words(tokens * per_token)} of KV cache "
+        f"instead of {size_words(plan.context_tokens * per_token)}"
     )
     return WayOut(field="context_tokens", value=tokens, words=words)
 
@@ -91,8 +88,8 @@ def _kv(plan: ExecutionPlan, spec: DecoderSpec) -> WayOut | None:
     name = "int8" if "int8" in narrower else max(narrower, key=lambda each: narrower[each])
     tokens = plan.context_tokens
     words = (
-        f"{name} KV: {_size(tokens * narrower[name])} of KV cache instead of "
-        f"{_size(tokens * present)}"
+        f"{name} KV: {size_words(tokens * narrower[name])} of KV cache instead of "
+        f"{size_words(tokens * present)}"
     )
     return WayOut(field="kv", value=name, words=words)
 
@@ -100,7 +97,7 @@ def _kv(plan: ExecutionPlan, spec: DecoderSpec) -> WayOut | None:
 def _device(plan: ExecutionPlan, ram_free_bytes: int) -> WayOut | None:
     if plan.device == "cpu":
         return None
-    words = f"the device cpu: {_size(ram_free_bytes)} of memory free"
+    words = f"the device cpu: {size_words(ram_free_bytes)} of memory free"
     return WayOut(field="device", value="cpu", words=words)
 
 
@@ -118,7 +115,3 @@ def _fit(plan: ExecutionPlan, spec: DecoderSpec, scheme: Scheme, budget_bytes: i
         on_gpu=plan.device == "cuda",
         stored_bytes=plan.fit.weight_bytes - table if scheme.weights == "stored" else 0,
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / GIB:.2f} GiB" if count >= GIB // 10 else f"{count / MIB:.2f} MiB"

@@ -55,7 +55,8 @@ class Trouble:
             Way(key="m", label="Models", result="models"),
             Way(key="s", label="Schemes", result="schemes"),
         ]
-        if not problem.ways and request.scheme not in ("auto", "int4"):
+        now = "" if app.loads.info is None else app.loads.info.scheme
+        if not problem.ways and request.scheme not in ("auto", "int4") and now != "int4":
             ways.append(Way(key="4", label="Try int4", result="int4"))
         ways += [Way(key="r", label="Try again", result="retry"), LOG, CLOSE]
         name = f"{figures.model_name(request.model)} {request.scheme}".removesuffix(" auto")
@@ -75,14 +76,18 @@ class Trouble:
             return
         offered = [*load_ways(ways), Way(key="r", label="Answer again", result="regenerate")]
         last = app.conversation.last_answer()
-        if last is not None and last.content and app.loads.ready:
+        begun = last is not None and bool(last.content)
+        if begun and app.loads.ready:
             offered.append(Way(key="g", label="Continue it", result="go_on"))
+        elif not begun:
+            offered.append(Way(key="d", label="Edit the message", result="edit"))
         if not ways:
             offered.append(Way(key="s", label="Schemes", result="schemes"))
         if app.new_engine is not None:
             offered.append(Way(key="e", label="Restart engine", result="restart"))
         offered += [LOG, CLOSE]
-        self._show(Dialog("The answer ended early", message, hint, offered), ways, None)
+        title = "The answer ended early" if begun else "There is no answer"
+        self._show(Dialog(title, message, hint, offered), ways, None)
 
     def engine_stopped(self, event: EngineStopped) -> None:
         """The engine is gone: what streamed is kept, and it can be started again."""
@@ -155,6 +160,9 @@ class Trouble:
             app.chat_screen.action_regenerate()
         elif result == "go_on":
             app.chat_screen.action_go_on()
+        elif result == "edit":
+            app.to_chat()
+            app.chat_screen.action_edit_last()
         elif result == "models":
             app.to_chat()
             app.action_models()

@@ -60,7 +60,7 @@ def refused(log: Log, **wish: object) -> LoadFailed:
 def says_memory(event: Failed | LoadFailed) -> None:
     """What was asked, what is free, and ways out with numbers."""
     assert "not enough memory" in event.message
-    assert "needed" in event.message and "free" in event.message and "0.50 GiB" in event.message
+    assert "needed" in event.message and "free" in event.message and "512 MiB" in event.message
     ways = event.hint.split("; ")
     assert ways and all(" instead of " in way and "iB" in way for way in ways), event.hint
     assert isinstance(event, Failed) or event.lacks_memory

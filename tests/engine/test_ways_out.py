@@ -33,8 +33,8 @@ def test_wide_weights_get_four_ways() -> None:
     assert context.startswith("a context of ")
     # 8192 tokens x 8 heads x 128 x 2 x 2 bytes x 32 layers are 1 GiB.
     assert "instead of 1.00 GiB" in context
-    assert kv.startswith("int8 KV: 0.5") and "1.00 GiB" in kv
-    assert device == "the device cpu: 20.00 GiB of memory free"
+    assert kv.startswith("int8 KV: 5") and "1.00 GiB" in kv
+    assert device == "the device cpu: 20.0 GiB of memory free"
 
 
 @pytest.mark.parametrize(("budget_gib", "scheme"), [(16, "int8"), (8, "int4")])

@@ -18,7 +18,7 @@ from compare_support import (
     token_table,
 )
 from fakes import FakeEngine, Script
-from textual.widgets import Checkbox, Input
+from textual.widgets import Input
 
 from quantchat.comparing.json_export import from_json
 from quantchat.store.votes import Votes
@@ -27,7 +27,10 @@ from quantchat.tui.screens.compare import CompareScreen
 from quantchat.tui.screens.compare_export import CompareExport
 from quantchat.tui.screens.compare_side import CompareSide
 from quantchat.tui.screens.dialog import Dialog
+from quantchat.tui.widgets.bars import KeyBar
+from quantchat.tui.widgets.compare_empty import CompareEmpty
 from quantchat.tui.widgets.compare_lines import ModeLine, TokenTable
+from quantchat.tui.widgets.tick_box import TickBox
 
 
 async def test_both_stream_and_the_difference_is_told(tmp_path: Path) -> None:
@@ -55,6 +58,41 @@ async def test_both_stream_and_the_difference_is_told(tmp_path: Path) -> None:
         await wait_until(pilot, lambda: app.comparison is None)
         await ask(pilot, app, "main still answers")
         await answered(pilot, app, 2)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+async def test_an_empty_pane_says_what_it_is_for(tmp_path: Path, size: tuple[int, int]) -> None:
+    app = make_app(tmp_path, FakeEngine([BLUE, RED]))
+    async with app.run_test(size=size) as pilot:
+        screen = await opened(pilot, app)
+        empty = list(screen.query(CompareEmpty))
+        assert "This side writes" in empty[0].render().plain
+        await pilot.press("f7")
+        await wait_until(pilot, lambda: "This side scores" in empty[1].render().plain)
+        assert all(
+            len(line) <= size[0] for each in empty for line in each.render().plain.split("\n")
+        )
+        await pilot.press("f7", "f7")
+        await ask(pilot, app, "colour?")
+        await wait_until(pilot, lambda: not any(each.display for each in empty))
+        await at_rest(pilot, screen)
+        assert screen.left.tokens.display and "The sky is blue" in screen.left.text_on_screen()
+        await pilot.press("ctrl+n")
+        await wait_until(pilot, lambda: all(each.display for each in empty))
+        assert not screen.left.tokens.display
+
+
+async def test_at_a_token_a_narrow_key_line_tells_what_can_be_done_with_it(tmp_path: Path) -> None:
+    app = make_app(tmp_path, FakeEngine([BLUE, RED]))
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        await ask(pilot, app, "colour?")
+        await wait_until(pilot, lambda: screen.comparison.shown is not None)
+        await at_rest(pilot, screen)
+        line = screen.query_one(KeyBar)
+        assert "f7 mode" in line.render().plain
+        await pilot.press("alt+down")
+        await wait_until(pilot, lambda: "^g go on from here" in line.render().plain)
 
 
 async def test_the_parting_is_marked_and_both_models_look_at_it(tmp_path: Path) -> None:
@@ -126,7 +164,10 @@ async def test_files_say_what_was_compared(tmp_path: Path) -> None:
         await pilot.press("f8")
         await wait_until(pilot, lambda: isinstance(app.screen, CompareExport))
         app.screen.query_one("#answer", Input).value = str(tmp_path / "out")
-        app.screen.query_one("#kind-votes", Checkbox).value = True
+        votes = app.screen.query_one("#kind-votes", TickBox)
+        assert votes.render().plain.startswith("[ ]"), "what is not ticked looks so without colour"
+        votes.value = True
+        assert votes.render().plain.startswith("[x]")
         await pilot.press("enter")
         await wait_until(pilot, lambda: said(app, str(tmp_path / "out")))
         files = {path.suffix: path for path in (tmp_path / "out").iterdir()}

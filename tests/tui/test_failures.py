@@ -166,6 +166,32 @@ async def test_the_part_of_a_failed_answer_can_be_continued(tmp_path: Path) -> N
         await wait_until(pilot, lambda: "a b c and on" in shown(app))
 
 
+async def test_a_message_that_got_no_answer_is_edited_with_one_key(tmp_path: Path) -> None:
+    app = make_app(tmp_path, FakeEngine([Script("a b", fail_after=0), Script("whole")]))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        await ask(pilot, app, "too long")
+        await wait_until(pilot, lambda: "There is no answer" in dialog_text(app))
+        assert "Continue it (g)" not in way_labels(app)
+        await pilot.press("d")
+        prompt = app.chat_screen.prompt
+        await wait_until(pilot, lambda: prompt.has_focus and prompt.text == "too long")
+        await pilot.press("backspace", "enter")
+        await wait_until(pilot, lambda: "whole" in shown(app))
+        assert [turn.content for turn in app.conversation.path] == ["too lon", "whole"]
+
+
+async def test_what_answers_is_not_offered_instead(tmp_path: Path) -> None:
+    engine = FakeEngine(load_failures={"fp8": ("no kernel for it", "")})
+    app = make_app(tmp_path, engine, scheme="int4")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        app.set_value("scheme", "fp8")
+        await wait_until(pilot, lambda: dialog_text(app))
+        assert "starter int4 goes on answering" in dialog_text(app)
+        assert "Try again (r)" in way_labels(app) and "Try int4 (4)" not in way_labels(app)
+
+
 async def test_a_stuck_engine_can_be_started_anew_from_a_failed_answer(tmp_path: Path) -> None:
     app = make_app(tmp_path, FakeEngine([Script("a b c d", fail_after=2)]))
     async with app.run_test(size=(80, 24)) as pilot:
@@ -326,7 +352,7 @@ async def test_a_missing_model_is_one_key_away(tmp_path: Path) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await wait_until(pilot, lambda: app.loads.state == "missing")
         await pilot.press("enter")
-        await wait_until(pilot, lambda: "12.0 s left" in app.status.activity()[0])
+        await wait_until(pilot, lambda: "12 s left" in app.status.activity()[0])
         assert "46.9 MiB of 93.8 MiB" in app.status.activity()[0]
         await pilot.press("escape")
         await wait_until(pilot, lambda: app.loads.state == "missing")

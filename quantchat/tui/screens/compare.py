@@ -21,7 +21,8 @@ from quantchat.tui.control.comparing.side import NAMES
 from quantchat.tui.control.comparison import Comparison
 from quantchat.tui.markup.chunks import code_blocks
 from quantchat.tui.screens.compare_asks import CompareAsks
-from quantchat.tui.widgets.bars import Key, KeyBar
+from quantchat.tui.screens.compare_keys import keys
+from quantchat.tui.widgets.bars import KeyBar
 from quantchat.tui.widgets.compare_lines import (
     MODES,
     DifferenceLine,
@@ -39,39 +40,6 @@ from quantchat.tui.widgets.token_view import TokenView
 
 TICK_S = 0.2
 """Figures follow the engine at this pace, and what the user does at once."""
-
-
-def keys(*, busy: bool, voting: bool, cursor: bool) -> list[Key]:
-    """The bottom line, by what can be done now."""
-    if voting:
-        return [
-            Key(text="the first", action="screen.vote(1)"),
-            Key(text="the second", action="screen.vote(2)"),
-            Key(text="a tie", action="screen.vote(0)"),
-            Key(text="no vote", action="screen.leave"),
-        ]
-    line = [
-        Key(text="stop", action="screen.leave")
-        if busy
-        else Key(key="enter", text="ask both", action="screen.send"),
-        Key(text="mode", action="screen.next_mode"),
-        Key(text="left", action="screen.choose('left')"),
-        Key(text="right", action="screen.choose('right')"),
-        Key(text="next difference", action="screen.parting(1)"),
-    ]
-    if cursor:
-        line.append(Key(text="go on from here", action="screen.go_on"))
-    return [
-        *line,
-        Key(text="token", action="screen.token(1)"),
-        Key(text="view", action="screen.view"),
-        Key(text="export", action="screen.export"),
-        Key(text="again", action="screen.again"),
-        Key(text="anew", action="screen.clear"),
-        *(() if busy else (Key(text="leave", action="screen.leave"),)),
-        Key(text="help", action="app.help"),
-        Key(text="quit", action="app.quit"),
-    ]
 
 
 class CompareScreen(CompareAsks):
@@ -196,7 +164,9 @@ class CompareScreen(CompareAsks):
         self.query_one(ModeLine).show(found.mode, in_turns=in_turns)
         for at, pane in enumerate((self.left, self.right)):
             legend = guided and at == 1
-            pane.refresh_state(found.side_at(at), hidden=hidden, in_turns=in_turns, legend=legend)
+            pane.refresh_state(
+                found.side_at(at), mode=found.mode, hidden=hidden, in_turns=in_turns, legend=legend
+            )
         voting = shown is not None and shown.voting
         self._follow_vote(voting)
         if found.mode == "blind":
@@ -211,13 +181,13 @@ class CompareScreen(CompareAsks):
         found, names = self.comparison, self.names(None)
         palette = self.query_one(ModeLine).palette
         if voting:
-            return vote_lines(self.ballot.tally, names, palette)
+            return vote_lines(self.ballot.tally, names, palette, self.size.width)
         if hidden:
             return [
                 writing_line(found.tokens_written, palette),
                 tally_line(self.ballot.tally, names, palette),
             ]
-        lines = difference_lines(found.difference(), names, palette)
+        lines = difference_lines(found.difference(), names, palette, self.size.width)
         if found.mode == "blind":
             lines.append(tally_line(self.ballot.tally, names, palette))
         return lines

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Button, Checkbox, Input, Static
+from textual.widgets import Button, Input, Static
 
 from quantchat import paths
 from quantchat.comparing.record import Comparison
@@ -18,6 +18,7 @@ from quantchat.errors import QuantchatError, UsageError
 from quantchat.store.votes import Votes, as_csv
 from quantchat.tui.screens.base import AppDialog
 from quantchat.tui.screens.dialog import Dialog
+from quantchat.tui.widgets.tick_box import TickBox
 
 if TYPE_CHECKING:
     from quantchat.comparing.export import Kind
@@ -60,10 +61,10 @@ class CompareExport(AppDialog[Export | None]):
             yield Input(str(self._folder), id="answer")
             with Horizontal(id="kinds"):
                 for kind, title in KINDS:
-                    yield Checkbox(
+                    yield TickBox(
                         title, bool(self._rounds), id=f"kind-{kind}", disabled=not self._rounds
                     )
-                yield Checkbox("all votes (CSV)", not self._rounds, id="kind-votes")
+                yield TickBox("all votes (CSV)", not self._rounds, id="kind-votes")
             if not self._rounds:
                 yield Static("Nothing was compared yet.", id="hint", markup=False)
             with Horizontal(id="ways"):
@@ -87,8 +88,8 @@ class CompareExport(AppDialog[Export | None]):
     def action_write(self) -> None:
         """Close and write what is ticked."""
         folder = self.query_one("#answer", Input).value.strip()
-        kinds = tuple(kind for kind, _ in KINDS if self.query_one(f"#kind-{kind}", Checkbox).value)
-        votes = self.query_one("#kind-votes", Checkbox).value
+        kinds = tuple(kind for kind, _ in KINDS if self.query_one(f"#kind-{kind}", TickBox).value)
+        votes = self.query_one("#kind-votes", TickBox).value
         if not folder or not (kinds or votes):
             self.notify("Name a folder and tick what is to be written.", severity="warning")
             return

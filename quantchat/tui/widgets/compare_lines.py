@@ -21,10 +21,14 @@ from quantchat.tui.widgets.turn import click
 
 MODES: tuple[tuple[Mode, str], ...] = (
     ("free", "each writes its own answer"),
-    ("guided", "one writes, the other scores it token by token"),
+    ("guided", "one writes, the other scores each token"),
     ("blind", "unlabelled and shuffled: you vote"),
 )
 TOP = 5
+WIDE_CELLS = 84
+"""From here on the question of a blind round is asked in full."""
+FULL_CELLS = 100
+"""From here on the agreement is told in full words."""
 
 
 class ModeLine(Painted):
@@ -104,7 +108,7 @@ class TokenTable(_Lines):
 
 
 def difference_lines(
-    difference: Difference, names: tuple[str, str], palette: Palette
+    difference: Difference, names: tuple[str, str], palette: Palette, width: int
 ) -> list[Content]:
     """Speed and memory in the first line, agreement in the second."""
     left, right = names
@@ -118,22 +122,28 @@ def difference_lines(
         first.append(_figure("weights", value, palette))
     if difference.peak_bytes:
         first.append(_figure("peak", figures.size(difference.peak_bytes), palette))
-    return [Content("   ").join(first), _agreement_line(difference, palette)]
+    return [Content("   ").join(first), _agreement_line(difference, palette, width)]
 
 
-def _agreement_line(difference: Difference, palette: Palette) -> Content:
+def _agreement_line(difference: Difference, palette: Palette, width: int) -> Content:
     if difference.problem:
         return Content.styled(f" not scored: {difference.problem}", palette.error)
     found = difference.agreement
     if found is not None:
+        wide = width >= FULL_CELLS
         parts = [
-            _figure(" same likeliest token", f"{found.same_top_share:.1%}", palette),
+            _figure(
+                " same likeliest token" if wide else " same top",
+                f"{found.same_top_share:.1%}",
+                palette,
+            ),
             _figure("KL mean", figures.divergence(found.kl_mean), palette),
             _figure("max", figures.divergence(found.kl_max), palette),
-            _figure("p of the token", f"{found.delta_p_mean:+.2%}", palette),
+            _figure("p of the token" if wide else "Δp", _signed(found.delta_p_mean), palette),
         ]
         count = f"{found.tokens} of {_tokens(difference.scored_of)}{_exactly(difference)}"
-        return Content("   ").join([*parts, Content.styled(count, palette.muted)])
+        gap = Content("   " if wide else "  ")
+        return gap.join([*parts, Content.styled(count, palette.muted)])
     if difference.scored_of:
         text = f" {_tokens(difference.scored_of)} to be scored"
         return Content.styled(text, palette.muted)
@@ -158,9 +168,17 @@ def _exactly(difference: Difference) -> str:
     return f", {difference.exact_tokens} exactly" if difference.exact_tokens else ", so far"
 
 
-def vote_lines(tally: Tally | None, names: tuple[str, str], palette: Palette) -> list[Content]:
+def _signed(share: float) -> str:
+    """A change, with a minus as wide as the plus: +1.20%, −0.03%."""
+    return f"{share:+.2%}".replace("-", "−")
+
+
+def vote_lines(
+    tally: Tally | None, names: tuple[str, str], palette: Palette, width: int
+) -> list[Content]:
     """The question of a blind round, and how the votes stand."""
-    question = Content.styled(" Which answer is better?  ", palette.accent)
+    words = "Which answer is better?" if width >= WIDE_CELLS else "Which is better?"
+    question = Content.styled(f" {words}  ", palette.accent)
     for key, word, action in (
         ("1", "the first", "vote(1)"),
         ("2", "the second", "vote(2)"),

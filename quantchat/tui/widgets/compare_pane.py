@@ -13,26 +13,25 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.style import Style
 
-from quantchat.events import ModelInfo
+from quantchat.comparing.record import Mode
 from quantchat.tui import figures
-from quantchat.tui.control.comparing.pair import CANCELLED
 from quantchat.tui.control.comparing.rounds import LiveRound, Written
 from quantchat.tui.control.comparing.side import Side, SideName
 from quantchat.tui.control.status import load_text
 from quantchat.tui.markup.layout import BLANK
 from quantchat.tui.markup.palette import Palette
 from quantchat.tui.widgets.bars import Activity
+from quantchat.tui.widgets.compare_empty import CompareEmpty
+from quantchat.tui.widgets.compare_head import HIDDEN, Legend, PaneHead
 from quantchat.tui.widgets.meters import MeterLine
-from quantchat.tui.widgets.painted import Painted
 from quantchat.tui.widgets.token_blocks import Painter
-from quantchat.tui.widgets.token_inks import Inks, inks_from, legend
-from quantchat.tui.widgets.token_view import COARSE, TokenView
+from quantchat.tui.widgets.token_inks import Inks
+from quantchat.tui.widgets.token_view import TokenView
 from quantchat.tui.widgets.transcript import Transcript
 from quantchat.tui.widgets.turn import Turn, click
 
 BLOCKS_OF_ANSWER = 3
 """Its label, its tokens, its figures; prompts and remarks are one each."""
-HIDDEN = ("the first", "the second")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,72 +49,6 @@ class _Entry:
         return self.shown.left if self.shown.mode == "guided" else self.shown.written(self.name)
 
 
-class PaneHead(Painted):
-    """What is loaded in a pane, or what is on its way there; a click chooses."""
-
-    def __init__(self, place: int) -> None:
-        super().__init__(classes="head")
-        self._place = place
-        self._side: Side | None = None
-        self._hidden = self._in_turns = False
-        self._known: tuple[object, ...] = ()
-
-    def show(self, side: Side, *, hidden: bool, in_turns: bool) -> None:
-        """What is known now."""
-        known = (
-            *(side.name, side.info, side.problem, side.loaded, side.choice, side.load_id),
-            *(hidden, in_turns),
-        )
-        if known != self._known:
-            self._known, self._side = known, side
-            self._hidden, self._in_turns = hidden, in_turns
-            self.refresh()
-
-    def render(self) -> Content:
-        """One line."""
-        side = self._side
-        if side is None:
-            return Content("")
-        palette = self.palette
-        if self._hidden:
-            return Content.styled(f" {HIDDEN[self._place]}", palette.accent)
-        action = f"screen.choose('{side.name}')"
-        name = click(f" {side.name} ", action, palette.accent)
-        if side.problem and not side.loaded:
-            again = "  enter loads it again" if side.problem == CANCELLED else ""
-            words = Content.styled(side.problem + again, palette.error)
-        else:
-            known = side.info is not None
-            words = Content.styled(_wish(side), palette.muted)
-            if side.info is not None:
-                words = _loaded(side.info, palette)
-            if known and side.load_id and side.choice != side.worked:
-                words = Content.styled(f"→ {_wish(side)}   ", palette.warning) + words
-            elif not side.loaded and not side.load_id and self._in_turns:
-                words += Content.styled(" · waits for its turn", palette.warning)
-        return (name + words).truncate(self.size.width, ellipsis=True)
-
-
-class Legend(Painted):
-    """What the colours of the tokens mean."""
-
-    def __init__(self) -> None:
-        super().__init__(classes="legend")
-        self.by_change = False
-
-    def show(self, *, by_change: bool) -> None:
-        """Which of the two is shown."""
-        if by_change != self.by_change:
-            self.by_change = by_change
-            self.refresh()
-
-    def render(self) -> Content:
-        """One line."""
-        inks = inks_from(self.palette, coarse=self.app.console.color_system in COARSE)
-        line = legend(inks, self.palette, by_change=self.by_change)
-        return (Content(" ") + line).truncate(self.size.width, ellipsis=True)
-
-
 class ComparePane(Vertical):
     """Implements `comparing.pane.Pane`."""
 
@@ -131,11 +64,13 @@ class ComparePane(Vertical):
         self.tokens = TokenView(id=f"tokens-{word}")
         self.transcript = Transcript(id=f"text-{word}")
         self.transcript.can_focus = False
+        self.empty = CompareEmpty(place)
 
     def compose(self) -> ComposeResult:
         yield PaneHead(self._place)
         yield Activity()
         yield Legend()
+        yield self.empty
         yield self.tokens
         yield self.transcript
         yield MeterLine()
@@ -143,11 +78,14 @@ class ComparePane(Vertical):
     def on_mount(self) -> None:
         self.query_one(Activity).display = False
         self.query_one(Legend).display = False
-        self.transcript.display = False
+        self._uncover()
 
-    def refresh_state(self, side: Side, *, hidden: bool, in_turns: bool, legend: bool) -> None:
+    def refresh_state(
+        self, side: Side, *, mode: Mode, hidden: bool, in_turns: bool, legend: bool
+    ) -> None:
         """Head, load and meters, as they are now."""
         self.query_one(PaneHead).show(side, hidden=hidden, in_turns=in_turns)
+        self.empty.show(mode)
         activity = self.query_one(Activity)
         text, share = load_text(side.progress) if side.progress and not hidden else ("", None)
         if text or activity.display:
@@ -165,6 +103,7 @@ class ComparePane(Vertical):
         self._entries.clear()
         self.tokens.clear()
         self.transcript.show([])
+        self._uncover()
 
     def forget_first(self) -> None:
         """See Pane.forget_first."""
@@ -247,7 +186,7 @@ class ComparePane(Vertical):
         self.rendered = rendered
         if rendered:
             self._render_all()
-        self.tokens.display, self.transcript.display = not rendered, rendered
+        self._uncover()
 
     def scroll_by(self, step: int) -> None:
         """Pages up or down."""
@@ -267,8 +206,15 @@ class ComparePane(Vertical):
 
     def _add(self, entry: _Entry) -> None:
         self._entries.append(entry)
+        if len(self._entries) == 1:
+            self._uncover()
         if self.rendered:
             self.transcript.add(self._turn(len(self._entries) - 1))
+
+    def _uncover(self) -> None:
+        """What stands in the pane: what it is for, its tokens, or its Markdown."""
+        self.set_class(not self._entries, "-empty")
+        self.set_class(self.rendered, "-rendered")
 
     def _last(self) -> _Entry | None:
         return next((each for each in reversed(self._entries) if each.kind == "answer"), None)
@@ -361,19 +307,6 @@ class ComparePane(Vertical):
             return ink
 
         return paint
-
-
-def _loaded(info: ModelInfo, palette: Palette) -> Content:
-    name = figures.model_name(info.model)
-    bits = Content.styled(f" · {info.bits_per_weight:.2f} bits/weight", palette.strong)
-    said = Content.styled(f"{name} · ", palette.muted)
-    said += Content.styled(info.scheme, palette.primary)
-    return said + Content.styled(f" · kv {info.kv} · {info.device}", palette.muted) + bits
-
-
-def _wish(side: Side) -> str:
-    model = figures.model_name(side.choice.model or side.chat_model)
-    return f"{model} · {side.choice.scheme} · kv {side.choice.kv}"
 
 
 def _prompt_lines(text: str, width: int, palette: Palette) -> list[Content]:
