@@ -40,6 +40,7 @@ class KernelJob:
     def compile(self) -> None:
         """Leave the kernel in Triton's cache on disk; raises what the compiler raises."""
         kernel = getattr(importlib.import_module(self.module), self.name)
+        settle(kernel)
         made = GluonASTSource if kernel.is_gluon() else ASTSource
         source = made(kernel, self.signature, self.constants, self.attributes)
         triton_compile(source, target=GPUTarget(*self.target), options=self.options)
@@ -56,6 +57,21 @@ _installing = threading.Lock()
 _installed = False
 
 
+def settle(kernel: Any) -> None:
+    """Name a kernel behind all that it calls.
+
+    Triton 3.6 names it by the globals of callees that have a name already: the order in which kernels
+    are launched would tell processes apart that share a cache.
+    """
+    if kernel.hash is not None:
+        return
+    for name in kernel.fn.__code__.co_names:
+        part = kernel.fn.__globals__.get(name)
+        if isinstance(part, JITFunction) and part is not kernel:
+            settle(part)
+    _ = kernel.cache_key
+
+
 def is_noting() -> bool:
     """Whether this thread's launches are noted at present."""
     return _notes.get() is not None
@@ -67,7 +83,7 @@ def noting() -> Iterator[list[KernelJob]]:
 
     Results of launches are what was in memory.
     """
-    _install()
+    install()
     notes = _Notes()
     token = _notes.set(notes)
     try:
@@ -76,8 +92,8 @@ def noting() -> Iterator[list[KernelJob]]:
         _notes.reset(token)
 
 
-def _install() -> None:
-    """Have Triton ask here before it launches or compiles; for good, and to no effect outside."""
+def install() -> None:
+    """Have Triton ask here before it launches or compiles; for good."""
     global _installed
     with _installing:
         if _installed:
@@ -85,6 +101,7 @@ def _install() -> None:
         launched, compiled = JITFunction.__getitem__, JITFunction._do_compile
 
         def launch_or_note(self: Any, grid: Any) -> Any:
+            settle(self)
             if _notes.get() is None:
                 return launched(self, grid)
             return lambda *args, **kwargs: self.run(*args, grid=grid, warmup=True, **kwargs)

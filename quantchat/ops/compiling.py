@@ -15,7 +15,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from quantchat.kernels._ahead import KernelJob
+from quantchat.kernels._ahead import install as name_kernels_alike
 from quantchat.kernels._ahead import noting as noting
+
+__all__ = ["compile_kernels", "name_kernels_alike", "noting"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +39,8 @@ def compile_kernels(
         return
     workers = min(MOST_WORKERS, os.cpu_count() or 1, len(jobs) // JOBS_OF_A_WORKER)
     waiting: queue.SimpleQueue[KernelJob] = queue.SimpleQueue()
-    for job in jobs:
+    # Kernels of many arguments take the longest: they come first.
+    for job in sorted(jobs, key=lambda job: -len(job.signature)):
         waiting.put(job)
     ended: queue.SimpleQueue[bool] = queue.SimpleQueue()
     with ThreadPoolExecutor(workers, "compile") as pool:

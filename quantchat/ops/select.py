@@ -30,10 +30,14 @@ def make_ops(spec: DecoderSpec, plan: ExecutionPlan) -> TorchOps:
     device = torch.device("cuda", plan.gpu_index)
     if not plan.triton:
         return TorchOps(spec, device=device, dtype=DTYPES[plan.compute_dtype])
+    from quantchat.ops.compiling import name_kernels_alike
     from quantchat.ops.kernel_cache import use_kernel_cache
     from quantchat.ops.tile_cache import use_stored_tiles
     from quantchat.ops.triton_ops import TritonOps
 
+    name_kernels_alike()
+    # For every length that it meets it builds a plan, which takes longer than most prompts do.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     use_kernel_cache()
     use_stored_tiles(device)
     return TritonOps(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -100,6 +102,17 @@ def test_a_process_that_cannot_start_is_no_failure(monkeypatch: pytest.MonkeyPat
             jobs * compiling.FEWEST_JOBS, done=told.append, cancelled=lambda: False
         )
     assert not told
+
+
+def test_modules_of_kernels_are_imported_without_torch() -> None:
+    code = (
+        "from quantchat.ops.compile_worker import leave_torch_out; leave_torch_out()\n"
+        "import importlib, pkgutil, sys, quantchat.kernels as kernels\n"
+        "for module in pkgutil.walk_packages(kernels.__path__, 'quantchat.kernels.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "assert len([name for name in sys.modules if name.startswith('torch')]) == 3\n"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 def test_other_threads_launch_meanwhile() -> None:
