@@ -5,9 +5,7 @@ Runs in a loader thread, beside an engine that goes on answering with the old mo
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +30,7 @@ from quantchat.engine.read_ahead import plan_request as plan_request
 from quantchat.engine.room import Room, plan_in
 from quantchat.engine.sharing import SharedDecoders as SharedDecoders
 from quantchat.engine.sharing import decoder_key
+from quantchat.engine.waking import keeps_memory, wake
 from quantchat.errors import Cancelled, CheckpointError, QuantchatError, TokenizerError
 from quantchat.events import LoadPhase, ModelInfo
 from quantchat.hardware.bandwidth import read_bytes_per_s as device_rate
@@ -83,9 +82,7 @@ def load_model(
     try:
         plan = plan_in(source.spec, plan_request(request, source), room)
         if plan.device == "cuda":
-            threading.Thread(
-                target=_wake, args=(plan.gpu_index,), name="wake-card", daemon=True
-            ).start()
+            wake(plan.gpu_index)
         try:
             return _placed(request, local, source, plan, report, cancelled, shared, started_s)
         except Exception as error:
@@ -97,19 +94,6 @@ def load_model(
         raise device_error(trouble, plan, source.spec)
     finally:
         source.close()
-
-
-def _wake(gpu_index: int) -> None:
-    """Start the card and the matmul library, beside imports and reading; trouble shows later."""
-    with contextlib.suppress(RuntimeError):
-        square = torch.zeros((16, 16), dtype=torch.float16, device=torch.device("cuda", gpu_index))
-        square @ square
-
-
-def _keeps_memory(gpu_index: int) -> bool:
-    """Whether an earlier model or trial has left torch with memory of the card."""
-    started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return started and torch.cuda.memory_reserved(gpu_index) > 0
 
 
 def _placed(
@@ -124,7 +108,7 @@ def _placed(
 ) -> LoadedModel:
     """The model on its device; raises what torch raises where the device fails."""
     torch.set_num_threads(plan.threads)
-    if plan.device == "cuda" and _keeps_memory(plan.gpu_index):
+    if plan.device == "cuda" and keeps_memory(plan.gpu_index):
         # What torch keeps for later, the kernels and graphs of a new model cannot have.
         give_back(workspaces=False)
     if plan.triton:

@@ -24,7 +24,7 @@ from quantchat.hardware.memory import AHEAD_BYTES
 from quantchat.model.staging import Staging, filled
 
 PIECE_BYTES = 4 << 20
-MOST_THREADS = 12
+MOST_THREADS = 10
 POLL_S = 0.05
 
 
