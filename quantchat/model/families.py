@@ -104,7 +104,8 @@ def source_of(checkpoint: Checkpoint) -> ModelSource:
             raise CheckpointError(
                 checkpoint.path, f"has shape {entry.shape}, {wanted} expected", tensor=theirs
             )
-        view = None if taken is None else taken.view(entry)
+        packed = isinstance(checkpoint, SafetensorsFolder) and checkpoint.is_packed(theirs)
+        view = None if taken is None or packed else taken.view(entry)
         if view is not None:
             views[view.name] = view
             names[ours] = view.name

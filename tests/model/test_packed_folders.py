@@ -111,6 +111,29 @@ def test_biases_and_stacked_projections(family: str, tmp_path: Path) -> None:
     torch.testing.assert_close(logits(packed, "stored", (TOKENS,)), wanted, rtol=1e-4, atol=1e-4)
 
 
+FAMILY_LAYOUTS = {
+    **{"mistral": "awq", "qwen3": "ct fp8 by channel", "smollm3": "gptq v2", "granite": "bnb nf4"},
+    **{"olmo2": "ct w4a16 groups", "gemma2": "bnb nf4 nested", "gemma3": "ct w8a8"},
+    **{"internlm2": "awq", "phi2": "bnb int8", "phi3": "ct mxfp4", "phi4_mini": "ct act-order"},
+    **{"falcon_7b": "ct mxfp4", "falcon_40b": "gptq act-order", "falcon_rw": "gptq v1"},
+    **{"mixtral": "gptq act-order", "qwen2moe": "awq", "qwen3moe": "hf fp8 by tensor"},
+}
+"""Every family once, where tensors hold several of our matrices, and experts, with several."""
+
+
+@pytest.mark.parametrize("family", FAMILY_LAYOUTS)
+def test_every_family_reads_packed_linears(family: str, tmp_path: Path) -> None:
+    sizes = {
+        "qwen2moe": {"moe_intermediate_size": 64, "shared_expert_intermediate_size": 64},
+        "qwen3moe": {"moe_intermediate_size": 64},
+    }
+    case = EXACT[FAMILY_LAYOUTS[family]]
+    packed, twin = write_packed(tmp_path, case, family=family, **sizes.get(family, {}))
+    wanted = logits(twin, "fp16", (TOKENS,))
+    assert wanted.std() > 0.5
+    torch.testing.assert_close(logits(packed, "stored", (TOKENS,)), wanted, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ROUNDED)
 def test_what_fits_no_format_is_rounded_and_said(name: str, tmp_path: Path) -> None:
     case = ROUNDED[name]

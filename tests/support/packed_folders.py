@@ -45,12 +45,21 @@ class LayoutCase:
     """Of the model."""
 
 
+DENSE = (
+    *("embed", "wte", "lm_head", "output.weight", "norm", "ln_", ".gate.weight"),
+    "shared_expert_gate",
+)
+"""In the names of what no layout packs: tables, norms, routers."""
+
+
 def write_packed(
     folder: Path, case: LayoutCase, *, family: str = "llama", shards: int = 1, **settings: Any
 ) -> tuple[Path, Path]:
     """(quantized folder, dense twin) of the factory's weights, head and embedding left dense."""
     packed, twin = folder / "packed", folder / "twin"
     fields = {"intermediate_size": 128, **case.settings, **settings}
+    if family.startswith("falcon"):
+        del fields["intermediate_size"]
     config, weights = _weights(family, json.dumps(fields))
     for path in (packed, twin):
         path.mkdir(parents=True)
@@ -58,7 +67,7 @@ def write_packed(
     tensors = dict(weights)
     made: dict[str, torch.Tensor] = {}
     for name, values in tensors.items():
-        if name.endswith("proj.weight"):
+        if values.dim() == 2 and not any(part in name for part in DENSE):
             parts, dense = case.pack(values)
             stem = name.removesuffix(".weight")
             made |= {f"{stem}.{suffix}": part.contiguous() for suffix, part in parts.items()}
