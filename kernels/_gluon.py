@@ -5,6 +5,7 @@ from __future__ import annotations
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.ampere import async_copy
+from triton.experimental.gluon.language.nvidia.hopper import tma
 
 # Names that changed between the Triton releases that are supported.
 copy_to_shared = (
@@ -12,6 +13,7 @@ copy_to_shared = (
     if hasattr(async_copy, "async_load")
     else async_copy.async_copy_global_to_shared
 )
+tile_to_shared = tma.async_load if hasattr(tma, "async_load") else tma.async_copy_global_to_shared
 REINTERPRET_IS_PUBLIC = gl.constexpr(hasattr(gl.shared_memory_descriptor, "reinterpret"))
 everyone_arrives = gl.barrier if hasattr(gl, "barrier") else gl.thread_barrier
 copies_end_a_stage = async_copy.commit_group

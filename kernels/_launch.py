@@ -10,6 +10,7 @@ import functools
 from typing import Any
 
 import torch
+from triton.experimental.gluon.nvidia.hopper import TensorDescriptor as LaidOutDescriptor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ._ahead import is_noting
@@ -80,6 +81,7 @@ def launch(
     warps: int,
     stages: int = 1,
     dependent: bool = False,
+    registers: int | None = None,
     **constants: object,
 ) -> None:
     """`kernel[grid](*args, **constants)`; constants are the last parameters, in the kernel's order.
@@ -87,14 +89,14 @@ def launch(
     Finding a compiled kernel takes Triton 20 us of the processor. What was launched before with the
     same numbers and constants, on tensors of the same types, is found again in half of that.
     """
-    key: list[object] = [id(kernel), warps, stages, dependent, *constants.values()]
+    key: list[object] = [id(kernel), warps, stages, dependent, registers, *constants.values()]
     low, device = 0, -1
     for arg in args:
         if isinstance(arg, torch.Tensor):
             low |= arg.data_ptr()
             device = arg.get_device()
             key.append(arg.dtype)
-        elif isinstance(arg, TensorDescriptor):
+        elif isinstance(arg, (TensorDescriptor, LaidOutDescriptor)):
             key += (arg.base.dtype, *arg.block_shape)
         else:
             key.append(arg)
@@ -104,7 +106,9 @@ def launch(
     if compiled is not None and not is_noting():
         compiled[grid](*args, *constants.values())
         return
-    options = launch_options(dependent)
+    options: dict[str, object] = {**launch_options(dependent)}
+    if registers is not None:
+        options["maxnreg"] = registers
     made = kernel[grid](*args, **constants, num_warps=warps, num_stages=stages, **options)
     if made is None or low & 63 or is_noting():
         return  # interpreted or noted, or it matters which pointer is not aligned

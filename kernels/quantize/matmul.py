@@ -9,9 +9,11 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from .._launch import ceil_div, launch, sm_count, sm_version
-from .tiles import Tile, product_tile
+from .parted import parted_matmul
+from .tiles import Parted, Tile, product_tile
 from .walk import walked_matmul
 
 LOWEST_SM = 80
@@ -35,7 +37,11 @@ def scaled_matmul_kernel(
     GROUP: tl.constexpr,
     EVEN_K: tl.constexpr,
     HAS_BIAS: tl.constexpr,
+    PDL: tl.constexpr,
 ):
+    if PDL:
+        gdc_launch_dependents()
+        gdc_wait()
     tiles_m = tl.cdiv(M, BM)
     tiles_n = tl.cdiv(N, BN)
     pid = tl.program_id(0)
@@ -78,11 +84,15 @@ def scaled_matmul(
     dtype: torch.dtype,
     bias: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
-    tile: Tile | None = None,
+    tile: Tile | Parted | None = None,
+    arrived: torch.Tensor | None = None,
+    dependent: bool = False,
 ) -> torch.Tensor:
     """codes [M, K] times weight [N, K], both int8 or both float8_e4m3fn -> [M, N] in dtype.
 
     Scales fp32 [M] and [N]; bias [N]; K a multiple of 16. SM 80 and up for int8, 89 for fp8.
+    `arrived`: see parted.arrivals; made here where it is None. `dependent`: the launch may overlap
+    the kernel ahead, which then must not write the weight, the column's scale or the bias.
     """
     rows, depth = codes.shape
     columns = weight.shape[0]
@@ -97,8 +107,23 @@ def scaled_matmul(
     if tile is None:
         card = codes.device
         tile = product_tile(rows, columns, sm_version(card), sm_count(card))
+    if isinstance(tile, Parted):
+        parted_matmul(
+            codes,
+            row_scale,
+            weight,
+            column_scale,
+            out,
+            bias=bias,
+            tile=tile,
+            arrived=arrived,
+            dependent=dependent,
+        )
+        return out
     if tile.walkers:
-        walked_matmul(codes, row_scale, weight, column_scale, out, bias=bias, tile=tile)
+        walked_matmul(
+            codes, row_scale, weight, column_scale, out, bias=bias, tile=tile, dependent=dependent
+        )
         return out
     tiles = ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
     launch(
@@ -119,7 +144,9 @@ def scaled_matmul(
         GROUP=tile.group,
         EVEN_K=depth % tile.depth == 0,
         HAS_BIAS=bias is not None,
+        PDL=dependent,
         warps=tile.warps,
         stages=tile.stages,
+        dependent=dependent,
     )
     return out

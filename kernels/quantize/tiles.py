@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from .._launch import ceil_div
+from .shares import Cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,27 @@ class Tile:
     walkers: int = 0
     """Programs a multiprocessor that walk over tiles which the card copies by itself (SM 90 and up);
     0: one program a tile, whose threads copy."""
+
+
+PARTED_GROUPS = 2
+"""Groups of four warps that multiply beside the warp that copies."""
+GROUP_COLUMNS = 64
+PARTED_DEPTH = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parted:
+    """A tile of 128 columns for warps that each do one thing; one program a multiprocessor."""
+
+    rows: int
+    stages: int
+    cut: Cut = "even"
+    """How tiles that fill no wave of programs are cut along K."""
+
+    @property
+    def columns(self) -> int:
+        """Of a program."""
+        return PARTED_GROUPS * GROUP_COLUMNS
 
 
 WALKED = Tile(rows=128, columns=128, depth=128, warps=4, stages=3, walkers=2)

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from triton.experimental.gluon import language as gl
+
 from .._variants import POINTEE, Variant
 from ..linear.reference import PARTIAL_COLUMNS
 from .codes import FP8, INT8
 from .dense import dequantize_weight_kernel
 from .matmul import LOWEST_SM, scaled_matmul_kernel
+from .parted import REGISTERS, parted_matmul_kernel, tile_layout
 from .prepare import prepare_rows_kernel, prepare_warps
 from .product import scale_product_kernel
 from .rows import LOWEST_CAST_SM, quantize_rows_kernel, row_warps
-from .tiles import ONE_WAVE, SMALL, SQUARE, WALKED, WALKED_LOW, Tile
+from .tiles import (
+    GROUP_COLUMNS,
+    ONE_WAVE,
+    PARTED_DEPTH,
+    SMALL,
+    SQUARE,
+    WALKED,
+    WALKED_LOW,
+    Parted,
+    Tile,
+)
 from .walk import walked_matmul_kernel
 
 CODES = {INT8.value: "*i8", FP8.value: "*u8"}
@@ -139,6 +152,7 @@ def _matmul(code: str, tile: Tile, sms: tuple[int, int], *, even: bool, bias: bo
             "GROUP": tile.group,
             "EVEN_K": even,
             "HAS_BIAS": bias,
+            "PDL": False,
         },
         warps=tile.warps,
         stages=tile.stages,
@@ -165,10 +179,41 @@ def _walked(code: str, tile: Tile, *, bias: bool) -> Variant:
             "PROGRAMS": 264,
             "INT8": code == "i8",
             "HAS_BIAS": bias,
+            "PDL": False,
         },
         warps=tile.warps,
         stages=tile.stages,
         lowest_sm=90,
+    )
+
+
+def _parted(code: str, tile: Parted, *, bias: bool) -> Variant:
+    layouts = [
+        tile_layout(rows, gl.int8 if code == "i8" else gl.float8e4nv)
+        for rows in (tile.rows, GROUP_COLUMNS)
+    ]
+    sizes = ("steps", "tiles_m", "rest", "sharers", "waves")
+    return Variant(
+        name=f"parted-{code}-{tile.rows}-bias{bias:d}",
+        kernel=parted_matmul_kernel,
+        signature={
+            "x_desc": f"tensordesc<{code}[{tile.rows}, {PARTED_DEPTH}],{layouts[0]!r}>",
+            "w_desc": f"tensordesc<{code}[{GROUP_COLUMNS}, {PARTED_DEPTH}],{layouts[1]!r}>",
+            **{name: kind for name, kind in _PRODUCT.items() if name != "K"},
+            "partial_ptr": "*i32" if code == "i8" else "*fp32",
+            "arrived_ptr": "*i32",
+            **dict.fromkeys(sizes, "i32"),
+        },
+        constexprs={
+            "BM": tile.rows,
+            "STAGES": tile.stages,
+            "INT8": code == "i8",
+            "HAS_BIAS": bias,
+        },
+        only_sms=(90,),
+        divisible=("N",),
+        most_stack_bytes=0,
+        options={"maxnreg": REGISTERS, "launch_pdl": True},
     )
 
 
