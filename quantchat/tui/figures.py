@@ -39,6 +39,17 @@ def duration(seconds: float) -> str:
     return f"{minutes}:{rest:02d} min"
 
 
+def time_left(seconds: float) -> str:
+    """A guess: whole seconds, then minutes, then hours."""
+    whole = max(1, round(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 100:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def speed(per_s: float) -> str:
     """A speed in its unit, three digits: the unit is said elsewhere."""
     return f"{per_s:.1f}" if per_s < 100 else f"{per_s:,.0f}"
@@ -170,7 +181,9 @@ def kept(metrics: Metrics, info: ModelInfo | None = None) -> dict[str, float | i
 
 
 def model_name(name: str) -> str:
-    """A model as labels show it: the file or folder where it was named by its path."""
+    """A model as labels show it: the file where a path, or one of a repository, was named."""
     if name.startswith(("/", "./", "../", "~")) or "\\" in name:
         name = PurePath(name).name
+    elif name.endswith(".gguf") and ":" in name:
+        name = PurePath(name.partition(":")[2]).name
     return name.removesuffix(".gguf")

@@ -109,6 +109,13 @@ def test_figures_are_read_by_people() -> None:
     assert figures.parameters(8_030_261_248) == "8.03B"
     assert figures.model_name("/a/b/c.gguf") == "c"
     assert figures.model_name("owner/name") == "owner/name"
+    assert figures.model_name("owner/name:Q8_0/c.Q8_0.gguf") == "c.Q8_0"
+    assert [figures.time_left(seconds) for seconds in (0.2, 52.8, 101.4, 7530)] == [
+        "1 s",
+        "53 s",
+        "1:41 min",
+        "2 h 05 min",
+    ]
     assert figures.gigabytes(9.04e9) == "9.0 GB/s"
     assert figures.gigabytes(3.1094e12) == "3,109 GB/s"
     assert [figures.energy(value) for value in (0.0421, 1.234, 56.78)] == [

@@ -105,7 +105,11 @@ def _transfer(entry: TransferEntry, palette: Palette) -> list[Content]:
             Content.styled(printable(line.message), palette.error),
             Content.styled(printable(line.hint), palette.muted),
         ]
-    parts = [figures.model_name(line.name), transfer_words.amount(line), transfer_words.state(line)]
+    parts = [
+        line.name.removesuffix(".gguf"),
+        transfer_words.amount(line),
+        transfer_words.state(line),
+    ]
     lines = [Content.styled(printable(" · ".join(part for part in parts if part)), palette.muted)]
     if line.files:
         files = f"{line.files_done} of {line.files} files"

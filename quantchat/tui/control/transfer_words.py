@@ -21,7 +21,7 @@ def state(line: Transfer) -> str:
     if line.phase == "running":
         parts = [f"{figures.size(line.bytes_per_s)}/s"] if line.bytes_per_s else []
         if line.left_s is not None:
-            parts.append(f"{figures.duration(max(1.0, line.left_s))} left")
+            parts.append(f"{figures.time_left(line.left_s)} left")
         return " · ".join([*parts, line.message] if line.message else parts)
     if line.phase == "elsewhere":
         return "another quantchat fetches it"
