@@ -100,7 +100,8 @@ def figures_line(metrics: Figures | None, note: str) -> str:
     known = metrics or {}
     parts = []
     if "completion_tokens" in known:
-        parts.append(f"{int(known['completion_tokens']):,} tokens")
+        tokens = int(known["completion_tokens"])
+        parts.append(f"{tokens:,} {'token' if tokens == 1 else 'tokens'}")
     if known.get("decode_tok_per_s"):
         parts.append(f"{known['decode_tok_per_s']:.1f} tok/s")
     if known.get("ttft_s"):

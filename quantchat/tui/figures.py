@@ -136,11 +136,16 @@ def ttft_parts(kept_figures: Figures) -> str:
     return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in shown)
 
 
+def tokens(number: int) -> str:
+    """How many tokens."""
+    return f"{count(number)} {'token' if number == 1 else 'tokens'}"
+
+
 def answer_line(metrics: Figures, ending: str = "") -> str:
     """The figures below an answer, from what the store keeps of it."""
     parts = []
     if "completion_tokens" in metrics:
-        parts.append(f"{count(int(metrics['completion_tokens']))} tokens")
+        parts.append(tokens(int(metrics["completion_tokens"])))
     if metrics.get("decode_tok_per_s"):
         parts.append(f"{speed(metrics['decode_tok_per_s'])} tok/s")
     if metrics.get("ttft_s"):

@@ -185,10 +185,12 @@ async def test_the_help_names_every_binding(tmp_path: Path) -> None:
         await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
         screen = app.screen
         assert isinstance(screen, HelpScreen)
-        text = screen.keys_text(names=True)
-        for cls in CLASSES:
-            for bound in bounds_of(cls):
-                assert f"`{bound.id}`" in text, bound
+        # In this window they stand below.
+        await wait_until(pilot, lambda: "chat.regenerate" in str(screen.query_one("#text").content))
+        for text in (screen.keys_text(names=True), screen.names_text()):
+            for cls in CLASSES:
+                for bound in bounds_of(cls):
+                    assert f"`{bound.id}`" in text, bound
         await pilot.press("f1")
         await wait_until(pilot, lambda: not isinstance(app.screen, HelpScreen))
         await pilot.press("f5")

@@ -132,3 +132,25 @@ def test_wide_characters_are_wrapped_by_cells() -> None:
     assert all(line.cell_length <= 30 for line in lines)
     code = text_lines("```\n" + "漢字" * 40 + "\n```", 30, PALETTE)
     assert all(line.cell_length <= 30 for line in code)
+
+
+def drawn_rows(text: str, width: int = 60) -> list[str]:
+    return [line.plain.rstrip() for line in text_lines(text, width, PALETTE)]
+
+
+def test_columns_of_a_table_stand_where_it_says() -> None:
+    table = "| left | right | mid |\n|:---|---:|:---:|\n| a | 1 | b |\n| 日本 | 1,000 | c |\n"
+    assert drawn_rows(table) == [
+        "left │ right │ mid",
+        "─────┼───────┼────",
+        "a    │     1 │  b",
+        "日本 │ 1,000 │  c",
+    ]
+
+
+def test_the_address_of_a_link_can_be_read() -> None:
+    assert drawn_rows("See [the page](https://a.b/c).") == ["See the page (https://a.b/c)."]
+    assert drawn_rows("See <https://a.b/c>, <x@a.b>.") == ["See https://a.b/c, x@a.b."]
+    assert drawn_rows("![a cat](cat.png)") == ["a cat (cat.png)"]
+    long = drawn_rows(f"![a](data:image/png;base64,{'A' * 5_000})", 400)
+    assert len(long) == 1 and long[0].endswith("…)") and len(long[0]) < 220

@@ -116,6 +116,7 @@ def test_figures_are_read_by_people() -> None:
         "1:41 min",
         "2 h 05 min",
     ]
+    assert [figures.tokens(number) for number in (1, 2_000)] == ["1 token", "2,000 tokens"]
     assert figures.gigabytes(9.04e9) == "9.0 GB/s"
     assert figures.gigabytes(3.1094e12) == "3,109 GB/s"
     assert [figures.energy(value) for value in (0.0421, 1.234, 56.78)] == [

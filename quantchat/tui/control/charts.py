@@ -109,7 +109,7 @@ def answer_words(answer: Answered) -> tuple[str, str]:
     named = [f"answer {answer.number}", answer.model, answer.label]
     if not reading.answered:
         return " · ".join(part for part in named if part), "not measured"
-    first = [*named, f"{figures.count(int(kept['completion_tokens']))} tokens"]
+    first = [*named, figures.tokens(int(kept["completion_tokens"]))]
     second = []
     if kept.get("decode_tok_per_s"):
         second.append(f"decode {figures.speed(kept['decode_tok_per_s'])} tok/s")

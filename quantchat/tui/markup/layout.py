@@ -16,7 +16,7 @@ from quantchat.tui.markup.chunks import Chunk
 from quantchat.tui.markup.code import code_lines
 from quantchat.tui.markup.inline import inline
 from quantchat.tui.markup.palette import Palette
-from quantchat.tui.markup.table import table_lines
+from quantchat.tui.markup.table import Side, table_lines
 
 BLANK = Content("")
 BULLETS = "•◦▪"
@@ -113,6 +113,7 @@ def _list(node: SyntaxTreeNode, width: int, palette: Palette, depth: int) -> lis
 
 def _table(node: SyntaxTreeNode, width: int, palette: Palette) -> list[Content]:
     head: list[Content] = []
+    sides: list[Side] = []
     rows: list[list[Content]] = []
     for part in node.children:
         for row in part.children:
@@ -120,6 +121,14 @@ def _table(node: SyntaxTreeNode, width: int, palette: Palette) -> list[Content]:
             cells = [inline(cell.children[0], palette, base) for cell in row.children]
             if part.type == "thead":
                 head = cells
+                sides = [_side(cell) for cell in row.children]
             else:
                 rows.append(cells)
-    return table_lines(head, rows, width, palette)
+    return table_lines(head, rows, width, palette, sides=sides)
+
+
+def _side(cell: SyntaxTreeNode) -> Side:
+    style = str(cell.attrs.get("style", ""))
+    return (
+        "right" if style.endswith(":right") else "center" if style.endswith(":center") else "left"
+    )

@@ -73,15 +73,15 @@ MODELS_TEXT = """\
 OWN_KEYS_TEXT = """\
 # Your own keys
 
-Each line above has a name, such as `chat.regenerate` (shown where the window is wide enough). The
-settings file gives it another key:
+Each line above has a name, such as `chat.regenerate`, beside it or, in a narrow window, below this.
+The settings file gives it another key:
 
     [keys]
     "chat.regenerate" = "alt+r"
     "app.models" = ["f10", "alt+m"]
 
-A name that nothing has, a key that is taken, and one that edits what is written are said at the start and left out. *Read the keys
-again* in the command palette takes a changed file.
+A name that nothing has, a key that is taken, and one that edits what is written are said at the
+start and left out. *Read the keys again* in the command palette takes a changed file.
 """
 
 
@@ -112,10 +112,11 @@ class HelpScreen(AppDialog[None]):
     def _draw(self) -> None:
         width = max(30, min(WIDEST_CELLS, self.size.width * 96 // 100 - 8))
         palette = palette_from(self.app.theme_variables)
-        text = self.keys_text(names=width >= WIDE_CELLS)
-        lines = text_lines(
-            f"{text}\n{WRITING_TEXT}\n{MODELS_TEXT}\n{METERS_TEXT}\n{OWN_KEYS_TEXT}", width, palette
-        )
+        wide = width >= WIDE_CELLS
+        parts = [self.keys_text(names=wide), WRITING_TEXT, MODELS_TEXT, METERS_TEXT, OWN_KEYS_TEXT]
+        if not wide:
+            parts.append(self.names_text())
+        lines = text_lines("\n".join(parts), width, palette)
         self.query_one("#text", Static).update(Content("\n").join(lines))
 
     def keys_text(self, *, names: bool) -> str:
@@ -126,6 +127,15 @@ class HelpScreen(AppDialog[None]):
         first = [each for each in classes if each is below]
         ordered = [*first, *(each for each in classes if each is not below)]
         return "\n".join(self._table(cls, names=names) for cls in ordered)
+
+    def names_text(self) -> str:
+        """The name of every binding with its keys, for windows without room for it above."""
+        lines = ["| name | Key |", "|---|---|"]
+        for cls in keyed_classes(type(self.app)):
+            for bound in bounds_of(cls):
+                keys = ", ".join(map(long_key, keys_of(self.app, bound)))
+                lines.append(f"| `{bound.id}` | {_cell(keys)} |")
+        return "\n".join([*dict.fromkeys(lines), ""])
 
     def _table(self, cls: type, *, names: bool) -> str:
         rows = [] if scope_of(cls) != "chat" else self._prompt_rows()

@@ -134,7 +134,8 @@ class ImportDialog(WorkingDialog[Sequence[Chat] | None]):
             options = self.query_one("#choices", OptionList)
             options.clear_options()
             options.add_options([Option(_line(each)) for each in found])
-            options.highlighted = 0
+            first = next((at for at, each in enumerate(found) if not each.folder), 0)
+            options.highlighted = first if found else None
 
         folder = Path(os.path.normpath(folder))
         self.work(lambda: entries(folder), show, self._failed)
