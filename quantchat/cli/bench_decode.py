@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from quantchat.cli.bench_words import numbers, one_line, words
+from quantchat.cli.bench_words import model_beside, numbers, one_line, words
 from quantchat.cli.choices import SCHEME_HELP
 from quantchat.errors import QuantchatError, UsageError
 
@@ -99,8 +99,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Parse, measure, print."""
-    if model and shape:
-        raise UsageError("--model and --shape exclude each other")
+    model = model_beside(shape, model)
     schemes, names = words(scheme), words(peers)
     if not schemes:
         raise UsageError("no scheme is named", hint="--scheme fp16,int8,int4")
@@ -111,7 +110,7 @@ def command(
     from quantchat.hardware.probe import probe
 
     options = Options(
-        model=model or ("" if shape else "starter"),
+        model=model,
         shape=shape,
         schemes=schemes,
         kvs=words(kv) or ("auto",),

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantchat.cli.bench_words import one_line
-from quantchat.errors import UsageError
+from quantchat.cli.bench_words import model_beside, one_line, phase_lines
 
 if TYPE_CHECKING:
     from quantchat.bench.load import LoadReport
@@ -33,14 +32,13 @@ def command(
 
     The last line of stdout is one JSON object.
     """
-    if model and shape:
-        raise UsageError("--model and --shape exclude each other")
+    model = model_beside(shape, model)
     from quantchat.bench.load import LoadOptions, measure
     from quantchat.bench.machine import machine_record
     from quantchat.hardware.probe import probe
 
     options = LoadOptions(
-        model=model or ("" if shape else "starter"),
+        model=model,
         shape=shape,
         scheme=scheme,
         device=device,
@@ -71,10 +69,7 @@ def lines_of(report: LoadReport) -> list[str]:
         f"{report.bytes_per_s / 1e9:.1f} GB/s, {100 * report.share:.0f} % of the slower",
         f"all in {total.median:.3f} s ({total.lowest:.3f}-{total.highest:.3f}), "
         f"{total.samples} loads",
-        *(
-            f"  {name:12} {spread.median:7.3f} s ({spread.lowest:.3f}-{spread.highest:.3f})"
-            for name, spread in report.phases_s
-        ),
+        *phase_lines(report.phases_s),
         f"host memory: {report.kept_bytes / GIB:.2f} GiB stay, {report.passing_bytes / GIB:.2f} GiB "
         f"beside them at most, {abs(over) / GIB:.2f} GiB {'above' if over > 0 else 'below'} the "
         f"largest file of {report.shard_bytes / GIB:.2f} GiB",

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantchat.cli.bench_words import one_line
-from quantchat.errors import UsageError
+from quantchat.cli.bench_words import model_beside, one_line, phase_lines
 
 if TYPE_CHECKING:
     from quantchat.bench.start import StartReport
@@ -47,14 +46,13 @@ def command(
 
     The last line of stdout is one JSON object.
     """
-    if model and shape:
-        raise UsageError("--model and --shape exclude each other")
+    model = model_beside(shape, model)
     from quantchat.bench.machine import machine_record
     from quantchat.bench.start import StartOptions, measure
     from quantchat.hardware.probe import probe
 
     options = StartOptions(
-        model=model or ("" if shape else "starter"),
+        model=model,
         shape=shape,
         scheme=scheme,
         kv=kv,
@@ -75,15 +73,11 @@ def lines_of(report: StartReport) -> list[str]:
     total = report.total_s
     source = "from the packed cache" if report.from_packed else "read from its own files"
     files = "not in memory" if report.cold_files else "held in memory by the system"
-    lines = [
+    return [
         f"{report.subject}, {report.scheme}, {report.kv} KV on {report.device_name}: "
         f"{report.weight_bytes / GIB:.2f} GiB {source}, files {files}",
         f"first token after {total.median:.2f} s ({total.lowest:.2f}-{total.highest:.2f}), "
         f"{total.samples} starts, a prompt of {report.prompt_tokens} tokens; "
         f"the start before them took {report.first.total_s:.2f} s",
+        *phase_lines(report.phases_s),
     ]
-    lines += [
-        f"  {name:12} {spread.median:7.3f} s ({spread.lowest:.3f}-{spread.highest:.3f})"
-        for name, spread in report.phases_s
-    ]
-    return lines

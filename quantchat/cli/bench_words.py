@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from quantchat.errors import UsageError
+
+if TYPE_CHECKING:
+    from quantchat.bench.stats import Summary
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -24,6 +28,21 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
     if not found:
         raise UsageError(f"{option} names nothing", hint="separate several with commas")
     return tuple(found)
+
+
+def model_beside(shape: str, model: str) -> str:
+    """The model to measure: the starter unless told, none beside a shape; raises UsageError."""
+    if model and shape:
+        raise UsageError("--model and --shape exclude each other")
+    return model or ("" if shape else "starter")
+
+
+def phase_lines(phases_s: Iterable[tuple[str, Summary]]) -> list[str]:
+    """A line for each phase: the median, the smallest and the largest."""
+    return [
+        f"  {name:12} {spread.median:7.3f} s ({spread.lowest:.3f}-{spread.highest:.3f})"
+        for name, spread in phases_s
+    ]
 
 
 def one_line(record: dict[str, Any]) -> str:
