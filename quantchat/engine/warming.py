@@ -14,6 +14,7 @@ from typing import TypeAlias
 import torch
 
 from quantchat.engine.decode_rows import DecodeRows, Variant
+from quantchat.engine.graph_runner import ROW_BUCKETS
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.step_timer import shortened
 from quantchat.errors import Cancelled
@@ -27,11 +28,14 @@ logger = logging.getLogger(__name__)
 
 Report: TypeAlias = Callable[[LoadPhase, int, int, str], None]
 
-PROMPTS: tuple[int, ...] = (1, 5, 12, 24, 56, 96, 404)
-"""Tokens of a chunk: one number for each kernel that some op has for that many rows, and numbers
-that 16 divides beside ones that it does not."""
-STEPS = tuple(
-    Variant(rows, greedy=greedy, penalty=False) for rows in (1, 2) for greedy in (True, False)
+PROMPTS: tuple[int, ...] = (1, 3, 5, 12, 24, 48, 56, 96, 404)
+"""Tokens of a chunk: a number of each class for which some op has a kernel of its own."""
+ROUNDED_PROMPTS: tuple[int, ...] = (32, 64, 65, 112, 129, 144, 256, 512, 1000, 1024)
+"""More of them, for products in 8 bits."""
+STEPS: tuple[Variant, ...] = (
+    *(Variant(rows, greedy=True, penalty=False) for rows in ROW_BUCKETS),
+    *(Variant(rows, greedy=False, penalty=False) for rows in (1, 2)),
+    *(Variant(1, greedy=greedy, penalty=True) for greedy in (True, False)),
 )
 RUN_PROMPTS: tuple[tuple[int, int], ...] = ((96, 0), (400, 0), (24, 40), (5, 64))
 """New tokens and those before them, of passes that are made for real: the library's products and
@@ -74,7 +78,8 @@ def _pass_over(model: LoadedModel) -> None:
     plan, whole = model.plan, model.decoder
     decoder, pool = shortened(whole, model.pool, distinct_layers(whole))
     room = pool.pages * pool.page_tokens
-    for count in PROMPTS:
+    rounded = ROUNDED_PROMPTS if plan.activations in ("int8", "fp8") else ()
+    for count in (*PROMPTS, *rounded):
         batch = prompt_batch(model, min(count, room), 0)
         hidden = decoder.forward(batch, pool)
         decoder.logits(hidden[-1:])
@@ -84,7 +89,7 @@ def _pass_over(model: LoadedModel) -> None:
     buffers = DecodeRows(
         decoder,
         pool,
-        rows=max(variant.rows for variant in STEPS),
+        rows=ROW_BUCKETS[-1],
         context_tokens=plan.context_tokens,
         dependent=decoder.ops.dependent_launch,
     )
