@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from app_support import answered, ask, drawn, fake, make_app, ready, shown, wait_until
 from fakes import FakeEngine, Script
+from textual.events import Key
 from textual.pilot import Pilot
 
 from quantchat.tui import clipboard
@@ -77,6 +78,19 @@ async def test_a_question_is_edited_and_begins_a_branch(tmp_path: Path) -> None:
         await pilot.press("escape")
         await wait_until(pilot, lambda: prompt.has_focus)
         assert chosen(app) is None
+
+
+async def test_keys_that_come_together_reach_the_chosen_message(tmp_path: Path) -> None:
+    app = make_app(tmp_path, FakeEngine([Script("One.")]))
+    async with app.run_test(size=SIZE) as pilot:
+        await talked(pilot, app, "first")
+        for name, character in (("ctrl+up", None), ("ctrl+up", None), ("e", "e")):
+            key = Key(name, character)
+            key.set_sender(app)
+            app.post_message(key)
+        prompt = app.chat_screen.prompt
+        await wait_until(pilot, lambda: bool(prompt.text))
+        assert prompt.text == "first", "not the letter"
 
 
 async def test_an_edit_is_given_up_with_escape(tmp_path: Path) -> None:

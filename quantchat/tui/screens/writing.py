@@ -150,10 +150,11 @@ class WritingScreen(AppScreen):
         """Choose the message before or after; after the last, the prompt."""
         key = self.transcript.stack.neighbour(step)
         self.transcript.choose(key)
+        # At once: what is pressed next is meant for the message already.
         if key is None:
-            self.prompt.focus()
+            self.set_focus(self.prompt)
         else:
-            self.transcript.focus(scroll_visible=False)
+            self.set_focus(self.transcript, scroll_visible=False)
 
     async def action_chosen(self, action: str) -> None:
         """What a key of a chosen message does, for the mouse."""
