@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from quantchat.errors import QuantchatError, size_words
+
 if TYPE_CHECKING:
-    from quantchat.errors import QuantchatError
     from quantchat.tui.control.fits import Fits
 
 
@@ -69,7 +70,7 @@ def command(fit: bool, as_json: bool) -> None:
         _table(
             [
                 (
-                    *(model.name, model.container, size(model.size_bytes)),
+                    *(model.name, model.container, size_words(model.size_bytes)),
                     *_fit_words(verdicts, model.name),
                     str(model.path),
                 )
@@ -85,7 +86,7 @@ def command(fit: bool, as_json: bool) -> None:
     _table(
         [
             (
-                *(entry.alias, entry.title, size(entry.size_bytes)),
+                *(entry.alias, entry.title, size_words(entry.size_bytes)),
                 *_fit_words(verdicts, entry.alias),
                 *(entry.license, entry.note),
             )
@@ -98,7 +99,6 @@ def command(fit: bool, as_json: bool) -> None:
 
 def _verdicts(names: Iterable[str]) -> dict[str, Fits | QuantchatError]:
     """What fits of each, or why nothing is known of it; the catalog needs no network."""
-    from quantchat.errors import QuantchatError
     from quantchat.paths import settings_file
     from quantchat.settings.file import load_settings
     from quantchat.tui.control.plan_fits import PlanFits
@@ -164,15 +164,8 @@ def _waiting() -> list[dict[str, Any]]:
 
 def _waiting_row(job: Mapping[str, Any]) -> tuple[str, ...]:
     done, total = job["done_bytes"], job["total_bytes"]
-    came = f"{size(done)} of {size(total)}" if total else "not begun"
+    came = f"{size_words(done)} of {size_words(total)}" if total else "not begun"
     return (job["name"], job["state"], came, job["message"].partition("\n")[0][:80])
-
-
-def size(size_bytes: int) -> str:
-    """Bytes in decimal units, as hubs show them."""
-    if size_bytes >= 1_000_000_000:
-        return f"{size_bytes / 1e9:.1f} GB"
-    return f"{size_bytes / 1e6:.0f} MB"
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantchat.errors import Cancelled, DownloadError, QuantchatError
+from quantchat.errors import Cancelled, DownloadError, QuantchatError, size_words
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -51,7 +51,7 @@ def _told(name: str) -> bool:
     model = find(name)
     if model is None:
         return False
-    click.echo(f"{name} is on disk already ({model.size_bytes / 1e6:.0f} MB)", err=True)
+    click.echo(f"{name} is on disk already ({size_words(model.size_bytes)})", err=True)
     click.echo(str(model.path))
     return True
 
@@ -102,7 +102,7 @@ def _pull(names: list[str]) -> None:
         if asked:
             failed.append(Cancelled("the download was stopped"))
     for name, model in pull.ended:
-        click.echo(f"{name} is ready ({model.size_bytes / 1e6:.0f} MB)", err=True)
+        click.echo(f"{name} is ready ({size_words(model.size_bytes)})", err=True)
         click.echo(str(model.path))
     if failed:
         if isinstance(failed[0], Cancelled):
@@ -234,14 +234,12 @@ class _Bar:
 
 def figures(progress: FetchProgress) -> str:
     """Bytes, speed and time left in words; says so when nothing comes."""
-    done = f"{progress.done_bytes / 1e6:.1f}"
-    text = (
-        f"{done} of {progress.total_bytes / 1e6:.1f} MB" if progress.total_bytes else f"{done} MB"
-    )
+    done, total_bytes = size_words(progress.done_bytes), progress.total_bytes
+    text = f"{done} of {size_words(total_bytes)}" if total_bytes else done
     if progress.stalled:
         return f"{text}, stalled" + (f": {progress.trouble}" if progress.trouble else "")
     if progress.bytes_per_s > 0:
-        text += f", {progress.bytes_per_s / 1e6:.1f} MB/s"
+        text += f", {size_words(progress.bytes_per_s)}/s"
     if progress.remaining_s is not None:
         minutes, seconds = divmod(round(progress.remaining_s), 60)
         text += f", {minutes}:{seconds:02d} left"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantchat import paths
-from quantchat.errors import DownloadError
+from quantchat.errors import DownloadError, size_words
 from quantchat.hub.locks import is_locked, try_lock
 from quantchat.hub.manifest import read_manifest
 
@@ -103,8 +103,8 @@ def check_space(needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed_bytes + _SPARE_BYTES > free:
         raise DownloadError(
-            f"not enough room in {folder}: {needed_bytes / 1e9:.2f} GB needed, "
-            f"{free / 1e9:.2f} GB free",
+            f"not enough room in {folder}: {size_words(needed_bytes)} needed, "
+            f"{size_words(free)} free",
             hint="free some space, or set QUANTCHAT_HOME to a folder on another disk",
         )
 

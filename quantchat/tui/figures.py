@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from quantchat.errors import size_words
 from quantchat.events import FinishReason, Metrics, ModelInfo
 from quantchat.store.records import Figures
 
@@ -18,13 +19,8 @@ ENDINGS: Mapping[FinishReason, str] = {
 }
 
 
-def size(count_bytes: float) -> str:
-    """Bytes in MiB or GiB, three digits."""
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count_bytes >= scale * 0.995:
-            value = count_bytes / scale
-            return f"{value:.2f} {unit}" if value < 10 else f"{value:.{value < 100:d}f} {unit}"
-    return f"{count_bytes:.0f} B"
+size = size_words
+"""Bytes in MiB or GiB, three digits."""
 
 
 def duration(seconds: float) -> str:

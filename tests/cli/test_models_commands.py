@@ -8,10 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_servers import FakeServer, gguf, serve, wait_until
+
+from quantchat.cli.pull import figures
+from quantchat.hub.progress import FetchProgress
 
 
 @pytest.fixture
@@ -147,3 +151,19 @@ def test_several_are_pulled_and_one_given_up(
     assert code == 0 and "not wanted any more" in out
     code, _, err = run(environment, "pull")
     assert code == 0 and "nothing waits" in err
+
+
+def test_a_bar_has_bytes_speed_and_time_left() -> None:
+    at = FetchProgress(
+        done_bytes=45 << 20,
+        total_bytes=98_362_432,
+        bytes_per_s=1.5 * 2**20,
+        remaining_s=32.4,
+        source="hub",
+        detail="a.gguf",
+        stalled=False,
+    )
+    assert figures(at) == "45.0 MiB of 93.8 MiB, 1.50 MiB/s, 0:32 left"
+    halted = replace(at, stalled=True, bytes_per_s=0.0, trouble="the connection broke off")
+    assert figures(halted) == "45.0 MiB of 93.8 MiB, stalled: the connection broke off"
+    assert figures(replace(at, total_bytes=0, remaining_s=None)) == "45.0 MiB, 1.50 MiB/s"

@@ -219,7 +219,9 @@ def test_full_disk_is_told_before_the_download(
         free = 1000
 
     monkeypatch.setattr("quantchat.hub.incoming.shutil.disk_usage", lambda _: Usage)
-    with pytest.raises(DownloadError, match="not enough room") as caught:
+    with pytest.raises(
+        DownloadError, match=r"not enough room .*[KMG]iB needed, 1000 B free"
+    ) as caught:
         pull("own/one")
     assert "QUANTCHAT_HOME" in caught.value.hint
     assert hub.paths("/resolve/") == []
