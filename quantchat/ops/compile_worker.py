@@ -12,6 +12,9 @@ import types
 from typing import Any
 
 
+NICE = 5
+
+
 class Nothing(types.ModuleType):
     """Stands where torch stands in modules of kernels: whatever is asked of it is there, and nothing."""
 
@@ -41,6 +44,8 @@ def leave_torch_out() -> None:
 def main() -> None:
     """Serve until the parent closes the pipe."""
     leave_torch_out()
+    if hasattr(os, "nice"):
+        os.nice(NICE)  # an answer may be under way
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     # Compilers print what they like; the answers go where they cannot.
     os.dup2(2, 1)
