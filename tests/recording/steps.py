@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable
 
 from camera import Camera
 from stage import MODEL, THEME
-from textual.widgets import DataTable, Input
 
 from quantchat.quant.registry import SCHEMES
 from quantchat.settings.model import Settings
 from quantchat.tui.control.comparison import Comparison
+from quantchat.tui.control.picking import ModelEntry
 from quantchat.tui.screens.chat import ChatScreen
+from quantchat.tui.widgets.compare_lines import DifferenceLine
+from quantchat.tui.widgets.dial import Dial
+from quantchat.tui.widgets.picker_list import PickerList
 
 SETTINGS = Settings(
     model=MODEL,
@@ -26,21 +29,23 @@ SETTINGS = Settings(
 
 
 async def pick_a_model(film: Camera) -> None:
-    film.caption("A model from disk or from the hub: Ctrl+O")
+    film.caption("Pick a model: what is on disk, what suits this machine, what the hub has: Ctrl+O")
     await film.until(lambda: isinstance(film.app.screen, ChatScreen), "the chat")
     await film.hold(1.0)
     await film.press("ctrl+o")
-    await film.until(lambda: film.app.screen.query(DataTable), "the models")
-    table = film.app.screen.query_one(DataTable)
-    await film.until(lambda: table.row_count > 2, "models in the table")
+    await film.until(lambda: film.app.screen.query(PickerList), "the models")
+    models = film.app.screen.query_one(PickerList)
+    await film.until(lambda: models.count > 4, "models in the list")
+    await film.hold(1.2)
+    for key in ("down", "down", "down", "up", "up", "up"):
+        await film.press(key, pause_s=0.5)
+    await film.until(lambda: named(models) == MODEL, "the cursor on the model")
     await film.hold(0.8)
-    await film.press("down", "down", "up", "up", pause_s=0.25)
-    await film.type(MODEL)
-    await film.until(lambda: film.app.screen.query_one(Input).value == MODEL, "the name")
-    await film.hold(0.6)
     await film.press("enter")
+    await film.until(lambda: isinstance(film.app.screen, ChatScreen), "the chat again")
     await film.until(lambda: film.app.loads.ready, "the model")
-    await film.hold(0.8)
+    await film.hold(1.2)
+    film.app.clear_notifications()
 
 
 async def chat(film: Camera) -> None:
@@ -52,20 +57,20 @@ async def chat(film: Camera) -> None:
 
 
 async def switch_to_int4(film: Camera) -> None:
-    film.caption("Another quantization while you chat: F5")
-    await film.press("f5")
-    await film.until(lambda: film.app.screen.query(DataTable), "the schemes")
-    table = film.app.screen.query_one(DataTable)
-    await film.until(lambda: table.row_count == len(SCHEMES) + 1, "planned schemes")
-    await film.hold(0.8)
-    steps = 1 + list(SCHEMES).index("int4") - table.cursor_row
-    await film.press(*["down" if steps > 0 else "up"] * abs(steps), pause_s=0.25)
-    await film.hold(1.2)
-    await film.press("enter")
+    film.caption("Turn the dial: what each scheme would cost here, before it is loaded: Alt+Down")
+    await film.press("alt+down", pause_s=0.2)
+    dial = film.app.screen.query_one(Dial)
+    await film.until(lambda: dial.chosen is not None, "planned schemes")
+    await film.hold(0.6)
+    for _ in range(2 + len(SCHEMES)):
+        chosen = dial.chosen
+        if chosen is not None and chosen.name == "int4":
+            break
+        await film.press("right", pause_s=0.45)
+    await film.hold(1.4)
+    film.caption("Load int4 and answer again; the old answer stays: R")
+    await film.press("r", pause_s=0.2)
     await film.until(lambda: scheme_of(film) == "int4", "int4")
-    await film.hold(0.8)
-    film.caption("The same question again, answered in 4 bits: Ctrl+R")
-    await film.press("ctrl+r", pause_s=0.2)
     await film.until(lambda: film.app.conversation.path[-1].versions == 2, "a second version")
     await film.until(lambda: answered(film, 2), "an answer in int4", as_it_was=True)
     await film.hold(1.6)
@@ -120,6 +125,7 @@ async def vote_blind(film: Camera) -> None:
     film.caption("The vote, and who it was")
     await film.press("1", pause_s=0.1)
     await film.until(lambda: not voting(side_by_side(film)), "who it was")
+    await film.until(lambda: counted(film), "the count of votes")
     await film.hold(3.0)
 
 
@@ -161,9 +167,18 @@ def voting(found: Comparison) -> bool:
     return found.shown is not None and found.shown.voting
 
 
+def counted(film: Camera) -> bool:
+    return "ties" in film.app.screen.query_one(DifferenceLine).render().plain
+
+
 def answered(film: Camera, turns: int) -> bool:
     talk = film.app.conversation
     return len(talk.path) == turns and talk.answering is None and not talk.waiting
+
+
+def named(models: PickerList) -> str:
+    entry = models.current
+    return entry.name if isinstance(entry, ModelEntry) else ""
 
 
 def scheme_of(film: Camera) -> str:

@@ -60,6 +60,12 @@ async def test_both_stream_and_the_difference_is_told(tmp_path: Path) -> None:
         await answered(pilot, app, 2)
 
 
+def title_row(empty: CompareEmpty) -> int:
+    """Where on the screen its first words stand."""
+    lines = empty.render().plain.split("\n")
+    return empty.region.y + next(at for at, line in enumerate(lines) if line)
+
+
 @pytest.mark.parametrize("size", [(80, 24), (200, 50)])
 async def test_an_empty_pane_says_what_it_is_for(tmp_path: Path, size: tuple[int, int]) -> None:
     app = make_app(tmp_path, FakeEngine([BLUE, RED]))
@@ -69,6 +75,8 @@ async def test_an_empty_pane_says_what_it_is_for(tmp_path: Path, size: tuple[int
         assert "This side writes" in empty[0].render().plain
         await pilot.press("f7")
         await wait_until(pilot, lambda: "This side scores" in empty[1].render().plain)
+        if size[0] > 100:
+            await wait_until(pilot, lambda: title_row(empty[0]) == title_row(empty[1]))
         assert all(
             len(line) <= size[0] for each in empty for line in each.render().plain.split("\n")
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textual.content import Content
+from textual.widget import Widget
 
 from quantchat.comparing.record import Mode
 from quantchat.tui.markup.palette import Palette
@@ -22,6 +23,9 @@ WORDS: dict[Mode, tuple[tuple[str, str], tuple[str, str]]] = {
         ("and the other one here", "You see both answers once both have ended."),
     ),
 }
+
+BESIDE_ROWS = 2
+"""Of a pane: its head and its meters."""
 
 
 class CompareEmpty(Painted):
@@ -43,8 +47,17 @@ class CompareEmpty(Painted):
         title, words = WORDS[self._mode][self._place]
         width, height = self.size
         lines = self._lines(title, words, self.palette, width)
-        above = max(0, (height - len(lines)) // 2)
+        # A pane with a legend begins lower; both panes say it on the same line.
+        legend = max(0, self.parent_height - height - BESIDE_ROWS)
+        above = max(0, (height + legend - len(lines)) // 2 - legend)
         return Content("\n").join([*[Content("")] * above, *lines])
+
+    @property
+    def parent_height(self) -> int:
+        """Rows of the pane."""
+        pane = self.parent
+        assert isinstance(pane, Widget)
+        return pane.size.height
 
     @staticmethod
     def _lines(title: str, words: str, palette: Palette, width: int) -> list[Content]:
