@@ -18,7 +18,11 @@ def open_model(job: LoadJob, model: LoadedModel, emit: Callable[[Event], None]) 
     if job.request.tune and model.plan.graph:
         from quantchat.engine.tuning import tune_tiles
 
-        tune_tiles(model, report=job.report, cancelled=job.cancelled.is_set)
+        if tune_tiles(model, report=job.report, cancelled=job.cancelled.is_set):
+            from quantchat.engine.warming import compile_ahead
+
+            # Linears of prompts have new tiles too.
+            compile_ahead(model, job.report, job.cancelled.is_set)
         job.report("warm", 0, 1, "")
     runtime = Runtime(job.request.slot, model, emit)
     runtime.memory()

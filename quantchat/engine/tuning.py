@@ -59,17 +59,17 @@ MakeTimer: TypeAlias = Callable[[int, tuple[int, ...]], Timer]
 """Rows and the layers to time -> seconds of a step as launched now."""
 
 
-def tune_tiles(model: LoadedModel, *, report: Report, cancelled: Callable[[], bool]) -> None:
+def tune_tiles(model: LoadedModel, *, report: Report, cancelled: Callable[[], bool]) -> bool:
     """Find tiles for the model's linears where none are known; raises Cancelled, or a lost device.
 
-    Whatever else goes wrong leaves the tiles as they are.
+    -> whether some were looked for. Whatever else goes wrong leaves the tiles as they are.
     """
     plan, device = model.plan, model.decoder.ops.device
     assert plan.graph, "tiles are those of captured steps"
     model.use_device()
     key = card_key(device)
     if not model.decoder.capturable or not worth_tuning(model.decoder, key.sm):
-        return
+        return False
 
     def make_timer(rows: int, layers: tuple[int, ...]) -> Timer:
         from quantchat.engine.step_timer import StepTimer, shortened
@@ -88,6 +88,7 @@ def tune_tiles(model: LoadedModel, *, report: Report, cancelled: Callable[[], bo
         leave_capture()
     # Graphs of other models may be alive: workspaces stay.
     give_back(workspaces=False)
+    return True
 
 
 def worth_tuning(decoder: Decoder, sm: int) -> bool:

@@ -54,7 +54,7 @@ def compile_ahead(model: LoadedModel, report: Report, cancelled: Callable[[], bo
     """Compile what answers will launch, in processes beside; raises Cancelled."""
     started_s = time.perf_counter()
     try:
-        with noting() as jobs:
+        with torch.inference_mode(), noting() as jobs:
             _pass_over(model)
     except Exception:  # nothing was launched: what is wrong shows again where it runs
         logger.warning("kernels are compiled as they are met", exc_info=True)

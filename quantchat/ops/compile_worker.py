@@ -11,7 +11,6 @@ import sys
 import types
 from typing import Any
 
-
 NICE = 5
 
 
