@@ -38,7 +38,8 @@ setup-test: $(TEST_READY)
 test: $(TEST_READY)
 	@$(MAKE) --no-print-directory -j 2 check suite
 
-# One process a core, four at most.
+# One process a core, four at most; many tests start processes, which need not compile Python anew.
+suite: export PYTHONDONTWRITEBYTECODE =
 suite: $(TEST_READY)
 	@$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 
