@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import torch
 
 from quantchat.hardware.execution import ExecutionPlan
@@ -15,8 +13,6 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float32": torch.float32,
 }
-
-_importing = threading.Lock()
 
 
 def make_ops(spec: DecoderSpec, plan: ExecutionPlan) -> TorchOps:
@@ -34,12 +30,10 @@ def make_ops(spec: DecoderSpec, plan: ExecutionPlan) -> TorchOps:
     device = torch.device("cuda", plan.gpu_index)
     if not plan.triton:
         return TorchOps(spec, device=device, dtype=DTYPES[plan.compute_dtype])
-    # Two threads that import Triton at the same time both fail.
-    with _importing:
-        from quantchat.ops.compiling import name_kernels_alike
-        from quantchat.ops.kernel_cache import use_kernel_cache
-        from quantchat.ops.tile_cache import use_stored_tiles
-        from quantchat.ops.triton_ops import TritonOps
+    from quantchat.ops.compiling import name_kernels_alike
+    from quantchat.ops.kernel_cache import use_kernel_cache
+    from quantchat.ops.tile_cache import use_stored_tiles
+    from quantchat.ops.triton_ops import TritonOps
 
     name_kernels_alike()
     # For every length that it meets it builds a plan, which takes longer than most prompts do.
