@@ -209,16 +209,19 @@ def run_app(
     from quantchat.store.chats import Chats
     from quantchat.store.db import open_database
     from quantchat.tui.app import QuantchatApp
+    from quantchat.tui.control.heap import set_apart
 
+    thresholds = gc.get_threshold()
     with tempfile.TemporaryDirectory(prefix="quantchat-bench-") as folder:
         database = open_database(Path(folder) / "conversations.db")
         try:
             chats = Chats(database)
             _fill(chats, past)
-            app = QuantchatApp(recorder, settings, chats, library, stays=gc.freeze)
+            app = QuantchatApp(recorder, settings, chats, library, stays=set_apart)
             asyncio.run(_work(app, recorder, work, size))
         finally:
             gc.unfreeze()
+            gc.set_threshold(*thresholds)
             database.close()
 
 

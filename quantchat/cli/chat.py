@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import logging.handlers
 import os
@@ -27,6 +26,7 @@ def command(model: str | None = None, scheme: str | None = None, theme: str | No
     from quantchat.store.chats import Chats
     from quantchat.store.db import open_database
     from quantchat.tui.app import QuantchatApp
+    from quantchat.tui.control.heap import set_apart
     from quantchat.tui.control.hub_library import HubLibrary
     from quantchat.tui.control.hub_transfers import HubTransfers
 
@@ -54,7 +54,7 @@ def command(model: str | None = None, scheme: str | None = None, theme: str | No
         settings_path=paths.settings_file(),
         new_engine=Session,
         warnings=[*warnings, *database.warnings],
-        stays=gc.freeze,
+        stays=set_apart,
     )
     try:
         app.run()

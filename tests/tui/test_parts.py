@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from quantchat.store.chats import Chats
 from quantchat.store.db import open_database
 from quantchat.tui import bridge, clipboard, figures
 from quantchat.tui.bridge import Bridge, gather
-from quantchat.tui.control.heap import Heap
+from quantchat.tui.control.heap import Heap, set_apart
 from quantchat.tui.control.writer import TurnWriter
 from quantchat.tui.messages import TokenRun
 from quantchat.tui.theming import COLOURS, own_themes, theme_from, user_themes
@@ -233,6 +234,19 @@ def test_the_writer_commits_in_order_and_reports_an_error_once(tmp_path: Path) -
     assert not any(
         thread.name == "store-writer" and thread.is_alive() for thread in threading.enumerate()
     )
+
+
+def test_what_is_there_is_passed_over_by_the_collector_and_the_rest_seldom_looked_at() -> None:
+    before = gc.get_threshold()
+    try:
+        set_apart()
+        assert gc.isenabled() and gc.get_freeze_count() > 1000
+        first, second, third = gc.get_threshold()
+        assert first * second <= 10_000, "a small collection is no pause"
+        assert first * second * third >= 500_000
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
 
 
 async def test_what_stays_is_told_when_the_app_stands_and_when_torch_is_there(

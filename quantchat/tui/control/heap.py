@@ -7,14 +7,26 @@ load has imported what it needs, before it reads the model.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 from quantchat.events import LoadProgress
 from quantchat.tui.messages import Item
 
+THRESHOLDS = (3000, 3, 100)
+"""Of the collector: small collections, and one of all that came since the start a million objects
+later. Out of the box that came every fifteen keys in a long list, for as long as a frame may take.
+"""
+
+
+def set_apart() -> None:
+    """Have the collector pass over what is there now, and seldom look at all of the rest."""
+    gc.freeze()
+    gc.set_threshold(*THRESHOLDS)
+
 
 class Heap:
-    """Calls `stays`, which is `gc.freeze` where the process is the app's own."""
+    """Calls `stays`, which is `set_apart` where the process is the app's own."""
 
     def __init__(self, stays: Callable[[], None] | None) -> None:
         self._stays = stays
