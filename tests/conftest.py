@@ -51,6 +51,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(5000, 10, 10)
 
 
+def pytest_unconfigure() -> None:
+    """At the end everything goes; bindings say what is left over."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def imports_stay() -> Iterator[None]:
     """The collector leaves alone what a module of tests imported."""

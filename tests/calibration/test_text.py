@@ -20,7 +20,7 @@ from quantchat.model.families import ModelSource, open_model
 from quantchat.requests import Message
 from quantchat.tokenizer import Tokenizer, from_folder
 
-SETTINGS = CalibrationSettings(sequences=3, tokens=200)
+SETTINGS = CalibrationSettings(sequences=3, tokens=60)
 
 
 @pytest.fixture(scope="module", params=["llama", "mistral_window", "qwen3"])
@@ -28,12 +28,14 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return factory.write_hf(tmp_path_factory.mktemp("model") / "m", request.param)
 
 
-def sampled(source: ModelSource, tokenizer: Tokenizer, *, seed: int = 1) -> torch.Tensor:
+def sampled(
+    source: ModelSource, tokenizer: Tokenizer, *, seed: int = 1, tokens: int = 200
+) -> torch.Tensor:
     return sample_text(
         source,
         tokenizer,
         sequences=3,
-        tokens=200,
+        tokens=tokens,
         seed=seed,
         device=CPU,
         dtype=torch.float32,
@@ -44,17 +46,17 @@ def sampled(source: ModelSource, tokenizer: Tokenizer, *, seed: int = 1) -> torc
 
 def test_answers_are_the_models_own(folder: Path) -> None:
     source, tokenizer = open_model(folder), from_folder(folder)
-    ids = sampled(source, tokenizer)
-    assert ids.shape == (3, 200) and ids.dtype == torch.int64
-    assert torch.equal(ids, sampled(source, tokenizer))
-    assert not torch.equal(ids, sampled(source, tokenizer, seed=2))
-    decoder = float32_decoder(folder, context_tokens=200)
+    ids = sampled(source, tokenizer, tokens=100)
+    assert ids.shape == (3, 100) and ids.dtype == torch.int64
+    assert torch.equal(ids, sampled(source, tokenizer, tokens=100))
+    assert not torch.equal(ids, sampled(source, tokenizer, seed=2, tokens=100))
+    decoder = float32_decoder(folder, context_tokens=100)
     for row, topic in zip(ids.tolist(), TOPICS, strict=False):
         question = tokenizer.encode_chat([Message("user", topic)])
         assert row[: len(question)] == question
         # What the whole sequence gives at once, through another attention.
-        pool = make_pool(decoder, pages=14, page_tokens=16)
-        logits = logits_in_chunks(decoder, pool, row, range(1, 14), [len(row)])
+        pool = make_pool(decoder, pages=8, page_tokens=16)
+        logits = logits_in_chunks(decoder, pool, row, range(1, 8), [len(row)])
         start = len(question) - 1
         likeliest = logits[start : start + LIKELIEST_TOKENS].argmax(dim=-1).tolist()
         assert row[start + 1 : start + 1 + LIKELIEST_TOKENS] == likeliest
@@ -97,7 +99,7 @@ def test_written_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         )
 
     first = ids()
-    assert told[-1] == (200, 200)
+    assert told[-1] == (60, 60)
     (kept,) = (tmp_path / "cache" / "calibration").iterdir()
     with monkeypatch.context() as patched:
         patched.setattr(text, "sample_text", None)
