@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from quantchat.errors import EngineError
-from quantchat.requests import Message
+from quantchat.requests import Message, WayOut
 
 ANSWER_TOKENS = 512
 """Room kept for the answer where the context allows, at most a quarter of it."""
+STEP_TOKENS = 1024
+"""Contexts that are offered are multiples of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,12 @@ def fit_prompt(
     *,
     context_tokens: int,
     max_tokens: int,
+    longest_tokens: int = 0,
 ) -> FittedPrompt:
-    """Encode the conversation within the context; raises EngineError if the last turn alone is too long."""
+    """Encode the conversation within the context; raises EngineError if the last turn alone is too long.
+
+    `longest_tokens` is the longest context that the model could be loaded with here.
+    """
     budget = context_tokens - answer_room(context_tokens, max_tokens)
     head = messages[:1] if messages and messages[0].role == "system" else ()
     turns = messages[len(head) :]
@@ -62,5 +68,16 @@ def fit_prompt(
             f"the last message needs {len(last)} tokens, "
             f"{budget} of the context's {context_tokens} are free for the prompt",
             hint="shorten it, or load the model with a longer context",
+            ways=_longer(len(last), max_tokens, longest_tokens),
         )
     return found
+
+
+def _longer(needed: int, max_tokens: int, longest_tokens: int) -> tuple[WayOut, ...]:
+    """A context that the message fits into twice, or the longest where it fits at all."""
+    if needed + answer_room(longest_tokens, max_tokens) > longest_tokens:
+        return ()
+    twice = -(-2 * (needed + ANSWER_TOKENS) // STEP_TOKENS) * STEP_TOKENS
+    tokens = min(longest_tokens, twice)
+    words = f"a context of {tokens} tokens: up to {longest_tokens} fit here"
+    return (WayOut(field="context_tokens", value=tokens, words=words),)

@@ -38,7 +38,11 @@ def prompt_of(
         return [*ids, *prefix_ids]
 
     return fit_prompt(
-        messages, encode, context_tokens=model.plan.context_tokens, max_tokens=max_tokens
+        messages,
+        encode,
+        context_tokens=model.plan.context_tokens,
+        max_tokens=max_tokens,
+        longest_tokens=model.plan.fit.longest_context_tokens,
     )
 
 

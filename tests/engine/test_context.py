@@ -51,6 +51,19 @@ def test_a_last_message_that_is_too_long_is_refused_with_numbers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("longest", "offered"), [(0, ()), (2_000, ()), (2_600, (2_600,)), (100_000, (5_120,))]
+)
+def test_a_longer_context_is_offered_where_the_message_fits_into_one(
+    longest: int, offered: tuple[int, ...]
+) -> None:
+    messages = (Message("user", "x" * 2_048),)
+    with pytest.raises(EngineError) as caught:
+        fit_prompt(messages, encode, context_tokens=1_024, max_tokens=0, longest_tokens=longest)
+    assert tuple(way.value for way in caught.value.ways) == offered
+    assert all(way.field == "context_tokens" for way in caught.value.ways)
+
+
+@pytest.mark.parametrize(
     ("context", "maximum", "room"), [(8192, 0, 512), (1000, 0, 250), (8192, 32, 32), (2, 0, 1)]
 )
 def test_room_for_the_answer(context: int, maximum: int, room: int) -> None:
