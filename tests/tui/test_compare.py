@@ -97,6 +97,7 @@ async def test_at_a_token_a_narrow_key_line_tells_what_can_be_done_with_it(tmp_p
         await ask(pilot, app, "colour?")
         await wait_until(pilot, lambda: screen.comparison.shown is not None)
         await at_rest(pilot, screen)
+        assert "weights ÷3.40 (−181 MiB)" in difference(screen) and "…" not in difference(screen)
         line = screen.query_one(KeyBar)
         assert "f7 mode" in line.render().plain
         await pilot.press("alt+down")

@@ -116,12 +116,18 @@ def difference_lines(
     if difference.speed_ratio is not None:
         first.append(_figure("decode", f"{difference.speed_ratio:.2f}×", palette))
     if difference.weight_ratio is not None and difference.saved_bytes is not None:
-        saved = difference.saved_bytes
-        word = "saved" if saved >= 0 else "more"
-        value = f"÷{difference.weight_ratio:.2f}, {figures.size(abs(saved))} {word}"
+        size = figures.size(abs(difference.saved_bytes))
+        less = difference.saved_bytes >= 0
+        value = f"÷{difference.weight_ratio:.2f}"
+        if width >= FULL_CELLS:
+            value += f", {size} {'saved' if less else 'more'}"
+        else:
+            value += f" ({'−' if less else '+'}{size})"
         first.append(_figure("weights", value, palette))
     if difference.peak_bytes:
         first.append(_figure("peak", figures.size(difference.peak_bytes), palette))
+    while len(first) > 1 and sum(each.cell_length + 3 for each in first) - 3 > width:
+        first.pop()
     return [Content("   ").join(first), _agreement_line(difference, palette, width)]
 
 
