@@ -177,7 +177,8 @@ def test_cancelled_anywhere_leaves_nothing(scheme: str, tmp_path: Path) -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("QUANTCHAT_HOME", str(tmp_path / "home"))
-    yield factory.write_hf(tmp_path / "m", "qwen2")
+    # Text is as long as the context.
+    yield factory.write_hf(tmp_path / "m", "qwen2", max_position_embeddings=64)
 
 
 def phases_of(request: LoadRequest) -> tuple[list[str], str]:
