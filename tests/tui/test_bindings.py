@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from app_support import answered, ask, wait_until
-from effects import EFFECTS, Effect, compare_screen, kept_chats, streams, written
+from effects import EFFECTS, Effect
 from fakes import Script
 from places import PLACES
+from seen import compare_screen, kept_chats, streams, written
 from textual.events import Paste
 from world import World, home, world
 

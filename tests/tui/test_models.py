@@ -2,132 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from app_support import FakeLibrary, make_app, ready, wait_until
+from picker_app import FILE, QWEN, Library, opened
 from picker_support import GIB, FakeFits, fits, offer, refused, repo
-from textual.events import Paste
-from textual.pilot import Pilot
 from transfer_support import FakeTransfers
 
-from quantchat.errors import Cancelled
 from quantchat.hub.http import SourceError
-from quantchat.hub.search import FoundRepo, Sort
-from quantchat.settings.model import Settings
-from quantchat.tui.app import QuantchatApp
-from quantchat.tui.control.library import ShelfPick
-from quantchat.tui.control.preferences import Preferences, scheme_for
 from quantchat.tui.control.transfers import Transfer
 from quantchat.tui.screens.dialog import Dialog
-from quantchat.tui.screens.models import ModelsScreen
 from quantchat.tui.screens.repo import RepoScreen
 from quantchat.tui.widgets import picker_list
 from quantchat.tui.widgets.fit_table import FitTable
 from quantchat.tui.widgets.hub_line import HubLine
 from quantchat.tui.widgets.picker_list import PickerList
-
-QWEN = "Qwen/Qwen2.5-7B"
-FILE = f"{QWEN}:model.Q8_0.gguf"
-
-
-class Library(FakeLibrary):
-    """Notes what is asked; a search can be held."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found = [repo(QWEN, downloads=9), repo("b/qwen-small", downloads=5, likes=99)]
-        self.offers = {QWEN: offer(QWEN)}
-        self.asked: list[tuple[str, Sort]] = []
-        self.cancelled: list[str] = []
-        self.hold = threading.Event()
-        self.hold.set()
-
-    def search(self, query: str, sort: Sort, cancel: threading.Event) -> list[FoundRepo]:
-        self.asked.append((query, sort))
-        while not self.hold.wait(0.005):
-            if cancel.is_set():
-                self.cancelled.append(query)
-                raise Cancelled("another question")
-        return super().search(query, sort, cancel)
-
-
-class Opened:
-    """The picker of a running app."""
-
-    def __init__(self, app: QuantchatApp, pilot: Pilot[None]) -> None:
-        self.app, self.pilot = app, pilot
-
-    @property
-    def picker(self) -> ModelsScreen:
-        return next(each for each in self.app.screen_stack if isinstance(each, ModelsScreen))
-
-    @property
-    def repo(self) -> RepoScreen:
-        assert isinstance(self.app.screen, RepoScreen)
-        return self.app.screen
-
-    @property
-    def text(self) -> str:
-        found = self.app.screen.query(PickerList)
-        return found.first().text_on_screen() if found and found.first().is_mounted else ""
-
-    @property
-    def chosen(self) -> str:
-        """Name of what is under the cursor; "" for nothing."""
-        found = self.app.screen.query(PickerList)
-        entry = found.first().current if found else None
-        return "" if entry is None else entry.name
-
-    @property
-    def about(self) -> str:
-        return str(self.app.screen.query_one("#about").render())
-
-    @property
-    def notes(self) -> str:
-        return "\n".join(each.message for each in self.app._notifications)
-
-    async def until(self, reached: object) -> None:
-        assert callable(reached)
-        await wait_until(self.pilot, reached)
-
-    async def type(self, text: str) -> None:
-        """And until the hub answered."""
-        self.picker.type(text)
-        await self.until(lambda: self.picker.search.query == text)
-        await self.until(lambda: self.picker.search.state == "found")
-
-    async def paste(self, text: str) -> None:
-        self.picker.query_one("#filter").post_message(Paste(text))
-
-    async def variants(self, name: str = QWEN) -> RepoScreen:
-        self.app.push_screen(RepoScreen(name), None)
-        await self.until(lambda: isinstance(self.app.screen, RepoScreen))
-        await self.until(lambda: self.app.screen.query(PickerList))
-        await self.until(lambda: self.repo.rows.count)
-        return self.repo
-
-
-@asynccontextmanager
-async def opened(
-    folder: Path,
-    library: FakeLibrary | None = None,
-    fit_book: FakeFits | None = None,
-    transfers: FakeTransfers | None = None,
-    size: tuple[int, int] = (100, 32),
-) -> AsyncIterator[Opened]:
-    library = library or Library()
-    app = make_app(folder, library=library, fits=fit_book, transfers=transfers)
-    async with app.run_test(size=size) as pilot:
-        await ready(pilot, app)
-        await pilot.press("ctrl+o")
-        made = Opened(app, pilot)
-        await wait_until(pilot, lambda: isinstance(app.screen, ModelsScreen))
-        await wait_until(pilot, lambda: made.picker.rows.count)
-        yield made
 
 
 async def test_typing_filters_at_once_and_gives_the_former_question_up(tmp_path: Path) -> None:
@@ -436,60 +325,3 @@ async def test_the_palette_has_what_the_picker_can_do(tmp_path: Path) -> None:
         screen = await made.variants()
         titles = {each.title for each in made.app.get_system_commands(screen)}
         assert {"Fetch and load", "Only fetch", "What fits"} <= titles
-
-
-async def test_a_recommended_model_comes_with_its_scheme(tmp_path: Path) -> None:
-    library = Library()
-    library.picks = [ShelfPick(name="other", scheme="int4", memory="8 GiB")]
-    async with opened(tmp_path, library) as made:
-        await made.until(lambda: "8 GiB, int4" in made.text)
-        assert made.picker.rows.go_to("other")
-        await made.until(lambda: "loads it in int4" in made.about)
-        assert made.app.preferences.settings.scheme == "auto"
-        await made.pilot.press("enter")
-        await made.until(lambda: made.app.loads.info and made.app.loads.info.model == "other")
-        assert made.app.loads.answering is not None
-        assert made.app.loads.answering.scheme == "int4"
-        assert made.app.preferences.settings.scheme == "int4"
-        # Its line among the downloads went first, its line on disk came later.
-        await made.until(lambda: made.chosen == "other" and "◆ other" in made.text)
-
-
-@pytest.mark.parametrize(
-    ("now", "scheme", "model", "would"),
-    [
-        ("starter", "auto", "qwen3-4b", "int8"),
-        ("starter", "fp16", "qwen3-4b", "fp16"),
-        ("starter", "fp16", "other", "fp16"),
-        ("qwen3-4b", "int8", "starter", "auto"),
-        ("qwen3-4b", "int8", "qwen2.5-1.5b", "int4"),
-        ("qwen3-4b", "fp16", "starter", "fp16"),
-        ("qwen3-4b", "fp16", "qwen3-4b", "fp16"),
-    ],
-)
-def test_a_recommended_scheme_goes_with_its_model(
-    now: str, scheme: str, model: str, would: str
-) -> None:
-    settings = Settings(model=now, scheme=scheme)
-    assert scheme_for(settings, model) == would
-    preferences = Preferences(settings, None)
-    assert preferences.choose(model) == ""
-    assert (preferences.settings.model, preferences.settings.scheme) == (model, would)
-    assert scheme_for(settings, "qwen2.5-7b", recommended=True) == "int8"
-    preferences.choose("other", "nf4")
-    assert preferences.settings.scheme == "nf4"
-
-
-async def test_the_first_start_names_the_model_for_this_machine(tmp_path: Path) -> None:
-    library = FakeLibrary(on_disk=False)
-    library.picks = [ShelfPick(name="other", scheme="int4", memory="8 GiB", best=True)]
-    app = make_app(tmp_path, library=library)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await wait_until(pilot, lambda: app.loads.state == "missing")
-        await wait_until(pilot, lambda: "★ other suits this machine best" in welcome(app))
-        assert "Enter" in welcome(app)
-
-
-def welcome(app: QuantchatApp) -> str:
-    """The middle of an empty conversation, as it was drawn last."""
-    return app.chat_screen.transcript._empty.plain

@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import shutil
 import subprocess
 import sys
 from collections import namedtuple
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from app_support import FakeSchemes, answered, ask, ready, wait_until
+from app_support import answered, ask, ready, wait_until
+from download_support import (
+    HELD_BYTES,
+    NOTES,
+    dialog_text,
+    half_there,
+    line,
+    loaded,
+    no_room,
+    opened,
+    phase,
+    ranges,
+    said,
+)
 from fake_servers import FakeServer, folder_files, gguf, serve
 from fake_servers import wait_until as wait_in_thread
-from fakes import FakeEngine, Script
 from hub_home import isolate
-from textual.pilot import Pilot
-from textual.widgets import Static
 
 from quantchat import paths
 from quantchat.hub.downloads import want, wanted
 from quantchat.hub.local import find, list_local
 from quantchat.hub.part import Part
 from quantchat.hub.partial import unfinished
-from quantchat.settings.model import Settings
-from quantchat.store.chats import Chats
-from quantchat.store.db import open_database
-from quantchat.tui.app import QuantchatApp
 from quantchat.tui.control import hub_transfers
-from quantchat.tui.control.hub_library import HubLibrary
 from quantchat.tui.control.hub_transfers import HubTransfers
-from quantchat.tui.control.transfers import Transfer
-from quantchat.tui.screens.dialog import Dialog
 
 APP = Path(__file__).with_name("downloading_app.py")
-HELD_BYTES = 100_000
-NOTES: list[str] = []
-"""What the app that was opened last has said; it forgets notes by itself."""
 BODY = gguf()
 
 
@@ -68,73 +66,6 @@ def local(tmp_path: Path) -> str:
     path = tmp_path / "here.gguf"
     path.write_bytes(gguf(1000))
     return str(path)
-
-
-@asynccontextmanager
-async def opened(model: str) -> AsyncIterator[tuple[Pilot[None], QuantchatApp]]:
-    """The app as it is started, with a scripted engine."""
-    database = open_database(paths.database_file())
-    app = QuantchatApp(
-        FakeEngine([Script("The sky is blue.")]),
-        Settings(animations=False, model=model),
-        Chats(database),
-        HubLibrary(),
-        schemes=FakeSchemes(),
-        transfers=HubTransfers(),
-        settings_path=paths.settings_file(),
-        new_engine=FakeEngine,
-    )
-    notify = app.notify
-
-    def note(message: str, *, title: str = "", **how: Any) -> None:
-        NOTES.append(f"{title}: {message}")
-        notify(message, title=title, **how)
-
-    NOTES.clear()
-    app.notify = note  # type: ignore[method-assign]
-    async with app.run_test(size=(120, 40)) as pilot:
-        yield pilot, app
-    database.close()
-
-
-def said(*words: str) -> bool:
-    """Whether one note has all these words."""
-    return any(all(word in note for word in words) for note in NOTES)
-
-
-def line(app: QuantchatApp, name: str) -> Transfer | None:
-    return next((each for each in app.transfers.rows() if each.name == name), None)
-
-
-def phase(app: QuantchatApp, name: str) -> str:
-    found = line(app, name)
-    return "" if found is None else found.phase
-
-
-def half_there(app: QuantchatApp, name: str) -> Callable[[], bool]:
-    def there() -> bool:
-        found = line(app, name)
-        return found is not None and found.done_bytes >= HELD_BYTES
-
-    return there
-
-
-def dialog_text(app: QuantchatApp) -> str:
-    if not isinstance(app.screen, Dialog):
-        return ""
-    return "\n".join(str(each.content) for each in app.screen.query(Static))
-
-
-def no_room(part: Part, chunk: bytes) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def ranges(hub: FakeServer) -> list[str | None]:
-    return [headers.get("range") for path, headers in hub.requests if "/resolve/" in path]
-
-
-def loaded(app: QuantchatApp) -> str:
-    return app.loads.info.model if app.loads.info is not None else ""
 
 
 async def test_a_chosen_model_comes_beside_the_chat_and_is_loaded(
