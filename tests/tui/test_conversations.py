@@ -248,7 +248,8 @@ async def test_export_and_import_from_the_list(
         )
         await pilot.press("down")
         await wait_until(pilot, lambda: files.has_focus)
-        await pilot.press("down", "enter")
+        assert files.highlighted == 2, "the first file, not a folder"
+        await pilot.press("home", "down", "enter")
         await wait_until(pilot, lambda: app.screen._entries[-1].name == "b.json")  # type: ignore[attr-defined]
         await pilot.press("up", "end", "enter")
         await wait_until(pilot, lambda: len(rows.found) == 3)
