@@ -11,6 +11,7 @@ import pytest
 import textual.app
 import textual.pilot
 from app_support import drawn
+from textual.notifications import Notification
 from textual.pilot import Pilot
 
 from quantchat.tui import bridge
@@ -33,6 +34,12 @@ def no_waiting_for_idle(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (textual.app, textual.pilot):
         monkeypatch.setattr(module, "wait_for_idle", soon)
+
+
+@pytest.fixture(autouse=True)
+def news_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take longer over two keys than news is shown."""
+    monkeypatch.setattr(Notification, "time_left", property(lambda notification: 600.0))
 
 
 @pytest.fixture(autouse=True)
