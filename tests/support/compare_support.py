@@ -11,8 +11,8 @@ from textual.widgets import Static
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.screens.compare import CompareScreen
 from quantchat.tui.screens.dialog import Dialog
-from quantchat.tui.widgets.compare_lines import DifferenceLine, TokenTable
 from quantchat.tui.widgets.compare_head import PaneHead
+from quantchat.tui.widgets.compare_lines import DifferenceLine, TokenTable
 
 BLUE = Script(["The", " sky", " is", " blue"])
 RED = Script(["The", " sky", " is", " red"])
