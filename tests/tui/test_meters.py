@@ -276,7 +276,7 @@ async def test_the_line_below_an_answer_opens_its_meters(tmp_path: Path) -> None
             await answered(pilot, app, turns)
         transcript = app.chat_screen.transcript
         rows = shown(app).splitlines()
-        at = next(at for at, row in enumerate(rows) if "1 tokens" in row)
+        at = next(at for at, row in enumerate(rows) if "1 token" in row)
         await pilot.click(transcript, offset=Offset(40, at + transcript.gutter.top))
         await in_front(pilot, app, MetersScreen)
         panel = app.screen.query_one(MeterPanel)
