@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
 from app_support import wait_until
+from rich.segment import Segment
 from rich.style import Style
 from textual.app import App, ComposeResult
+from textual.cache import FIFOCache
+from textual.strip import Strip
 
 from quantchat.store.finding import Found
 from quantchat.store.records import Chat
 from quantchat.tui.theming import own_themes
 from quantchat.tui.widgets.chat_list import ChatList
+from quantchat.tui.widgets.strips import WholeStrip
 
 ROWS = 60
 
@@ -87,3 +92,21 @@ async def test_a_long_list_shows_whole_rows_beside_the_scroll_bar() -> None:
         assert name.endswith(" int4 · now ")
         assert snippet.endswith("…")
         assert len(name) == len(snippet) == rows.room
+
+
+def test_a_row_that_was_drawn_whole_is_freed_without_the_collector() -> None:
+    row = WholeStrip([Segment("some words")], 10)
+    assert row.divide([10]) == [row] == row.divide([10, 14])
+    assert [part.text for part in row.divide([4, 10])] == ["some", " words"]
+    assert row not in kept_by(row)
+    textual_s = Strip([Segment("some words")], 10)
+    textual_s.divide([10])
+    assert textual_s in kept_by(textual_s), "Textual's own does no longer: ours may go"
+
+
+def kept_by(row: Strip) -> list[object]:
+    """What the caches of a row hold."""
+    found = [each for each in gc.get_referents(row) if isinstance(each, FIFOCache)]
+    for _ in range(3):
+        found = gc.get_referents(*found)
+    return [each for each in found if isinstance(each, Strip)]

@@ -10,13 +10,14 @@ from typing import ClassVar
 
 from textual.content import Content
 from textual.events import Resize
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.style import Style
 from textual.widget import Widget
 
 from quantchat.tui.markup.palette import Palette, palette_from
+from quantchat.tui.widgets.strips import WholeStrip
 
 CURSOR = "line-list--cursor"
 
@@ -86,6 +87,21 @@ class LineList(ScrollView, can_focus=False):
         """Lay the lines out anew."""
         self.lay_out()
         self.see_cursor()
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The rows as drawn, past Textual's style cache, which takes longer than they do."""
+        width, height = self.size
+        if self._palette is None or width != self.region.width:
+            return super().render_lines(crop)
+        strips = [self.render_line(y) for y in crop.line_range if y < height]
+        background = self.background_colors[1]
+        for each in self.get_line_filters():
+            strips = [
+                WholeStrip(each.apply([*strip], background), strip.cell_length) for strip in strips
+            ]
+        if crop.column_span == (0, width):
+            return strips
+        return [strip.crop(*crop.column_span) for strip in strips]
 
     def render_line(self, y: int) -> Strip:
         """A row of the screen."""

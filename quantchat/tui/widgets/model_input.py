@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from textual.events import Paste
+from textual.geometry import Size
 from textual.message import Message
+from textual.reactive import reactive
 from textual.widgets import Input
 
 
@@ -14,6 +16,9 @@ class ModelInput(Input):
 
     class Pasted(Message):
         """What stands in the field was pasted."""
+
+    virtual_size = reactive(Size(0, 0))
+    """What is scrolled sideways; Textual's own lays the whole screen out at every letter."""
 
     def __init__(
         self,
