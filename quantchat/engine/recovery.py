@@ -47,7 +47,8 @@ class Failure:
             logger.exception("a step failed")
         forget_frames(error)
         ours = error if isinstance(error, QuantchatError) else None
-        return Failure(step, ours, trouble_of(error), f"{type(error).__name__}: {error}")
+        said = f": {error}" if str(error) else ""
+        return Failure(step, ours, trouble_of(error), f"{type(error).__name__}{said}")
 
     @property
     def out_of_memory(self) -> Trouble | None:

@@ -15,6 +15,7 @@ from failing_ops import BUSY, LOST, OOM, Faults
 
 from quantchat.engine import loading, room, runtime
 from quantchat.engine.model import LoadedModel
+from quantchat.engine.recovery import Failure
 from quantchat.engine.runner import Runner
 from quantchat.engine.session import Session
 from quantchat.events import Done, Event, Failed, Loaded, LoadFailed, LoadProgress, Token, Unloaded
@@ -335,3 +336,8 @@ def test_answers_that_cannot_be_finished_do_not_stop_an_unload(
     ends = [e for e in log.of(Done) + log.of(Failed) if e.request_id == request_id]  # type: ignore[attr-defined]
     assert len(ends) == 1
     assert log.load(model=str(tiny), context_tokens=128).info.model
+
+
+def test_an_error_without_words_is_told_by_its_kind() -> None:
+    assert Failure.of(RuntimeError(), None).text == "RuntimeError"
+    assert Failure.of(RuntimeError("a cable"), None).text == "RuntimeError: a cable"

@@ -140,3 +140,27 @@ async def test_a_failed_load_takes_its_row_back(tmp_path: Path) -> None:
         await pilot.press("escape")
         await wait_until(pilot, lambda: screen.query_one("#set-kv", Select).value == "auto")
         assert app.preferences.settings.kv == "auto"
+
+
+async def test_a_value_that_is_taken_back_leaves_its_field(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scheme="fp16")
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        engine = fake(app)
+        engine.load_failures["fp16"] = ("the model was made for 8192", "ask for less")
+        field = screen.query_one("#set-context_tokens", Input)
+        field.focus()
+        await wait_until(pilot, lambda: field.has_focus)
+        field.value = "9000000"
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: isinstance(app.screen, Dialog))
+        assert len(engine.loads) == 2 and engine.loads[-1].context_tokens == 9_000_000
+        await pilot.press("c")
+        await wait_until(pilot, lambda: field.value == "0")
+        field.value = "12"
+        screen._show()
+        assert field.value == "12", "what is being typed stays"
+        field.value = "0"
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: app.screen is app.chat_screen)
+        assert app.preferences.settings.context_tokens == 0 and len(engine.loads) == 2

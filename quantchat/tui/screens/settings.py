@@ -184,6 +184,9 @@ class SettingsScreen(AppDialog[None]):
             self.desk.set_value(key, value)
         except SettingsError as error:
             self.notify(str(error), severity="error")
+            return
+        row = self.query_one(f"#row-{key}", SettingRow)
+        row.show(self.desk.preferences.settings.value(key), self._help(row.spec))
 
     def _parse(self, control: Input) -> None:
         spec = spec_of((control.id or "").removeprefix("set-"))

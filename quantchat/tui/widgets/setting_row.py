@@ -95,13 +95,15 @@ class SettingRow(Horizontal):
     def show(self, value: Value, help_: str) -> None:
         """The value as it is now, wherever it was changed; what is being typed stays."""
         self._head.show(value)
-        self._value = value
+        before, self._value = self._value, value
         if help_ != self._help:
             self._help = help_
             self.query_one(".help", Static).update(help_)
         control = self.control
         if control.has_focus and isinstance(control, Input | TextArea):
-            return
+            said = control.value if isinstance(control, Input) else control.text
+            if said != str(before):
+                return
         if isinstance(control, Button):
             control.label = button_label(str(value))
         elif isinstance(control, Switch):
