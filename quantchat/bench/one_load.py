@@ -110,7 +110,7 @@ class _Clock:
 
     def take(self, phase: LoadPhase, done: int, total: int) -> None:
         """A report of the load."""
-        if phase == "warm" or not total:
+        if phase in ("compile", "warm") or not total:
             return
         if self._began_s is None:
             self._began_s = time.perf_counter()
