@@ -22,7 +22,8 @@ OPS = (
     "embed",
     "sample",
 )
-SM_VERSIONS = (75, 80, 86, 89, 90, 100, 120)
+SM_VERSIONS = (90, 75, 80, 86, 89, 100, 120)
+"""The one with most to compile comes first."""
 
 
 @pytest.mark.slow
