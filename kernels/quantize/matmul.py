@@ -9,10 +9,9 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from .._launch import ceil_div, launch, sm_count, sm_version
-from .parted import parted_matmul
+from .parted import LastingWeight, parted_matmul
 from .tiles import Parted, Tile, product_tile
 from .walk import walked_matmul
 
@@ -37,11 +36,7 @@ def scaled_matmul_kernel(
     GROUP: tl.constexpr,
     EVEN_K: tl.constexpr,
     HAS_BIAS: tl.constexpr,
-    PDL: tl.constexpr,
 ):
-    if PDL:
-        gdc_launch_dependents()
-        gdc_wait()
     tiles_m = tl.cdiv(M, BM)
     tiles_n = tl.cdiv(N, BN)
     pid = tl.program_id(0)
@@ -85,14 +80,12 @@ def scaled_matmul(
     bias: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
     tile: Tile | Parted | None = None,
-    arrived: torch.Tensor | None = None,
-    dependent: bool = False,
+    lasting: LastingWeight | None = None,
 ) -> torch.Tensor:
     """codes [M, K] times weight [N, K], both int8 or both float8_e4m3fn -> [M, N] in dtype.
 
     Scales fp32 [M] and [N]; bias [N]; K a multiple of 16. SM 80 and up for int8, 89 for fp8.
-    `arrived`: see parted.arrivals; made here where it is None. `dependent`: the launch may overlap
-    the kernel ahead, which then must not write the weight, the column's scale or the bias.
+    `lasting`: of that weight, where it, its scale and the bias are not written any more.
     """
     rows, depth = codes.shape
     columns = weight.shape[0]
@@ -106,7 +99,7 @@ def scaled_matmul(
     assert tuple(out.shape) == (rows, columns) and out.dtype == dtype and out.is_contiguous()
     if tile is None:
         card = codes.device
-        tile = product_tile(rows, columns, sm_version(card), sm_count(card))
+        tile = product_tile(rows, columns, depth, sm_version(card), sm_count(card))
     if isinstance(tile, Parted):
         parted_matmul(
             codes,
@@ -116,14 +109,11 @@ def scaled_matmul(
             out,
             bias=bias,
             tile=tile,
-            arrived=arrived,
-            dependent=dependent,
+            lasting=lasting,
         )
         return out
     if tile.walkers:
-        walked_matmul(
-            codes, row_scale, weight, column_scale, out, bias=bias, tile=tile, dependent=dependent
-        )
+        walked_matmul(codes, row_scale, weight, column_scale, out, bias=bias, tile=tile)
         return out
     tiles = ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
     launch(
@@ -144,9 +134,7 @@ def scaled_matmul(
         GROUP=tile.group,
         EVEN_K=depth % tile.depth == 0,
         HAS_BIAS=bias is not None,
-        PDL=dependent,
         warps=tile.warps,
         stages=tile.stages,
-        dependent=dependent,
     )
     return out

@@ -8,6 +8,9 @@ order. Weights are asked for before the kernel ahead has ended. Shapes and scale
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
+
 import torch
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
@@ -267,9 +270,23 @@ def parted_matmul_kernel(
     )
 
 
-def arrivals(device: torch.device) -> torch.Tensor:
-    """Counts of finished parts, 0 between launches: enough for any product on that card."""
-    return torch.zeros(sm_count(device) * PARTED_GROUPS, dtype=torch.int32, device=device)
+@dataclass(frozen=True, slots=True, eq=False)
+class LastingWeight:
+    """What all launches on a weight use that nobody writes any more.
+
+    They may read it, its scale and the bias while the kernel ahead still runs.
+    """
+
+    described: TensorDescriptor
+    arrived: torch.Tensor
+    """Counts of finished parts, 0 between launches."""
+
+    @classmethod
+    def of(cls, weight: torch.Tensor) -> LastingWeight:
+        """For weight [N, K], on a card."""
+        most = sm_count(weight.device) * PARTED_GROUPS
+        arrived = torch.zeros(most, dtype=torch.int32, device=weight.device)
+        return cls(_described(weight, GROUP_COLUMNS), arrived)
 
 
 def parted_matmul(
@@ -281,8 +298,7 @@ def parted_matmul(
     *,
     bias: torch.Tensor | None,
     tile: Parted,
-    arrived: torch.Tensor | None,
-    dependent: bool,
+    lasting: LastingWeight | None,
 ) -> None:
     """See matmul.scaled_matmul; arguments are checked there."""
     rows, depth = codes.shape
@@ -291,26 +307,25 @@ def parted_matmul(
     int8 = codes.dtype == torch.int8
     tiles_m = ceil_div(rows, tile.rows)
     steps = ceil_div(depth, PARTED_DEPTH)
-    share = shares(tiles_m * ceil_div(columns, tile.columns), steps, sm_count(device), tile.cut)
+    share = shares(tiles_m * ceil_div(columns, tile.columns), steps, sm_count(device))
     partial = torch.empty(
         share.parts * 2 * tile.columns * tile.rows,
         dtype=torch.int32 if int8 else torch.float32,
         device=device,
     )
-    if arrived is None:
-        arrived = arrivals(device)
-    assert arrived.dtype == torch.int32 and arrived.numel() >= share.rest * PARTED_GROUPS
+    known = LastingWeight.of(weight) if lasting is None else lasting
+    assert known.described.base.data_ptr() == weight.data_ptr()
     launch(
         parted_matmul_kernel,
         (share.programs, 1, 1),
         _described(codes, tile.rows),
-        _described(weight, GROUP_COLUMNS),
+        known.described,
         row_scale,
         column_scale,
         bias,
         out,
         partial,
-        arrived,
+        known.arrived,
         rows,
         columns,
         steps,
@@ -323,16 +338,18 @@ def parted_matmul(
         INT8=int8,
         HAS_BIAS=bias is not None,
         warps=4,
-        dependent=dependent,
+        dependent=lasting is not None,
         registers=REGISTERS,
     )
 
 
-def tile_layout(rows: int, code: gl.dtype) -> gl.NVMMASharedLayout:
+@functools.cache
+def tile_layout(rows: int, int8: bool) -> gl.NVMMASharedLayout:
     """How a tile of codes lies in shared memory."""
+    code = gl.int8 if int8 else gl.float8e4nv
     return gl.NVMMASharedLayout.get_default_for([rows, PARTED_DEPTH], code)
 
 
 def _described(codes: torch.Tensor, rows: int) -> TensorDescriptor:
-    code = gl.int8 if codes.dtype == torch.int8 else gl.float8e4nv
-    return TensorDescriptor.from_tensor(codes, [rows, PARTED_DEPTH], tile_layout(rows, code))
+    layout = tile_layout(rows, codes.dtype == torch.int8)
+    return TensorDescriptor.from_tensor(codes, [rows, PARTED_DEPTH], layout)

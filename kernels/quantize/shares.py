@@ -1,18 +1,17 @@
 """How the tiles of a product are shared out among programs that run at once.
 
-Tiles that fill no wave of programs come first and are cut along K, so that every multiprocessor has
-a part of them; each program then takes as many whole tiles as there are waves.
+Tiles that fill no wave of programs come first and are cut along K where that is long, so that more
+multiprocessors have a part of them; each program then takes as many whole tiles as there are waves.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
-Cut: TypeAlias = Literal["whole", "even", "all"]
-"""Not at all; each tile into as many equal parts as there are programs for; all programs alike."""
-LEAST_STEPS = 4
-"""A share has at least so many steps along K: less is not worth the sum that follows."""
+LEAST_STEPS = 24
+"""A part of a tile has at least so many steps along K: fewer are not worth the sum that follows."""
+LEAST_BEFORE_WAVES = 16
+"""The same where whole tiles follow, which the sum does not hold up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +32,11 @@ class Shares:
         return self.sharers if self.sharers > self.rest > 0 else 0
 
 
-def shares(tiles: int, steps: int, programs: int, cut: Cut) -> Shares:
-    """`tiles` of `steps` each, on that many programs at once."""
+def shares(tiles: int, steps: int, programs: int) -> Shares:
+    """`tiles` of `steps` each, on that many programs at once; each cut tile in equal parts."""
     waves, rest = divmod(tiles, programs)
     if rest == 0:
         return Shares(rest=0, sharers=1, waves=waves, programs=programs)
-    sharers = rest
-    if cut == "even":
-        sharers = rest * max(1, min(programs // rest, steps // LEAST_STEPS))
-    elif cut == "all":
-        sharers = min(programs, max(rest, rest * steps // LEAST_STEPS))
+    least = LEAST_BEFORE_WAVES if waves else LEAST_STEPS
+    sharers = rest * max(1, min(programs // rest, steps // least))
     return Shares(rest=rest, sharers=sharers, waves=waves, programs=programs if waves else sharers)

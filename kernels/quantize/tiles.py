@@ -6,7 +6,6 @@ import sys
 from dataclasses import dataclass
 
 from .._launch import ceil_div
-from .shares import Cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +36,6 @@ class Parted:
 
     rows: int
     stages: int
-    cut: Cut = "even"
-    """How tiles that fill no wave of programs are cut along K."""
 
     @property
     def columns(self) -> int:
@@ -60,16 +57,30 @@ WAVE_PROGRAMS = 2
 SQUARE = Tile(rows=128, columns=128, depth=128, warps=4, stages=3)
 SMALL = Tile(rows=128, columns=128, depth=64, warps=4, stages=3)
 """Fits the shared memory of cards with 99 KiB."""
+PARTED = (
+    (64, 256, 8192, 32, Parted(rows=128, stages=5)),
+    (192, 256, 0, 64, Parted(rows=128, stages=5)),
+    (448, 512, 8192, 64, Parted(rows=256, stages=4)),
+    (448, 512, 0, 96, Parted(rows=256, stages=4)),
+)
+"""SM 90: above so many rows, up to so many, least columns of the codes, least tiles, and the tile."""
 
 
-def product_tile(rows: int, columns: int, sm: int, multiprocessors: int) -> Tile:
-    """The tile of a product [rows, columns] on a card of that SM version and size.
+def product_tile(
+    rows: int, columns: int, depth: int, sm: int, multiprocessors: int
+) -> Tile | Parted:
+    """The tile of a product [rows, columns] over `depth` on a card of that SM version and size.
 
     Chosen by what an H100 takes for the linears of Llama-3.1-8B at 64 to 2048 rows: few tiles are
-    made small until they fill the card, many are copied by the card while others are multiplied.
+    made small until they fill the card, many are copied by the card while others are multiplied; those
+    of few rows or a long depth are multiplied by warps that do nothing else.
     """
     if sm != 90:
         return SQUARE if sm == 100 else SMALL
+    for above, most, least_depth, least_tiles, parted in PARTED:
+        tiles = ceil_div(rows, parted.rows) * ceil_div(columns, parted.columns)
+        if above < rows <= most and depth >= least_depth and tiles >= least_tiles:
+            return parted
     tile = next(tile for most, tile in ONE_WAVE if rows <= most)
     tiles = ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
     if tiles <= WAVE_PROGRAMS * multiprocessors:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from triton.experimental.gluon import language as gl
-
 from .._variants import POINTEE, Variant
 from ..linear.reference import PARTIAL_COLUMNS
 from .codes import FP8, INT8
@@ -16,6 +14,7 @@ from .rows import LOWEST_CAST_SM, quantize_rows_kernel, row_warps
 from .tiles import (
     GROUP_COLUMNS,
     ONE_WAVE,
+    PARTED,
     PARTED_DEPTH,
     SMALL,
     SQUARE,
@@ -152,7 +151,6 @@ def _matmul(code: str, tile: Tile, sms: tuple[int, int], *, even: bool, bias: bo
             "GROUP": tile.group,
             "EVEN_K": even,
             "HAS_BIAS": bias,
-            "PDL": False,
         },
         warps=tile.warps,
         stages=tile.stages,
@@ -179,7 +177,6 @@ def _walked(code: str, tile: Tile, *, bias: bool) -> Variant:
             "PROGRAMS": 264,
             "INT8": code == "i8",
             "HAS_BIAS": bias,
-            "PDL": False,
         },
         warps=tile.warps,
         stages=tile.stages,
@@ -188,10 +185,7 @@ def _walked(code: str, tile: Tile, *, bias: bool) -> Variant:
 
 
 def _parted(code: str, tile: Parted, *, bias: bool) -> Variant:
-    layouts = [
-        tile_layout(rows, gl.int8 if code == "i8" else gl.float8e4nv)
-        for rows in (tile.rows, GROUP_COLUMNS)
-    ]
+    layouts = [tile_layout(rows, code == "i8") for rows in (tile.rows, GROUP_COLUMNS)]
     sizes = ("steps", "tiles_m", "rest", "sharers", "waves")
     return Variant(
         name=f"parted-{code}-{tile.rows}-bias{bias:d}",
@@ -244,6 +238,11 @@ def variants() -> tuple[Variant, ...]:
             _matmul(code, tile, (90, 90), even=code == "i8", bias=False)
             for code in ("i8", "fp8e4nv")
             for _, tile in ONE_WAVE
+        ),
+        *(
+            _parted(code, tile, bias=code == "i8")
+            for code in ("i8", "fp8e4nv")
+            for tile in dict.fromkeys(tile for *_, tile in PARTED)
         ),
         _walked("i8", WALKED, bias=True),
         _walked("i8", WALKED_LOW, bias=False),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from .._launch import ceil_div, launch, sm_count
@@ -34,11 +33,7 @@ def walked_matmul_kernel(
     PROGRAMS: tl.constexpr,
     INT8: tl.constexpr,
     HAS_BIAS: tl.constexpr,
-    PDL: tl.constexpr,
 ):
-    if PDL:
-        gdc_launch_dependents()
-        gdc_wait()
     tiles_m = tl.cdiv(M, BM)
     tiles_n = tl.cdiv(N, BN)
     steps = tl.cdiv(K, BK)
@@ -74,7 +69,6 @@ def walked_matmul(
     *,
     bias: torch.Tensor | None,
     tile: Tile,
-    dependent: bool,
 ) -> None:
     """See matmul.scaled_matmul; arguments are checked there."""
     rows, depth = codes.shape
@@ -100,8 +94,6 @@ def walked_matmul(
         PROGRAMS=programs,
         INT8=codes.dtype == torch.int8,
         HAS_BIAS=bias is not None,
-        PDL=dependent,
         warps=tile.warps,
         stages=tile.stages,
-        dependent=dependent,
     )

@@ -20,6 +20,7 @@ from quantchat.kernels.norm.rows import norm_rows
 from quantchat.kernels.quantize import rows as row_kernels
 from quantchat.kernels.quantize.dense import dequantize_weight
 from quantchat.kernels.quantize.matmul import LOWEST_SM, scaled_matmul
+from quantchat.kernels.quantize.parted import LastingWeight
 from quantchat.kernels.quantize.product import scale_product
 from quantchat.ops.quantized_rows import CodeFormat, QuantizedRows
 from quantchat.quant.scheme import ActivationFormat
@@ -30,6 +31,8 @@ INT8_LOWEST_ROWS = 17
 INT8_MULTIPLE = 8
 FP8_MULTIPLE = 16
 KERNEL_MULTIPLE = 16
+PARTED_SM = 90
+"""Cards whose products may begin before the kernel ahead has ended."""
 Int8Way: TypeAlias = Literal["library", "kernel"]
 ANY_ROWS = sys.maxsize
 INT8_WAYS: Mapping[int, tuple[tuple[int, Int8Way], ...]] = MappingProxyType(
@@ -157,8 +160,12 @@ class KernelProduct:
         form: CodeFormat,
         dtype: torch.dtype,
         given: torch.Tensor | None = None,
+        lasting: bool = True,
     ) -> None:
-        """codes [N, K] int8, or uint8 with E4M3FN bits; scale float32 [N]; `given`: see ManyRows."""
+        """codes [N, K] int8, or uint8 with E4M3FN bits; scale float32 [N]; `given`: see ManyRows.
+
+        `lasting`: codes, scale and bias are not written any more.
+        """
         self.form: CodeFormat | None = form
         self.given = given
         self._form: CodeFormat = form
@@ -166,11 +173,19 @@ class KernelProduct:
         self._scale = scale
         self._bias = bias
         self._dtype = dtype
+        on_sm90 = sm_version(codes.device) == PARTED_SM
+        self._lasting = LastingWeight.of(self._codes) if lasting and on_sm90 else None
 
     def __call__(self, x: torch.Tensor | QuantizedRows) -> torch.Tensor:
         rows = quantized(x, self._form, self.given)
         y: torch.Tensor = scaled_matmul(
-            rows.codes, rows.scale, self._codes, self._scale, dtype=self._dtype, bias=self._bias
+            rows.codes,
+            rows.scale,
+            self._codes,
+            self._scale,
+            dtype=self._dtype,
+            bias=self._bias,
+            lasting=self._lasting,
         )
         return y
 
@@ -218,6 +233,7 @@ class ExpandedProduct:
             self._bias,
             activations="int8",
             dtype=self._dtype,
+            lasting=False,
         )
         assert product is not None, f"no int8 product takes {tuple(codes.shape)}"
         return product(x)
@@ -246,12 +262,13 @@ def many_rows(
     *,
     activations: ActivationFormat,
     dtype: torch.dtype,
+    lasting: bool = True,
 ) -> ManyRows | None:
     """What multiplies many rows with an 8-bit weight under the plan's `activations`.
 
     Shares the weight's memory. The library's products where they take the shape and INT8_WAYS has
     nothing else, else our kernel (SM 80 and up for int8, 89 for fp8). None for int8 weights that are
-    multiplied in 16 bits: the caller dequantises them.
+    multiplied in 16 bits: the caller dequantises them. `lasting`: see KernelProduct.
     """
     codes, scale = weight.codes.contiguous(), weight.scale.contiguous()
     given = weight.input_scale
@@ -270,7 +287,7 @@ def many_rows(
         makers["library"] = lambda: Int8Product(codes, scale, bias, dtype=dtype, given=given)
     if k % KERNEL_MULTIPLE == 0 and sm >= LOWEST_SM:
         makers["kernel"] = lambda: KernelProduct(
-            codes, scale, bias, form="int8", dtype=dtype, given=given
+            codes, scale, bias, form="int8", dtype=dtype, given=given, lasting=lasting
         )
     if not makers:
         return None

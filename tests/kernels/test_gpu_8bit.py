@@ -17,8 +17,10 @@ from quantchat.kernels.norm.stream import stream_norm
 from quantchat.kernels.quantize import reference
 from quantchat.kernels.quantize.dense import dequantize_weight
 from quantchat.kernels.quantize.matmul import scaled_matmul
+from quantchat.kernels.quantize.parted import LastingWeight
 from quantchat.kernels.quantize.reference import CodeFormat
 from quantchat.kernels.quantize.rows import can_cast, quantize_rows
+from quantchat.kernels.quantize.tiles import Parted
 
 from quantchat.ops.linear_8bit import many_rows
 from quantchat.ops.quantized_rows import QuantizedRows
@@ -151,6 +153,40 @@ def test_products(
     stored = weight.codes if form == "int8" else weight.codes.view(torch.float8_e4m3fn)
     own = scaled_matmul(codes.codes, codes.scale, stored, weight.scale, dtype=dtype, bias=bias)
     assert relative(own, truth) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("tile_rows", [64, 128, 256])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("rows", "n", "k"), [(70, 50, 64), (300, 400, 8208), (257, 2064, 576), (129, 28672, 2048)]
+)
+def test_parted_products(
+    rows: int, n: int, k: int, form: CodeFormat, tile_rows: int, device: torch.device
+) -> None:
+    if torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("written for SM 90")
+    codes, row_scale = quantize_rows(torch.randn(rows, k, device=device).half(), form)
+    weight, scale = quantize_rows(torch.randn(n, k, device=device).half(), form)
+    bias = torch.randn(n, device=device).half()
+    truth = codes.double() @ weight.double().t() * row_scale[:, None] * scale + bias.double()
+    tile = Parted(rows=tile_rows, stages=4)
+    lasting = LastingWeight.of(weight)
+    made = [
+        scaled_matmul(
+            codes,
+            row_scale,
+            weight,
+            scale,
+            dtype=torch.float16,
+            bias=bias,
+            tile=tile,
+            lasting=known,
+        )
+        for known in (None, lasting, lasting)
+    ]
+    assert relative(made[0], truth) < TOLERANCE[torch.float16]
+    assert torch.equal(made[0], made[1]) and torch.equal(made[1], made[2])
+    assert not lasting.arrived.any()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from quantchat.kernels.quantize.matmul import Tile, scaled_matmul
-from quantchat.kernels.quantize.tiles import SMALL, SQUARE, WALKED, product_tile
+from quantchat.kernels.quantize.tiles import SMALL, SQUARE, WALKED, Parted, product_tile
 
 from quantchat.ops import linear_8bit
 from quantchat.ops.linear_8bit import (
@@ -56,18 +56,35 @@ def test_tiles_that_run_at_once_are_small_and_more_are_walked() -> None:
     multiprocessors = 132
     for rows in (17, 64, 65, 128, 256, 512, 2048):
         for columns in (576, 4096, 6144, 28672):
-            tile = product_tile(rows, columns, 90, multiprocessors)
+            tile = product_tile(rows, columns, 4096, 90, multiprocessors)
+            assert tile.rows <= max(64, 2 * rows)
+            if isinstance(tile, Parted):
+                continue
             programs = -(-rows // tile.rows) * -(-columns // tile.columns)
             assert tile.walkers or programs <= 2 * multiprocessors
-            assert tile.rows <= max(64, 2 * rows)
-    assert not product_tile(256, 6144, 90, multiprocessors).walkers
-    assert product_tile(256, 28672, 90, multiprocessors) is WALKED
-    assert product_tile(512, 6144, 90, multiprocessors) is WALKED
-    assert product_tile(512, 4096, 90, multiprocessors) != product_tile(
-        256, 4096, 90, multiprocessors
-    )
-    assert {product_tile(rows, 4096, 89, 128) for rows in (64, 512)} == {SMALL}
-    assert product_tile(64, 4096, 100, 148) is SQUARE
+    small = product_tile(128, 6144, 4096, 90, multiprocessors)
+    assert isinstance(small, Tile) and not small.walkers
+    assert product_tile(128, 28672, 4096, 90, multiprocessors) is WALKED
+    assert product_tile(400, 6144, 4096, 90, multiprocessors) is WALKED
+    assert {product_tile(rows, 4096, 4096, 89, 128) for rows in (64, 512)} == {SMALL}
+    assert product_tile(64, 4096, 4096, 100, 148) is SQUARE
+
+
+def test_warps_do_one_thing_where_that_was_measured_to_be_faster() -> None:
+    layer = ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336))
+    parted = {
+        rows: [isinstance(product_tile(rows, *shape, 90, 132), Parted) for shape in layer]
+        for rows in (64, 128, 256, 384, 512, 513)
+    }
+    assert parted == {
+        64: [False] * 4,
+        128: [False, False, False, True],
+        256: [True] * 4,
+        384: [False] * 4,
+        512: [True, False, True, True],
+        513: [False] * 4,
+    }
+    assert not isinstance(product_tile(256, 576, 1536, 90, 132), Parted)
 
 
 def test_rows_choose_among_products(monkeypatch: pytest.MonkeyPatch) -> None:
