@@ -9,6 +9,7 @@ from quantchat.kernels.quantize.tiles import SMALL, SQUARE, WALKED, Parted, prod
 
 from quantchat.ops import linear_8bit
 from quantchat.ops.linear_8bit import (
+    ExpandedProduct,
     Fp8Product,
     Int8Product,
     KernelProduct,
@@ -85,6 +86,29 @@ def test_warps_do_one_thing_where_that_was_measured_to_be_faster() -> None:
         513: [False] * 4,
     }
     assert not isinstance(product_tile(256, 576, 1536, 90, 132), Parted)
+
+
+def test_only_weights_that_stay_are_read_before_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_8bit, "sm_version", lambda device: 90)
+    weight = weight_of("int8", 48, 64)
+    stays, made = (
+        many_rows(weight, None, activations="int8", dtype=torch.bfloat16, lasting=lasting)
+        for lasting in (True, False)
+    )
+    assert isinstance(stays, KernelProduct) and stays._lasting is not None
+    assert stays._lasting.described.base.data_ptr() == weight.codes.data_ptr()
+    assert isinstance(made, KernelProduct) and made._lasting is None
+    asked: list[bool] = []
+
+    def watched(*args: object, lasting: bool = True, **kwargs: object) -> KernelProduct:
+        asked.append(lasting)
+        return made
+
+    monkeypatch.setattr(linear_8bit, "many_rows", watched)
+    assert isinstance(weight, Int8ChannelWeight)
+    expanded = ExpandedProduct(lambda: weight.codes, weight.scale, None, dtype=torch.bfloat16)
+    expanded(torch.randn(20, 64).bfloat16())
+    assert asked == [False]
 
 
 def test_rows_choose_among_products(monkeypatch: pytest.MonkeyPatch) -> None:
