@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+import torch
+
 from .._variants import POINTEE, SM_VERSIONS, Variant
 from .dequantize import linear_dequantize_kernel
 from .gemv import linear_kernel
@@ -13,6 +15,8 @@ from .many import INT4_TILE, ManyTile, int8_tile, many_int4_kernel, many_int8_ke
 from .table_dequantize import SCALES, table_dequantize_kernel
 from .tiles import FORMS, LinearShape, Tile, tile_for
 from .tuned import TUNED
+from .wide import SM as WIDE_SM
+from .wide import stages_of, wide_int4_kernel, word_layout, x_layout
 
 _TABLE_FORMS = (("codebook4", 0), ("nested4", 0), ("lut4", 0), ("lut3", 0))
 _LOWEST_PDL_SM = 90
@@ -327,6 +331,39 @@ def _many_int4(group: int, dtype: str, *, gated: bool, even: bool, bias: bool) -
     )
 
 
+def _wide_int4(rows: int, group: int, dtype: str, *, gated: bool, bias: bool) -> Variant:
+    value, words = POINTEE[dtype], word_layout()
+    x = x_layout(rows, torch.bfloat16 if dtype == "bf16" else torch.float16)
+    pointers = {"y_ptr": value, "partial_ptr": "*fp32", "arrived_ptr": "*i32"}
+    left_out: dict[str, object] = {} if bias else {"bias_ptr": None}
+    if bias:
+        pointers["bias_ptr"] = value
+    return Variant(
+        name=f"wide-int4-{rows}-g{group}-{dtype}-gated{gated:d}-bias{bias:d}",
+        kernel=wide_int4_kernel,
+        signature={
+            "x_desc": f"tensordesc<{dtype}[{rows}, 64],{x!r}>",
+            "w_desc": f"tensordesc<i32[8, 128],{words!r}>",
+            "s_desc": f"tensordesc<i32[8, 16],{words!r}>",
+            **pointers,
+            **dict.fromkeys(("M", "eighths", "tiles", "units", "share"), "i32"),
+        },
+        constexprs=left_out
+        | {
+            "GROUP": group,
+            "GATED": gated,
+            "HAS_BIAS": bias,
+            "BF16": dtype == "bf16",
+            "BM": rows,
+            "STAGES": stages_of(rows),
+        },
+        warps=8,
+        only_sms=(WIDE_SM,),
+        most_stack_bytes=0,
+        options={"launch_pdl": True},
+    )
+
+
 def _many_int8(rows: int, dtype: str, *, even: bool, bias: bool) -> list[Variant]:
     value = POINTEE[dtype]
     pointers = {
@@ -379,6 +416,9 @@ def variants() -> tuple[Variant, ...]:
         _many_int4(128, "bf16", gated=True, even=True, bias=False),
         _many_int4(64, "fp16", gated=False, even=True, bias=True),
         _many_int4(32, "bf16", gated=False, even=False, bias=False),
+        _wide_int4(128, 128, "bf16", gated=True, bias=False),
+        _wide_int4(256, 64, "fp16", gated=False, bias=True),
+        _wide_int4(256, 128, "bf16", gated=True, bias=False),
         *_many_int8(256, "bf16", even=True, bias=False),
         *_many_int8(64, "fp16", even=False, bias=True),
         _dequantize_table("codebook4", 4096, "fp16", True),

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 Report: TypeAlias = Callable[[LoadPhase, int, int, str], None]
 
-PROMPTS: tuple[int, ...] = (1, 3, 5, 12, 24, 48, 56, 96, 404)
+PROMPTS: tuple[int, ...] = (1, 3, 5, 12, 24, 48, 56, 96, 404, 1000, 1040)
 """Tokens of a chunk: a number of each class for which some op has a kernel of its own."""
 ROUNDED_PROMPTS: tuple[int, ...] = (32, 64, 65, 112, 129, 144, 256, 512, 1000, 1024)
 """More of them, for products in 8 bits."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from quantchat.hardware.op_table import MANY_ROWS, few_rows, stored_rows
+from quantchat.hardware.op_table import MANY_ROWS, WIDE_SM, few_rows, stored_rows
+from quantchat.kernels._launch import PLAIN_SM, sm_version
 from quantchat.kernels.linear.dequantize import dequantize as dense_from_tiles
 from quantchat.kernels.linear.dequantize import expand
 from quantchat.kernels.linear.launch import (
@@ -26,6 +27,7 @@ from quantchat.kernels.linear.reference import Gate
 from quantchat.kernels.linear.table_dequantize import dequantize_table
 from quantchat.kernels.linear.table_pack import TableTiles
 from quantchat.kernels.linear.tiles import LinearShape
+from quantchat.kernels.linear.wide import linear_wide, takes_wide
 from quantchat.kernels.quantize.dense import dequantize_weight
 from quantchat.kernels.sparse.add import add_sparse
 from quantchat.kernels.sparse.product import sparse_product
@@ -88,7 +90,9 @@ class TileLinear:
         self.owns_copy = not isinstance(weight, RowWeight)
         form = None if many is None else many.form
         self.few_rows = few_rows(self.code, "16bit" if form is None else form)
-        self.stored_rows = stored_rows(self.code, "16bit" if form is None else form)
+        self._wide = _runs_wide(weight)
+        sm = WIDE_SM if self._wide else PLAIN_SM
+        self.stored_rows = stored_rows(self.code, "16bit" if form is None else form, sm)
         self._weight = weight
         self._sparse = sparse
         self._order = order
@@ -141,7 +145,8 @@ class TileLinear:
     def _between(self, x: torch.Tensor) -> torch.Tensor:
         """Up to `stored_rows` rows [M, K]; outputs in their natural order, gated or not."""
         assert not isinstance(self._weight, TableTiles)
-        y: torch.Tensor = linear_many(x.contiguous(), self._weight, bias=self._bias)
+        product = linear_wide if self._wide else linear_many
+        y: torch.Tensor = product(x.contiguous(), self._weight, bias=self._bias)
         return y
 
     @property
@@ -225,6 +230,13 @@ class TileLinear:
             tensors["bias"] = self._bias
         shape = (self.out_features, self.in_features)
         return LinearForm(form=form, shape=shape, group_size=group, tensors=tensors)
+
+
+def _runs_wide(weight: Weight) -> bool:
+    """Whether the kernel of warpgroup products takes the weight where it is."""
+    if not isinstance(weight, Int4Tiles) or sm_version(weight.words.device) != WIDE_SM:
+        return False
+    return bool(takes_wide(weight))
 
 
 def _many(

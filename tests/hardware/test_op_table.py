@@ -17,6 +17,7 @@ from quantchat.hardware.op_table import (
     GEMV_ROWS,
     LOWEST_TENSOR_SM,
     MANY_ROWS,
+    WIDE_ROWS,
 )
 from quantchat.hardware.plan import PlanRequest, plan
 from quantchat.hardware.stored_types import STORED_TYPES, runs_as_stored, stored_growth
@@ -42,7 +43,9 @@ def test_row_limits_are_those_of_the_ops() -> None:
     assert GEMV_ROWS == int4_tiles.MAX_ROWS == int8_tiles.MAX_ROWS
     assert set(FEW_ROWS) == set(CODE_NAMES) and max(FEW_ROWS.values()) <= MAX_ROWS
     assert all(most > FEW_ROWS[code] for code, most in MANY_ROWS.items())
-    limits = sorted({1, FUSED_ROWS, CARD_ROWS, *FEW_ROWS.values(), *MANY_ROWS.values()})
+    assert all(most > MANY_ROWS[code] for code, most in WIDE_ROWS.items())
+    stored = {*FEW_ROWS.values(), *MANY_ROWS.values(), *WIDE_ROWS.values()}
+    limits = sorted({1, FUSED_ROWS, CARD_ROWS, *stored})
     for low, high in itertools.pairwise((0, *limits, 2048)):
         assert any(low < count <= high for count in PROMPTS), f"{low + 1} to {high} rows"
     assert INT8_LOWEST_ROWS <= CARD_ROWS + 1
@@ -152,7 +155,7 @@ def test_cpu_kernels_are_those_that_the_cpu_linear_picks(scheme: str, isa: froze
 def test_card_kernels_are_those_that_the_card_linear_picks(
     name: str, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from quantchat.ops import linear_8bit, linear_cuda
+    from quantchat.ops import linear_8bit, linear_cuda, linear_tiles
     from quantchat.ops.linear_tiles import TileLinear
 
     card = machine(name)
@@ -161,6 +164,7 @@ def test_card_kernels_are_those_that_the_card_linear_picks(
         pytest.skip("not planned there")
     monkeypatch.setattr(linear_cuda, "sm_version", lambda device: sm)
     monkeypatch.setattr(linear_8bit, "sm_version", lambda device: sm)
+    monkeypatch.setattr(linear_tiles, "sm_version", lambda device: sm)
     made = plan(card, SHAPES["smollm2-135m"], PlanRequest(scheme=scheme))
     weight = WEIGHTS[scheme](torch.randn(32, 64, generator=torch.Generator().manual_seed(1)))
     op = linear_cuda.cuda_linear(

@@ -27,6 +27,9 @@ from quantchat.kernels.linear.many import linear_many
 from quantchat.kernels.linear.pack import Int4Tiles
 from quantchat.kernels.linear.table_dequantize import dequantize_table
 from quantchat.kernels.linear.table_pack import TableTiles
+from quantchat.kernels.linear.wide import SM as WIDE_SM
+from quantchat.kernels.linear.wide import linear_wide, takes_wide
+from quantchat.kernels.linear.wide_plan import plan_of
 
 from quantchat.ops.expert_bank import stacked
 
@@ -170,6 +173,36 @@ def test_many_rows_of_weights_as_stored(
             out = torch.full((rows, outputs), float("nan"), dtype=dtype, device="cuda")
             made = linear_many(x, weight, bias=bias, out=out)
             assert relative(made, reference.linear(x, truth, bias=bias)) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize(
+    ("group", "outputs", "columns"),
+    [(64, 208, 640), (64, 48, 896), (64, 576, 576), (128, 112, 384), (128, 6144, 4096)],
+)
+def test_warpgroup_products_of_int4(group: int, outputs: int, columns: int, gated: bool) -> None:
+    """Whole tiles, tiles in equal parts and in uneven ones; the same bits each time."""
+    major, minor = torch.cuda.get_device_capability()
+    if 10 * major + minor != WIDE_SM:
+        pytest.skip(f"made for SM {WIDE_SM}")
+    units = -(-columns // 128) * 2
+    for dtype in (torch.float16, torch.bfloat16):
+        weight, truth = stored("int4", group, outputs, columns, dtype, gated=gated)
+        assert isinstance(weight, Int4Tiles) and takes_wide(weight)
+        bias = torch.randn(outputs, device="cuda").to(dtype) if group == 64 else None
+        for rows, high in ((1, 128), (65, 128), (129, 128), (300, 128), (129, 256), (300, 256)):
+            x = torch.randn(rows, columns, device="cuda").to(dtype)
+            wanted = reference.linear(x, truth, bias=bias)
+            shares = {units, 6, max(4, units // 4 // 2 * 2)}
+            plans = [
+                plan_of(high, share, x_rows=rows, outputs=weight.words.shape[0] * 16, units=units)
+                for share in shares
+            ]
+            for plan in (None, *plans):
+                out = torch.full((rows, outputs), float("nan"), dtype=dtype, device="cuda")
+                made = linear_wide(x, weight, bias=bias, out=out, plan=plan)
+                assert relative(made, wanted) < TOLERANCE[dtype]
+                assert torch.equal(made, linear_wide(x, weight, bias=bias, plan=plan))
 
 
 @pytest.mark.parametrize("rows", [1, 5])

@@ -15,7 +15,7 @@ from quantchat.kernels.linear import reference
 from quantchat.kernels.linear.launch import RowWeight, Weight
 from quantchat.kernels.quantize import reference as quantize_reference
 
-from quantchat.hardware.op_table import few_rows
+from quantchat.hardware.op_table import MANY_ROWS, WIDE_ROWS, WIDE_SM, few_rows
 from quantchat.ops import linear_tiles
 from quantchat.ops.linear import LinearForm
 from quantchat.ops.linear_tiles import TileLinear, restored_tiles, tile_linear
@@ -124,6 +124,31 @@ def test_few_rows_read_the_weight_as_stored_and_many_a_dense_one(
         torch.testing.assert_close(op(x).float(), truth, rtol=2e-2, atol=5e-2)
     many = ["few"] if code == "dense" else ["stored", "stored", "dequantize"]
     assert launches == ["few", "few", *many]
+
+
+@pytest.mark.parametrize(("group", "wide"), [(64, True), (32, False)])
+def test_int4_of_many_rows_runs_on_warpgroups_where_there_are_any(
+    group: int, wide: bool, launches: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def product(
+        x: torch.Tensor, weight: tiles.Int4Tiles, *, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        seen.append(x.shape[0])
+        return torch.zeros(x.shape[0], weight.rows)
+
+    monkeypatch.setattr(linear_tiles, "sm_version", lambda device: WIDE_SM)
+    monkeypatch.setattr(linear_tiles, "linear_wide", product)
+    weight = int4_group(values_of(48, 128), group)
+    op = tile_linear(
+        weight, None, dtype=torch.float16, gated=False, activations="16bit", dependent=True
+    )
+    assert op is not None and op.stored_rows == (WIDE_ROWS if wide else MANY_ROWS)["int4"]
+    for rows in (op.few_rows, op.few_rows + 1, op.stored_rows, op.stored_rows + 1):
+        op(torch.randn(rows, 128).half())
+    assert seen == ([op.few_rows + 1, op.stored_rows] if wide else [])
+    assert launches == ["few", *([] if wide else ["stored", "stored"]), "dequantize"]
 
 
 def test_many_rows_go_to_the_product_of_codes(launches: list[str]) -> None:
