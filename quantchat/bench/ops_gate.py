@@ -14,7 +14,7 @@ import torch
 
 from quantchat.bench.kernel_gate import TOLERANCE, Case
 from quantchat.engine.sampler import SamplingRows, penalize, pick_rows
-from quantchat.hardware.op_table import FEW_ROWS, MANY_ROWS
+from quantchat.hardware.op_table import FEW_ROWS, MANY_ROWS, WIDE_ROWS
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.quant.codebook_rounding import nf4, nf4_dq
 from quantchat.quant.lut import LutBits, LutWeight, SparseRows
@@ -30,7 +30,7 @@ TABLE_LINEARS = ((577, 576, 64), (4096, 14336, 128))
 """The same of codes that are looked up or expanded, whose epilogues are int4's."""
 TABLE_FORMS = ("nf4", "nf4-dq", "lut4", "lut3", "progressive4")
 SPARSE_SHARE = 0.005
-LIMITS = {*FEW_ROWS.values(), *MANY_ROWS.values()}
+LIMITS = {*FEW_ROWS.values(), *MANY_ROWS.values(), *WIDE_ROWS.values()}
 ROWS = tuple(sorted({1, 2, 3, 16, 33, 300} | {n + more for n in LIMITS for more in (0, 1)}))
 """Both sides of every limit among them."""
 VOCABS = (32000, 49152, 128256, 151936, 1001)
