@@ -1,7 +1,8 @@
 """More rows than a decode step has times int4 tiles or int8 rows, made dense in registers.
 
 Between the few rows that gemv.py takes and the many for which the library's product on dense
-weights is faster. Owns these products alone; the order of the codes is pack.py's.
+weights is faster; int4 on SM 90 is wide.py's. Owns these products alone; the order of the codes is
+pack.py's.
 """
 
 from __future__ import annotations
