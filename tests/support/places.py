@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from app_support import ask
+from compare_support import difference
 from fakes import Script
 from model_places import MODEL_PLACES
 from textual.widgets import DataTable, Input
@@ -220,7 +221,9 @@ async def compare(world: World) -> None:
 
 async def guided(world: World) -> None:
     """One wrote, the other scored; a token is chosen."""
-    await _compared(world, "guided")
+    screen = await _compared(world, "guided")
+    # Before all tokens are scored the line says how many are, and tokens have no colour yet.
+    await world.until(lambda: "exact" in difference(screen) and not screen._stale)
     await world.press("alt+right", "alt+right")
 
 
