@@ -13,8 +13,8 @@ from quantchat.cli.choices import SCHEME_HELP
 
 
 @click.command(name="chat", help="Open the app.")
-@click.option("--model", help="Alias, repository id, folder or file; kept in the settings.")
-@click.option("--scheme", help=f"{SCHEME_HELP[:-1]}; kept in the settings.")
+@click.option("--model", "-m", help="Alias, repository id, folder or file; kept in the settings.")
+@click.option("--scheme", "-s", help=f"{SCHEME_HELP[:-1]}; kept in the settings.")
 @click.option("--theme", help="Colours of the app; kept in the settings.")
 def command(model: str | None = None, scheme: str | None = None, theme: str | None = None) -> None:
     """Open the app."""

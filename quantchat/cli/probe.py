@@ -45,10 +45,11 @@ class Subject:
 @click.command()
 @click.option(
     "--model",
+    "-m",
     default="",
     help="A model on disk, owner/name of the hub, or a shape such as llama-3.1-8b.",
 )
-@click.option("--scheme", default="", help=SCHEME_HELP)
+@click.option("--scheme", "-s", default="", help=SCHEME_HELP)
 @click.option("--kv", default="", help=KV_HELP)
 @click.option("--device", default="", help="auto, cpu, cuda.")
 @click.option(
