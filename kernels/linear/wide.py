@@ -186,7 +186,7 @@ def _multiply(
                 begun = (began * 2 + 1).to(gl.int64) * SIZE
                 whole = gl.load(p_part + begun, cache_modifier=".cg")
                 for other in range(began + 1, ended + 1):
-                    more = (other * 2).to(gl.int64) * SIZE
+                    more = (other * 2).to(gl.int64) * SIZE  # type: ignore[attr-defined]
                     whole += gl.load(p_part + more, cache_modifier=".cg")
                 whole = by_rows(whole, MMA)
                 finish(whole, bias_ptr, y_ptr, tile, m, sizes, GATED, HAS_BIAS)
