@@ -41,9 +41,9 @@ CHAINS = tuple((*form, rows) for form in FORMS for rows in CHAIN_ROWS)
 TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 6e-3}
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def compiled() -> None:
-    """All binaries at once, from as many processes as there are processors."""
+    """All binaries of cases and chains at once, from as many processes as there are processors."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     major, minor = torch.cuda.get_device_capability()
@@ -59,6 +59,7 @@ def relative(result: torch.Tensor, truth: torch.Tensor) -> float:
     return float((result.double() - truth.double()).norm() / truth.double().norm())
 
 
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_linear(case: LinearCase) -> None:
     outcome = run(case)
@@ -88,6 +89,7 @@ def test_a_residual_out_of_range_is_cut_for_the_next_norm() -> None:
     torch.testing.assert_close(following.squares, reference.squares_of(residual))
 
 
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize(("code", "group"), FORMS)
 @pytest.mark.parametrize("rows", CHAIN_ROWS)
 def test_a_captured_chain_is_the_same_under_dependent_launch(
