@@ -7,6 +7,7 @@ captured one does), so callers take (sequence, token) pairs as they come.
 from __future__ import annotations
 
 import time
+from array import array
 from typing import Protocol
 
 import torch
@@ -15,8 +16,11 @@ from quantchat.engine.sampler import penalize, pick, uniform
 from quantchat.engine.sequence import Sequence
 from quantchat.engine.threads import ThreadGovernor
 from quantchat.model.decoder import Decoder
-from quantchat.ops.batch import Batch, Span
+from quantchat.ops.batch import Batch, Span, sent
 from quantchat.ops.kv_pool import KvPool
+
+ROW_ALIGNMENT = 8
+"""64 bytes."""
 
 
 class Runner(Protocol):
@@ -90,10 +94,15 @@ class EagerRunner:
             spans.append(Span(len(ids), count, end, pages))
             ids += sequence.tokens[start:end]
             positions += range(start, end)
-            slots += [
-                pages[p // page_tokens] * page_tokens + p % page_tokens for p in range(start, end)
-            ]
-        table = torch.tensor([ids, positions, slots]).to(self.device)
+            for place in range(start // page_tokens, len(pages)):
+                base = pages[place] * page_tokens
+                low = max(0, start - place * page_tokens)
+                slots += range(base + low, base + min(page_tokens, end - place * page_tokens))
+        # Each of the three begins where a kernel may take many values at once.
+        filling = [0] * (-len(ids) % ROW_ALIGNMENT)
+        values = array("q", (*ids, *filling, *positions, *filling, *slots, *filling))
+        table = sent(torch.frombuffer(values, dtype=torch.int64), self.device).view(3, -1)
+        table = table[:, : len(ids)]
         decode = all(count == 1 for _, _, count in parts)
         return Batch(table[0], table[1].to(torch.int32), table[2], decode, tuple(spans))
 

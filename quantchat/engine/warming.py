@@ -37,7 +37,7 @@ STEPS: tuple[Variant, ...] = (
     *(Variant(rows, greedy=False, penalty=False) for rows in (1, 2)),
     *(Variant(1, greedy=greedy, penalty=True) for greedy in (True, False)),
 )
-RUN_PROMPTS: tuple[tuple[int, int], ...] = ((96, 0), (400, 0), (24, 40), (5, 64))
+RUN_PROMPTS: tuple[tuple[int, int], ...] = ((96, 0), (400, 0), (24, 40), (5, 300))
 """New tokens and those before them, of passes that are made for real: the library's products and
 attention begin with each of their kinds."""
 

@@ -7,8 +7,7 @@ Device tensors are static buffers in a captured graph, so nothing here is read b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 
 import torch
 
@@ -23,11 +22,13 @@ class Span:
     pages: tuple[int, ...]
     """Pages that hold the sequence, in order."""
 
-    def run_start(self) -> int | None:
-        """First page where all pages follow each other, else None."""
+    run: int | None = field(init=False, compare=False)
+    """First page where all pages follow each other, else None."""
+
+    def __post_init__(self) -> None:
         first = self.pages[0]
-        last = self.pages[-1]
-        return first if last - first == len(self.pages) - 1 and _ascending(self.pages) else None
+        follows = self.pages == tuple(range(first, first + len(self.pages)))
+        object.__setattr__(self, "run", first if follows else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,14 @@ class Batch:
     seq_lens: torch.Tensor | None = None
     page_tokens: int = 0
     """Tokens a page where the embedding op is to write `slots` from the table; 0: they are there."""
+    shared: dict[tuple[str, int, int], torch.Tensor] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+    """What the first layer has made of the spans for all others, see span_attention."""
 
 
-def _ascending(pages: tuple[int, ...]) -> bool:
-    return all(b - a == 1 for a, b in pairwise(pages))
+def sent(host: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The same values on the device; nothing waits for the copy, nor the copy for what runs."""
+    if device.type != "cuda":
+        return host.to(device)
+    return host.pin_memory().to(device, non_blocking=True)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from quantchat.hardware.memory import CAPPED_SCORES
-from quantchat.ops.batch import Batch, Span
+from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.hadamard import rotated
 from quantchat.ops.kv_codec import (
@@ -17,15 +16,15 @@ from quantchat.ops.kv_codec import (
     KV_VECTORS,
     KvPrecision,
     VectorFormat,
-    dequantize_kv,
     quantize_kv,
 )
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp
 from quantchat.ops.linear_cpu import COPY_ROWS, cpu_linear
-from quantchat.ops.plain import Experts, Norm, activated, soft_capped
+from quantchat.ops.plain import Experts, Norm, activated
 from quantchat.ops.quantized_rows import QuantizedRows
 from quantchat.ops.rope import RopeTable
+from quantchat.ops.span_attention import SpanAttention
 from quantchat.ops.stream import Stream
 from quantchat.quant.scheme import ActivationFormat
 from quantchat.quant.tensor import StoredWeight
@@ -55,6 +54,7 @@ class TorchOps:
         self.activations: ActivationFormat = activations
         self.all_rows = all_rows and activations != "16bit"
         self._inverse_hidden = 1 / spec.hidden
+        self._span_attention = SpanAttention(spec=spec, device=device, dtype=dtype)
 
     def begin(self, rows: int) -> None:
         """Called before a pass over so many rows.
@@ -279,65 +279,9 @@ class TorchOps:
         self, q: torch.Tensor, batch: Batch, pool: KvPool, layer: KvLayer, window: int
     ) -> torch.Tensor:
         """Attention of each span's rows over its sequence. q [T, Hq, D] -> [T, Hq * D]."""
-        parts = [self._span_attention(q, span, pool, layer, window) for span in batch.spans]
+        attend = self._span_attention
+        parts = [attend(q, batch, span, pool, layer, window) for span in batch.spans]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def _span_attention(
-        self, q: torch.Tensor, span: Span, pool: KvPool, layer: KvLayer, window: int
-    ) -> torch.Tensor:
-        spec = self.spec
-        count, length = span.count, span.length
-        k = _read(layer.k, layer.k_params, span, pool.k_format, self.dtype)
-        v = _read(layer.v, layer.v_params, span, pool.v_format, self.dtype)
-        first = max(0, length - count - window + 1) if window else 0
-        if first:
-            k, v = k[first:], v[first:]
-        group = spec.heads // spec.kv_heads
-        rows = q[span.start : span.start + count]
-        # [count, Hq, D] -> [Hk, group, count, D]; keys [S, Hk, D] -> [Hk, 1, S, D]
-        keys, values = k.transpose(0, 1)[:, None], v.transpose(0, 1)[:, None]
-        if spec.attention_softcap:
-            return self._capped_attention(rows, k, v, self._mask(count, length, first, window))
-        if count == 1:
-            query = rows.view(spec.kv_heads, 1, group, spec.head_dim)
-            out = F.scaled_dot_product_attention(query, keys, values, scale=spec.attention_scale)
-            return out.reshape(1, -1)
-        query = rows.view(count, spec.kv_heads, group, spec.head_dim).permute(1, 2, 0, 3)
-        size = (spec.kv_heads, group, keys.shape[2], spec.head_dim)
-        plain = length == count and not (window and window < count)
-        out = F.scaled_dot_product_attention(
-            query,
-            keys.expand(size),
-            values.expand(size),
-            attn_mask=None if plain else self._mask(count, length, first, window),
-            is_causal=plain,
-            scale=spec.attention_scale,
-        )
-        return out.permute(2, 0, 1, 3).reshape(count, -1)
-
-    def _capped_attention(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        """Attention whose scores are soft-capped. q [count, Hq, D], k and v [S, Hk, D]."""
-        spec = self.spec
-        keys, values = k.permute(1, 2, 0)[:, None].float(), v.transpose(0, 1)[:, None]
-        step = max(1, CAPPED_SCORES // (spec.heads * k.shape[0]))
-        made = []
-        for rows, seen in zip(torch.split(q, step), torch.split(mask, step), strict=True):
-            query = rows.view(len(rows), spec.kv_heads, -1, spec.head_dim).permute(1, 2, 0, 3)
-            scores = soft_capped(
-                query.float() @ keys * spec.attention_scale, spec.attention_softcap
-            )
-            shares = scores.masked_fill_(~seen, -torch.inf).softmax(dim=-1).to(v.dtype)
-            made.append((shares @ values).permute(2, 0, 1, 3).reshape(len(rows), -1))
-        return torch.cat(made)
-
-    def _mask(self, count: int, length: int, first: int, window: int) -> torch.Tensor:
-        """bool [count, length - first]: which cached tokens each row may see."""
-        row = torch.arange(length - count, length, device=self.device)[:, None]
-        column = torch.arange(first, length, device=self.device)[None]
-        seen = column <= row
-        return seen & (column > row - window) if window else seen
 
 
 def _write(
@@ -360,33 +304,8 @@ def _put(cache: torch.Tensor, values: torch.Tensor, batch: Batch) -> None:
     flat = cache.flatten(0, 1)
     if len(batch.spans) == 1:
         span = batch.spans[0]
-        run = span.run_start()
-        if run is not None:
-            start = run * cache.shape[1] + span.length - span.count
+        if span.run is not None:
+            start = span.run * cache.shape[1] + span.length - span.count
             flat[start : start + span.count].copy_(values)
             return
     flat.index_copy_(0, batch.slots, values)
-
-
-def _read(
-    cache: torch.Tensor,
-    params: torch.Tensor | None,
-    span: Span,
-    form: VectorFormat,
-    dtype: torch.dtype,
-) -> torch.Tensor:
-    """Keys or values of a sequence: [S, Hk, D]; a view where its pages form one run."""
-    run = span.run_start()
-    if run is not None:
-        start = run * cache.shape[1]
-        flat = cache.flatten(0, 1)[start : start + span.length]
-        if params is None:
-            return flat
-        fresh = params.flatten(0, 1)[start : start + span.length]
-        return dequantize_kv(flat, fresh, form, dtype)
-    pages = torch.tensor(span.pages, device=cache.device)
-    gathered = cache.index_select(0, pages).flatten(0, 1)[: span.length]
-    if params is None:
-        return gathered
-    fresh = params.index_select(0, pages).flatten(0, 1)[: span.length]
-    return dequantize_kv(gathered, fresh, form, dtype)

@@ -1,0 +1,167 @@
+"""Attention of a prompt's rows over their sequence, by the library's kernels.
+
+Owns how keys and values are read from pages and which of the library's ways is taken: its flash
+kernel where a card has it, which aligns the causal rule to the last row and the last key; else a
+mask, made once a pass. A decode step on a card has a kernel of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch.backends.cuda import SDPAParams, can_use_flash_attention
+
+from quantchat.hardware.memory import CAPPED_SCORES
+from quantchat.ops.batch import Batch, Span, sent
+from quantchat.ops.kv_codec import VectorFormat, dequantize_kv
+from quantchat.ops.kv_pool import KvLayer, KvPool
+from quantchat.ops.plain import soft_capped
+from quantchat.spec import DecoderSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanAttention:
+    """A model's attention on one device, in one compute dtype."""
+
+    spec: DecoderSpec
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(
+        self,
+        q: torch.Tensor,
+        batch: Batch,
+        span: Span,
+        pool: KvPool,
+        layer: KvLayer,
+        window: int,
+    ) -> torch.Tensor:
+        """The span's rows of q [T, Hq, D] over its sequence -> [count, Hq * D]."""
+        spec, count = self.spec, span.count
+        first = max(0, span.length - count - window + 1) if window else 0
+        k = self._read(layer.k, layer.k_params, batch, span, first, pool.k_format)
+        v = self._read(layer.v, layer.v_params, batch, span, first, pool.v_format)
+        rows = q if count == q.shape[0] else q[span.start : span.start + count]
+        if spec.attention_softcap:
+            return self._capped(rows, k, v, self._mask(batch, span, first, window))
+        if takes_flash(self.device, self.dtype, spec.head_dim):
+            return self._flash(rows, k, v, window)
+        group = spec.heads // spec.kv_heads
+        # [count, Hq, D] -> [Hk, group, count, D]; keys [S, Hk, D] -> [Hk, 1, S, D]
+        keys, values = k.transpose(0, 1)[:, None], v.transpose(0, 1)[:, None]
+        if count == 1:
+            query = rows.view(spec.kv_heads, 1, group, spec.head_dim)
+            out = F.scaled_dot_product_attention(query, keys, values, scale=spec.attention_scale)
+            return out.reshape(1, -1)
+        query = rows.view(count, spec.kv_heads, group, spec.head_dim).permute(1, 2, 0, 3)
+        size = (spec.kv_heads, group, keys.shape[2], spec.head_dim)
+        plain = span.length == count and not (window and window < count)
+        out = F.scaled_dot_product_attention(
+            query,
+            keys.expand(size),
+            values.expand(size),
+            attn_mask=None if plain else self._mask(batch, span, first, window),
+            is_causal=plain,
+            scale=spec.attention_scale,
+        )
+        return out.permute(2, 0, 1, 3).reshape(count, -1)
+
+    def _flash(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int
+    ) -> torch.Tensor:
+        """Row i of q [count, Hq, D] sees keys up to S - count + i, of k and v [S, Hk, D]."""
+        count, length = q.shape[0], k.shape[0]
+        cut = count > 1 and 0 < window < length
+        out: torch.Tensor = torch.ops.aten._flash_attention_forward.default(
+            q[None],
+            k[None],
+            v[None],
+            None,
+            None,
+            count,
+            length,
+            0.0,
+            True,
+            False,
+            scale=self.spec.attention_scale,
+            window_size_left=window - 1 if cut else None,
+            window_size_right=0 if cut else None,
+        )[0]
+        return out.reshape(count, -1)
+
+    def _capped(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Attention whose scores are soft-capped. q [count, Hq, D], k and v [S, Hk, D]."""
+        spec = self.spec
+        keys, values = k.permute(1, 2, 0)[:, None].float(), v.transpose(0, 1)[:, None]
+        step = max(1, CAPPED_SCORES // (spec.heads * k.shape[0]))
+        made = []
+        for rows, seen in zip(torch.split(q, step), torch.split(mask, step), strict=True):
+            query = rows.view(len(rows), spec.kv_heads, -1, spec.head_dim).permute(1, 2, 0, 3)
+            scores = soft_capped(
+                query.float() @ keys * spec.attention_scale, spec.attention_softcap
+            )
+            shares = scores.masked_fill_(~seen, -torch.inf).softmax(dim=-1).to(v.dtype)
+            made.append((shares @ values).permute(2, 0, 1, 3).reshape(len(rows), -1))
+        return torch.cat(made)
+
+    def _mask(self, batch: Batch, span: Span, first: int, window: int) -> torch.Tensor:
+        """bool [count, length - first]: which cached tokens each row may see."""
+        key = ("mask", span.start, window)
+        mask = batch.shared.get(key)
+        if mask is None:
+            shape = (span.count, span.length - first)
+            diagonal = span.length - span.count - first
+            mask = torch.ones(shape, dtype=torch.bool, device=self.device).tril_(diagonal)
+            if window:
+                mask.triu_(diagonal - window + 1)
+            batch.shared[key] = mask
+        return mask
+
+    def _read(
+        self,
+        cache: torch.Tensor,
+        params: torch.Tensor | None,
+        batch: Batch,
+        span: Span,
+        first: int,
+        form: VectorFormat,
+    ) -> torch.Tensor:
+        """Keys or values from the token `first` on: [S, Hk, D]; a view where pages form one run."""
+        page_tokens = cache.shape[1]
+        if span.run is not None:
+            start = span.run * page_tokens
+            part = slice(start + first, start + span.length)
+            stored = cache.flatten(0, 1)[part]
+            if params is None:
+                return stored
+            return dequantize_kv(stored, params.flatten(0, 1)[part], form, self.dtype)
+        skipped = first // page_tokens
+        pages = self._pages(batch, span)[skipped:]
+        part = slice(first - skipped * page_tokens, span.length - skipped * page_tokens)
+        stored = cache.index_select(0, pages).flatten(0, 1)[part]
+        if params is None:
+            return stored
+        beside = params.index_select(0, pages).flatten(0, 1)[part]
+        return dequantize_kv(stored, beside, form, self.dtype)
+
+    def _pages(self, batch: Batch, span: Span) -> torch.Tensor:
+        """int64 [pages] on the device."""
+        key = ("pages", span.start, 0)
+        pages = batch.shared.get(key)
+        if pages is None:
+            pages = batch.shared[key] = sent(torch.tensor(span.pages), self.device)
+        return pages
+
+
+@functools.cache
+def takes_flash(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether the library's flash kernel runs there: SM 80 and newer, 16 bits, heads up to 256."""
+    if device.type != "cuda" or head_dim % 8:
+        return False
+    probe = torch.empty(1, 1, 8, head_dim, dtype=dtype, device=device)
+    return can_use_flash_attention(SDPAParams(probe, probe, probe, None, 0.0, True, False))

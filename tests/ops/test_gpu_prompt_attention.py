@@ -1,0 +1,78 @@
+"""The library's flash kernel on a real card: the lower-right rule and windows, behind a cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from quantchat.ops.batch import Batch, Span
+from quantchat.ops.kv_pool import KvPool
+from quantchat.ops.span_attention import SpanAttention, takes_flash
+from quantchat.spec import DecoderSpec, RopeSpec
+
+pytestmark = pytest.mark.gpu
+
+PAGE = 16
+
+
+@pytest.fixture(autouse=True)
+def needs_flash() -> None:
+    if not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("no CUDA device of SM 80 or newer")
+
+
+def spec_of(heads: int, kv_heads: int, head_dim: int) -> DecoderSpec:
+    return DecoderSpec(
+        architecture="llama",
+        layers=1,
+        hidden=heads * head_dim,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        intermediate=32,
+        vocab=10,
+        context=4096,
+        norm_eps=1e-5,
+        rope=RopeSpec(theta=100.0, rotary_dim=head_dim),
+        activation="silu",
+        attention_scale=head_dim**-0.5,
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "head_dim"),
+    [(32, 8, 128), (9, 3, 64), (8, 4, 256), (32, 32, 80), (71, 1, 64), (12, 12, 96)],
+)
+@pytest.mark.parametrize("window", [0, 5, 300])
+@torch.inference_mode()
+def test_flash_is_the_masks_attention(
+    heads: int, kv_heads: int, head_dim: int, window: int, dtype: torch.dtype
+) -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    assert takes_flash(device, dtype, head_dim)
+    assert not takes_flash(device, torch.float32, head_dim)
+    torch.manual_seed(head_dim)
+    spec = spec_of(heads, kv_heads, head_dim)
+    pool = KvPool(spec, pages=80, page_tokens=PAGE, precision="16bit", dtype=dtype, device=device)
+    layer = pool.layers[0]
+    layer.k.normal_()
+    layer.v.normal_()
+    wide = replace(layer, k=layer.k.float(), v=layer.v.float())
+    ours = SpanAttention(spec=spec, device=device, dtype=dtype)
+    truth = SpanAttention(spec=spec, device=device, dtype=torch.float32)
+    run = tuple(range(3, 75))
+    scattered = tuple(torch.randperm(80).tolist()[:72])
+    for count, length in ((1, 1), (1, 400), (7, 7), (7, 1001), (64, 80), (300, 300), (257, 1130)):
+        for pages in (run, scattered):
+            span = Span(0, count, length, pages[: -(-length // PAGE)])
+            rows = torch.arange(count, device=device)
+            batch = Batch(rows, rows.int(), rows, count == 1, (span,))
+            q = torch.randn(count, heads, head_dim, device=device, dtype=dtype)
+            got = ours(q, batch, span, pool, layer, window).float()
+            wanted = truth(q.float(), batch, span, pool, wide, window)
+            assert not torch.isnan(got).any()
+            error = float((got - wanted).norm() / wanted.norm())
+            assert error < (2e-3 if dtype == torch.float16 else 1e-2), (count, length, error)
