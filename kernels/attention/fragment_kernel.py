@@ -37,16 +37,13 @@ from .fragments import (
 )
 from .newest import (
     inverse_of,
+    keep_newest,
     normed,
-    page_params,
-    put,
     soft_cap,
     stored,
     top_code,
-    top_codes,
     turned,
     wide_halves,
-    words_from,
 )
 
 
@@ -212,55 +209,36 @@ def fragment_attend_kernel(
     s_scale = gl.allocate_shared_memory(gl.float32, [W, ROWS], smem_row)
     s_minimum = gl.allocate_shared_memory(gl.float32, [W, ROWS], smem_row)
     if mine:
-        # Warps of even number have the newest token's key, the others its value.
-        value = w % 2
-        new_pair = pair_of_d
-        new_real = real
-        if K_KV != V_KV and D != DP:
-            d_v, real_v = head_column(i * 2, D, DP, V_KV)
-            new_pair = gl.where(value == 0, pair_of_d, d_v // 2)
-            new_real = gl.where(value == 0, real, real_v)
-        p_new = qkv_ptr + (heads_row + HQ + value * HK + kv_head) * (D // 2) + new_pair
-        raw = gl.load(p_new + r * 0, mask=new_real & (w >= 0) & (r >= 0), other=0)
-        even, odd = wide_halves(raw, BF16)
-        is_key = value == 0
-        if HEAD_NORM:
-            w_even, w_odd = wide_halves(gl.load(k_weight_ptr + pair_of_d, mask=real, other=0), BF16)
-            n_even, n_odd = normed(even, odd, w_even, w_odd, eps, D, DTYPE)
-            even = gl.where(is_key, n_even, even)
-            odd = gl.where(is_key, n_odd, odd)
-        k_c = gl.where(is_key, c, 1.0)
-        k_s = gl.where(is_key, s, 0.0)
-        even, odd = turned(even, odd, k_c, k_s, DTYPE)
-        LQR: gl.constexpr = gl.SliceLayout(2, LQ)
-        w2 = gl.set_auto_layout(gl.arange(0, W)[:, None], LQR)
-        levels = top_codes(w2 % 2, K_KV, V_KV)
-        scale_16, minimum_16 = page_params(even, odd, new_real, levels, K_KV)
-        scale = scale_16.to(gl.float32)
-        minimum = minimum_16.to(gl.float32)
-        inverse = inverse_of(scale)[:, :, None]
-        scale_3, minimum_3, levels = scale[:, :, None], minimum[:, :, None], levels[:, :, None]
-        code_even, even = stored(even, scale_3, minimum_3, inverse, levels, K_KV)
-        code_odd, odd = stored(odd, scale_3, minimum_3, inverse, levels, K_KV)
-        score = gl.sum(gl.where(real, q_even * even + q_odd * odd, 0.0), 2) * scale_log2
-        if CAPPED:
-            score = soft_cap(score, cap_log2)
-        s_newest.store(score)
-        s_scale.store(scale)
-        s_minimum.store(minimum)
-        slot = gl.load(slots_ptr + row)
-        if PARTS > 1:
-            slot = gl.where(part == 0, slot, -1)
-        if slot >= 0:
-            if K_KV == DENSE:
-                raw = words_from(even.to(DTYPE), odd.to(DTYPE))
-            vector = slot * HK + kv_head
-            first_row = gl.set_auto_layout(gl.arange(0, ROWS)[None, :], LQR) == 0
-            halves = (raw, code_even, code_odd, scale_16, minimum_16)
-            to_k = (k_ptr, k_store_ptr, k_params_ptr)
-            to_v = (v_ptr, v_store_ptr, v_params_ptr)
-            put(to_k, halves, vector, first_row & (w2 == 0), W, ROWS, D, DP, K_KV, LQ)
-            put(to_v, halves, vector, first_row & (w2 == 1), W, ROWS, D, DP, V_KV, LQ)
+        keep_newest(
+            (qkv_ptr, k_weight_ptr, slots_ptr),
+            (k_ptr, k_store_ptr, k_params_ptr),
+            (v_ptr, v_store_ptr, v_params_ptr),
+            (s_newest, s_scale, s_minimum),
+            row,
+            heads_row,
+            kv_head,
+            part,
+            (w, r, i),
+            (pair_of_d, real),
+            (q_even, q_odd),
+            (c, s),
+            eps,
+            scale_log2,
+            cap_log2,
+            HQ,
+            HK,
+            PARTS,
+            D,
+            DP,
+            K_KV,
+            V_KV,
+            BF16,
+            HEAD_NORM,
+            CAPPED,
+            W,
+            ROWS,
+            LQ,
+        )
 
     unit = gl.full([W, 16], 1.0, gl.float32, LR) * scale_log2
     if K_KV != DENSE and BF16:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 
-from .fragments import DENSE, FP8, INT4
+from .fragments import DENSE, FP8, INT4, head_column
 
 
 @gluon.jit
@@ -25,7 +25,7 @@ def wide_halves(pair, BF16: gl.constexpr):
 
 
 @gluon.jit
-def words_from(low, high):
+def _words_from(low, high):
     """Words of two 16-bit values each."""
     bits = low.to(gl.int16, bitcast=True).to(gl.int32) & 65535
     return bits | (high.to(gl.int16, bitcast=True).to(gl.int32) << 16)
@@ -64,7 +64,7 @@ def top_code(kv: int) -> float:
 
 
 @gluon.jit
-def top_codes(value, K_KV: gl.constexpr, V_KV: gl.constexpr):
+def _top_codes(value, K_KV: gl.constexpr, V_KV: gl.constexpr):
     """Highest code in fp32: that of K's format where value is 0, elsewhere that of V's."""
     codes = gl.full_like(value, top_code(K_KV), dtype=gl.float32)
     if K_KV != V_KV:
@@ -73,7 +73,7 @@ def top_codes(value, K_KV: gl.constexpr, V_KV: gl.constexpr):
 
 
 @gluon.jit
-def page_params(even, odd, real, levels, KV: gl.constexpr):
+def _page_params(even, odd, real, levels, KV: gl.constexpr):
     """Scale and minimum in fp16 of each head [W, R], of its columns that are real.
 
     levels [W, 1]: highest codes; rows of both integer formats may stand together.
@@ -123,7 +123,7 @@ def stored(x, scale, minimum, inverse, levels, KV: gl.constexpr):
 
 
 @gluon.jit
-def put(
+def _put(
     pages,
     halves,
     vector,
@@ -161,5 +161,98 @@ def put(
         if KV == FP8:
             gl.store(params_ptr + vector + scale_16.to(gl.int32) * 0, scale_16, mask=writes)
         else:
-            pair = words_from(scale_16, minimum_16)
+            pair = _words_from(scale_16, minimum_16)
             gl.store(params_ptr + vector + pair * 0, pair, mask=writes)
+
+
+@gluon.jit
+def keep_newest(
+    inputs,
+    to_k,
+    to_v,
+    areas,
+    row,
+    heads_row,
+    kv_head,
+    part,
+    axes,
+    column,
+    query,
+    turn,
+    eps,
+    scale_log2,
+    cap_log2,
+    HQ: gl.constexpr,
+    HK: gl.constexpr,
+    PARTS: gl.constexpr,
+    D: gl.constexpr,
+    DP: gl.constexpr,
+    K_KV: gl.constexpr,
+    V_KV: gl.constexpr,
+    BF16: gl.constexpr,
+    HEAD_NORM: gl.constexpr,
+    CAPPED: gl.constexpr,
+    W: gl.constexpr,
+    ROWS: gl.constexpr,
+    L: gl.constexpr,
+):
+    """Writes the newest token's key and value to their pages; its row's first part alone does.
+
+    inputs: qkv, norm weight of keys, slots. to_k, to_v: see _put. areas: shared memory [W, ROWS] for
+    scores under `query`, and scale and minimum of the key (warps of even number) or the value.
+    axes: warp, row, pair of L; column: K's pair of a head that each stands for, whether there is one.
+    """
+    qkv_ptr, k_weight_ptr, slots_ptr = inputs
+    s_newest, s_scale, s_minimum = areas
+    w, r, i = axes
+    pair_of_d, real = column
+    q_even, q_odd = query
+    c, s = turn
+    DTYPE: gl.constexpr = gl.bfloat16 if BF16 else gl.float16
+    # Warps of even number have the newest token's key, the others its value.
+    value = w % 2
+    new_pair = pair_of_d
+    new_real = real
+    if K_KV != V_KV and D != DP:
+        d_v, real_v = head_column(i * 2, D, DP, V_KV)
+        new_pair = gl.where(value == 0, pair_of_d, d_v // 2)
+        new_real = gl.where(value == 0, real, real_v)
+    p_new = qkv_ptr + (heads_row + HQ + value * HK + kv_head) * (D // 2) + new_pair
+    raw = gl.load(p_new + r * 0, mask=new_real & (w >= 0) & (r >= 0), other=0)
+    even, odd = wide_halves(raw, BF16)
+    is_key = value == 0
+    if HEAD_NORM:
+        w_even, w_odd = wide_halves(gl.load(k_weight_ptr + pair_of_d, mask=real, other=0), BF16)
+        n_even, n_odd = normed(even, odd, w_even, w_odd, eps, D, DTYPE)
+        even = gl.where(is_key, n_even, even)
+        odd = gl.where(is_key, n_odd, odd)
+    k_c = gl.where(is_key, c, 1.0)
+    k_s = gl.where(is_key, s, 0.0)
+    even, odd = turned(even, odd, k_c, k_s, DTYPE)
+    LR: gl.constexpr = gl.SliceLayout(2, L)
+    w2 = gl.set_auto_layout(gl.arange(0, W)[:, None], LR)
+    levels = _top_codes(w2 % 2, K_KV, V_KV)
+    scale_16, minimum_16 = _page_params(even, odd, new_real, levels, K_KV)
+    scale = scale_16.to(gl.float32)
+    minimum = minimum_16.to(gl.float32)
+    inverse = inverse_of(scale)[:, :, None]
+    scale_3, minimum_3, levels = scale[:, :, None], minimum[:, :, None], levels[:, :, None]
+    code_even, even = stored(even, scale_3, minimum_3, inverse, levels, K_KV)
+    code_odd, odd = stored(odd, scale_3, minimum_3, inverse, levels, K_KV)
+    score = gl.sum(gl.where(real, q_even * even + q_odd * odd, 0.0), 2) * scale_log2
+    if CAPPED:
+        score = soft_cap(score, cap_log2)
+    s_newest.store(score)
+    s_scale.store(scale)
+    s_minimum.store(minimum)
+    slot = gl.load(slots_ptr + row)
+    if PARTS > 1:
+        slot = gl.where(part == 0, slot, -1)
+    if slot >= 0:
+        if K_KV == DENSE:
+            raw = _words_from(even.to(DTYPE), odd.to(DTYPE))
+        vector = slot * HK + kv_head
+        first_row = gl.set_auto_layout(gl.arange(0, ROWS)[None, :], LR) == 0
+        halves = (raw, code_even, code_odd, scale_16, minimum_16)
+        _put(to_k, halves, vector, first_row & (w2 == 0), W, ROWS, D, DP, K_KV, L)
+        _put(to_v, halves, vector, first_row & (w2 == 1), W, ROWS, D, DP, V_KV, L)

@@ -50,25 +50,69 @@ def gate_of(x, GELU: gl.constexpr):
 
 
 @gluon.jit
-def hand_on(
-    u,
-    v,
-    gamma_upper,
-    gamma_lower,
-    h_ptr,
-    squares_out_ptr,
-    p,
-    tile,
-    tiles,
-    token,
-    rows,
-    upper_in,
-    lower_in,
+def over_rms(upper, lower, inverse, extra, EXTRA: gl.constexpr):
+    """Both halves, with what a sparse product adds, times `inverse` [8 tokens]."""
+    if EXTRA:
+        upper += extra[0]
+        lower += extra[1]
+    upper *= gl.expand_dims(inverse, 0)
+    lower *= gl.expand_dims(inverse, 0)
+    return upper, lower
+
+
+@gluon.jit
+def scaled_and_biased(
+    sums, scale, bias, FACTOR: gl.constexpr, CHANNEL: gl.constexpr, HAS_BIAS: gl.constexpr
 ):
+    """Both halves times FACTOR and the scales of their outputs, plus bias."""
+    upper, lower = sums
+    if FACTOR != 1.0:
+        upper *= FACTOR
+        lower *= FACTOR
+    if CHANNEL:
+        upper *= scale[0]
+        lower *= scale[1]
+    if HAS_BIAS:
+        upper += bias[0]
+        lower += bias[1]
+    return upper, lower
+
+
+@gluon.jit
+def added(sums, residual, y_ptr):
+    """Both halves plus those of the residual, rounded as they will be stored."""
+    dtype: gl.constexpr = y_ptr.dtype.element_ty
+    upper = (sums[0] + residual[0]).to(dtype)
+    lower = (sums[1] + residual[1]).to(dtype)
+    return upper, lower
+
+
+@gluon.jit
+def store_gated(sums, y_ptr, place, GELU: gl.constexpr):
+    """Writes the upper half, activated, times the lower one."""
+    _n, p, upper_in, _lower_in = place
+    gated = gate_of(sums[0], GELU) * sums[1]
+    gl.store(y_ptr + p, gated.to(y_ptr.dtype.element_ty), mask=upper_in)
+
+
+@gluon.jit
+def store_halves(sums, y_ptr, place):
+    """Writes both halves."""
+    _n, p, upper_in, lower_in = place
+    dtype: gl.constexpr = y_ptr.dtype.element_ty
+    gl.store(y_ptr + p, sums[0].to(dtype), mask=upper_in)
+    gl.store(y_ptr + p + 8, sums[1].to(dtype), mask=lower_in)
+
+
+@gluon.jit
+def hand_on(residual, gamma, h_ptr, squares_out_ptr, place, tile, tiles, token, rows):
     """What the next norm needs: the residual times gamma, and its sum of squares in this tile."""
+    _n, p, upper_in, lower_in = place
+    u = residual[0].to(gl.float32)
+    v = residual[1].to(gl.float32)
     dtype: gl.constexpr = h_ptr.dtype.element_ty
-    upper = u * gamma_upper
-    lower = v * gamma_lower
+    upper = u * gamma[0]
+    lower = v * gamma[1]
     if dtype == gl.float16:
         upper = gl.minimum(gl.maximum(upper, -65504.0), 65504.0)
         lower = gl.minimum(gl.maximum(lower, -65504.0), 65504.0)

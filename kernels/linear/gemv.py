@@ -31,7 +31,17 @@ from .codes import (
     unit_int4,
     unit_int4_halves,
 )
-from .epilogue import gate_of, hand_on, load_halves, places_of, sum_of_warps
+from .epilogue import (
+    added,
+    hand_on,
+    load_halves,
+    over_rms,
+    places_of,
+    scaled_and_biased,
+    store_gated,
+    store_halves,
+    sum_of_warps,
+)
 from .fetch import fetch_stage
 from .inputs import inverse_rms, load_fragments, load_plane, scaled, sum_fragments, sum_row
 from .scales import halves, load_codes, nested_scales, next_scales
@@ -248,16 +258,13 @@ def linear_kernel(
             f0, f1 = sum_fragments(zero, xa, xb, xc, xd, PB, SUB, BF16)
 
     LOWER = outputs if GATED else 8
-    add_upper = gl.zeros([8, 8], gl.float32, LE)
-    add_lower = add_upper
-    gamma_upper = add_upper
-    gamma_lower = add_upper
-    bias_upper = add_upper
-    bias_lower = add_upper
-    scale_upper = add_upper
-    scale_lower = add_upper
-    extra_upper = add_upper
-    extra_lower = add_upper
+    FACTOR: gl.constexpr = FP8_FACTOR_FP16 if CODE == FP8 and not BF16 else 1.0
+    nothing = gl.zeros([8, 8], gl.float32, LE)
+    residual = (nothing, nothing)
+    gamma = residual
+    bias = residual
+    scale = residual
+    extra = residual
     acc = gl.zeros([UG, W, 8, 4, 2, 2], gl.float32, LC)
     flat = gl.zeros([UG, W, 8, 4, 4], gl.float32, LV)
     for item in range(0, items):
@@ -329,15 +336,15 @@ def linear_kernel(
         if step == 0:
             n, p, upper_in, lower_in = places_of(tile, r, m, token, outputs, rows, TOP, GATED, LE)
             if RESIDUAL:
-                add_upper, add_lower = load_halves(residual_ptr + p, 8, upper_in, lower_in)
-                gamma_upper, gamma_lower = load_halves(gamma_ptr + n, 8, upper_in, lower_in)
+                residual = load_halves(residual_ptr + p, 8, upper_in, lower_in)
+                gamma = load_halves(gamma_ptr + n, 8, upper_in, lower_in)
             if HAS_BIAS:
-                bias_upper, bias_lower = load_halves(bias_ptr + n, LOWER, upper_in, lower_in)
+                bias = load_halves(bias_ptr + n, LOWER, upper_in, lower_in)
             if CHANNEL:
-                scale_upper, scale_lower = load_halves(channel_ptr + n, LOWER, upper_in, lower_in)
+                scale = load_halves(channel_ptr + n, LOWER, upper_in, lower_in)
             if EXTRA:
                 q = p + token.to(gl.int64) * outputs if GATED else p
-                extra_upper, extra_lower = load_halves(extra_ptr + q, LOWER, upper_in, lower_in)
+                extra = load_halves(extra_ptr + q, LOWER, upper_in, lower_in)
         if CODE == INT4:
             if SUB == 2:
                 c0, c1 = unit_int4_halves(w0, xa, xb, BF16)
@@ -375,47 +382,16 @@ def linear_kernel(
             upper, lower = sum_of_warps(mine, finished.index(item // STEPS % 2), LR)
             upper = gl.convert_layout(upper, LE)
             lower = gl.convert_layout(lower, LE)
-            if EXTRA:
-                upper += extra_upper
-                lower += extra_lower
-            upper *= gl.expand_dims(inverse, 0)
-            lower *= gl.expand_dims(inverse, 0)
-            n, p, upper_in, lower_in = places_of(tile, r, m, token, outputs, rows, TOP, GATED, LE)
-            if CODE == FP8 and not BF16:
-                upper *= FP8_FACTOR_FP16
-                lower *= FP8_FACTOR_FP16
-            if CHANNEL:
-                upper *= scale_upper
-                lower *= scale_lower
-            if HAS_BIAS:
-                upper += bias_upper
-                lower += bias_lower
-            dtype: gl.constexpr = y_ptr.dtype.element_ty
+            sums = over_rms(upper, lower, inverse, extra, EXTRA)
+            place = places_of(tile, r, m, token, outputs, rows, TOP, GATED, LE)
+            sums = scaled_and_biased(sums, scale, bias, FACTOR, CHANNEL, HAS_BIAS)
             if GATED:
-                gated = gate_of(upper, GELU) * lower
-                gl.store(y_ptr + p, gated.to(dtype), mask=upper_in)
+                store_gated(sums, y_ptr, place, GELU)
             elif RESIDUAL:
-                u = (upper + add_upper).to(dtype)
-                v = (lower + add_lower).to(dtype)
-                gl.store(y_ptr + p, u, mask=upper_in)
-                gl.store(y_ptr + p + 8, v, mask=lower_in)
-                hand_on(
-                    u.to(gl.float32),
-                    v.to(gl.float32),
-                    gamma_upper,
-                    gamma_lower,
-                    h_ptr,
-                    squares_out_ptr,
-                    p,
-                    tile,
-                    tiles,
-                    token,
-                    rows,
-                    upper_in,
-                    lower_in,
-                )
+                sums = added(sums, residual, y_ptr)
+                store_halves(sums, y_ptr, place)
+                hand_on(sums, gamma, h_ptr, squares_out_ptr, place, tile, tiles, token, rows)
             else:
-                gl.store(y_ptr + p, upper.to(dtype), mask=upper_in)
-                gl.store(y_ptr + p + 8, lower.to(dtype), mask=lower_in)
+                store_halves(sums, y_ptr, place)
             acc = gl.zeros([UG, W, 8, 4, 2, 2], gl.float32, LC)
             flat = gl.zeros([UG, W, 8, 4, 4], gl.float32, LV)
