@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from quantchat.engine.decode_rows import DecodeRows, Variant
+from quantchat.engine.device_picker import card_picker
 from quantchat.engine.runner import EagerRunner
 from quantchat.engine.sequence import Sequence
 from quantchat.model.decoder import Decoder
@@ -46,7 +47,7 @@ class GraphRunner:
 
     def __init__(self, decoder: Decoder, pool: KvPool, *, context_tokens: int) -> None:
         assert isinstance(decoder.ops, TritonOps), "a captured step runs our kernels"
-        self._eager = EagerRunner(decoder, pool)
+        self._eager = EagerRunner(decoder, pool, picker=card_picker(decoder))
         self._buffers = DecodeRows(
             decoder,
             pool,

@@ -74,6 +74,10 @@ class LoadedModel:
             from quantchat.engine.graph_runner import GraphRunner
 
             return GraphRunner(self.decoder, self.pool, context_tokens=self.plan.context_tokens)
+        if self.plan.triton:
+            from quantchat.engine.device_picker import card_picker
+
+            return EagerRunner(self.decoder, self.pool, picker=card_picker(self.decoder))
         threads = self.plan.threads if self.plan.device == "cpu" else 0
         return EagerRunner(self.decoder, self.pool, threads=threads)
 

@@ -18,6 +18,7 @@ from quantchat.engine.threads import ThreadGovernor
 from quantchat.model.decoder import Decoder
 from quantchat.ops.batch import Batch, Span, sent
 from quantchat.ops.kv_pool import KvPool
+from quantchat.requests import Sampling
 
 ROW_ALIGNMENT = 8
 """64 bytes."""
@@ -39,14 +40,35 @@ class Runner(Protocol):
         """The sequence takes no more steps for now."""
 
 
+class Picker(Protocol):
+    """Picks a token as `engine.sampler.pick` does."""
+
+    def pick(
+        self,
+        logits: torch.Tensor,
+        sampling: Sampling,
+        *,
+        seed: int,
+        index: int,
+        seen: torch.Tensor | None,
+    ) -> int:
+        """The answer's token number `index` from float32 logits [vocab]; see DevicePicker."""
+
+
 class EagerRunner:
     """One op at a time; the token is read back after every step."""
 
-    def __init__(self, decoder: Decoder, pool: KvPool, *, threads: int = 0) -> None:
-        """`threads`: most that a step on the CPU may use, 0 to leave the number alone."""
+    def __init__(
+        self, decoder: Decoder, pool: KvPool, *, threads: int = 0, picker: Picker | None = None
+    ) -> None:
+        """`threads`: most that a step on the CPU may use, 0 to leave the number alone.
+
+        `picker`: picks tokens on a card; else logits are read back in parts.
+        """
         self.decoder = decoder
         self.pool = pool
         self.device = decoder.ops.device
+        self._picker = picker
         self._governor = ThreadGovernor(threads) if threads else None
 
     def prefill(self, sequence: Sequence, start: int, count: int) -> int | None:
@@ -107,16 +129,22 @@ class EagerRunner:
         return Batch(table[0], table[1].to(torch.int32), table[2], decode, tuple(spans))
 
     def _sample(self, sequence: Sequence, logits: torch.Tensor) -> int:
-        sampling = sequence.sampling
+        sampling, seen = sequence.sampling, None
         if sampling.repetition_penalty != 1:
-            logits = self._penalize(sequence, logits)
+            seen = self._seen(sequence, logits.shape[0])
+        if self._picker is not None:
+            seed, index = sequence.seed, sequence.draws
+            return self._picker.pick(logits, sampling, seed=seed, index=index, seen=seen)
+        if seen is not None:
+            penalty = logits.new_full((1,), sampling.repetition_penalty)
+            logits = penalize(logits, seen, penalty)
         return pick(logits, sampling, uniform(sequence.seed, sequence.draws))
 
-    def _penalize(self, sequence: Sequence, logits: torch.Tensor) -> torch.Tensor:
+    def _seen(self, sequence: Sequence, vocab: int) -> torch.Tensor:
+        """bool [vocab] of the sequence's tokens, kept with it."""
         if sequence.seen is None:
-            sequence.seen = torch.zeros(logits.shape[0], dtype=torch.bool, device=self.device)
-            sequence.seen[torch.tensor(sequence.tokens, device=self.device)] = True
+            sequence.seen = torch.zeros(vocab, dtype=torch.bool, device=self.device)
+            sequence.seen[sent(torch.tensor(sequence.tokens), self.device)] = True
         else:
             sequence.seen[sequence.tokens[-1]] = True
-        penalty = logits.new_full((1,), sequence.sampling.repetition_penalty)
-        return penalize(logits, sequence.seen, penalty)
+        return sequence.seen

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import torch
 
 from quantchat.engine.decode_rows import DecodeRows, Variant
+from quantchat.engine.device_picker import card_picker
 from quantchat.engine.graph_runner import ROW_BUCKETS
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.step_timer import shortened
@@ -23,6 +24,7 @@ from quantchat.model.decoder import Decoder
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.compiling import compile_kernels, noting
 from quantchat.ops.triton_ops import TritonOps
+from quantchat.requests import Sampling
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +84,11 @@ def _pass_over(model: LoadedModel) -> None:
     for count in (*PROMPTS, *rounded):
         batch = prompt_batch(model, min(count, room), 0)
         hidden = decoder.forward(batch, pool)
-        decoder.logits(hidden[-1:])
+        logits = decoder.logits(hidden[-1:])[0]
+    picker, seen = card_picker(decoder), torch.zeros_like(logits, dtype=torch.bool)
+    for sampling in (Sampling(temperature=0), Sampling()):
+        for counted in (None, seen):
+            picker.pick(logits, sampling, seed=0, index=0, seen=counted)
     if not plan.graph or not whole.capturable:
         return
     assert isinstance(decoder.ops, TritonOps), "a captured step runs our kernels"
