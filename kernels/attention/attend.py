@@ -15,7 +15,7 @@ import torch
 from .._launch import (
     check_activation,
     check_out,
-    launch_options,
+    launch,
     power_of_2,
     sm_count,
     sm_version,
@@ -118,7 +118,7 @@ def attend(
         workspace = Workspace.create(rows, heads, kv_heads, head_dim, splits, qkv.device)
     workspace.check(rows, heads, kv_heads, head_dim, splits)
     if splits.alone:
-        fragment_launch.launch(
+        fragment_launch.attend_fragments(
             qkv,
             positions,
             seq_lens,
@@ -148,7 +148,9 @@ def attend(
         return out
     share, parts = heads_of_part(heads, kv_heads), parts_of(heads, kv_heads)
     combined = power_of_2(splits.count)
-    attend_kernel[(splits.count, kv_heads * parts, rows)](
+    launch(
+        attend_kernel,
+        (splits.count, kv_heads * parts, rows),
         qkv,
         positions,
         seq_lens,
@@ -189,8 +191,6 @@ def attend(
         HEAD_NORM=q_weight is not None,
         WINDOWED=window > 0,
         CAPPED=cap > 0,
-        num_warps=splits.warps,
-        num_stages=1,
-        **launch_options(),
+        warps=splits.warps,
     )
     return out

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from .._launch import launch_options, power_of_2
+from .._launch import launch, power_of_2
 from ..rope_append.formats import VECTORS, KvFormat, VectorFormat
 from .fragment_kernel import fragment_attend_kernel
 from .fragments import LEAST_COLUMNS
@@ -30,7 +32,7 @@ def constants(
     capped: bool,
     sm: int,
     dependent: bool,
-) -> dict[str, int | bool]:
+) -> dict[str, Any]:
     """Compile-time arguments of the kernel."""
     k_format, v_format = VECTORS[kv]
     return {
@@ -58,7 +60,7 @@ def constants(
     }
 
 
-def launch(
+def attend_fragments(
     qkv: torch.Tensor,
     positions: torch.Tensor,
     seq_lens: torch.Tensor,
@@ -97,7 +99,9 @@ def launch(
         for p, form in zip((k_params, v_params), VECTORS[kv], strict=True)
     ]
     weights = [None if w is None else w.view(torch.int32) for w in (q_weight, k_weight)]
-    fragment_attend_kernel[(splits.count, kv_heads * parts_of(heads, kv_heads), qkv.shape[0])](
+    launch(
+        fragment_attend_kernel,
+        (splits.count, kv_heads * parts_of(heads, kv_heads), qkv.shape[0]),
         qkv.view(torch.int32),
         positions,
         seq_lens,
@@ -137,6 +141,6 @@ def launch(
             sm=sm,
             dependent=dependent,
         ),
-        num_warps=splits.warps,
-        **launch_options(dependent),
+        warps=splits.warps,
+        dependent=dependent,
     )

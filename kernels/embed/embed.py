@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._launch import check_out, launch_options
+from .._launch import check_out, launch
 from ..linear.reference import PARTIAL_COLUMNS
 
 RowFormat: TypeAlias = Literal["dense", "int8", "fp8", "int4"]
@@ -159,7 +159,9 @@ def embed(
         assert places.positions.dtype == places.table.dtype == torch.int32
         assert places.table.shape[0] >= rows and places.table.is_contiguous()
         assert places.slots.dtype == torch.int64 and places.slots.shape[0] >= rows
-    embed_kernel[(rows, triton.cdiv(columns, _BLOCK))](
+    launch(
+        embed_kernel,
+        (rows, triton.cdiv(columns, _BLOCK), 1),
         ids,
         table.data,
         table.scale,
@@ -180,8 +182,7 @@ def embed(
         SCALED=gamma is not None,
         PLACED=places is not None,
         PDL=dependent,
-        num_warps=2,
-        num_stages=1,
-        **launch_options(dependent),
+        warps=2,
+        dependent=dependent,
     )
     return out

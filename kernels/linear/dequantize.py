@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .._launch import check_out, launch_options
+from .._launch import check_out, launch
 from .pack import Int4Tiles
 
 _UNITS = 4
@@ -62,7 +62,9 @@ def linear_dequantize_kernel(
 
 def _launch(weight: Int4Tiles, channel: torch.Tensor | None, out: torch.Tensor) -> torch.Tensor:
     tiles, units = weight.words.shape[:2]
-    linear_dequantize_kernel[(tiles, triton.cdiv(units, _UNITS))](
+    launch(
+        linear_dequantize_kernel,
+        (tiles, triton.cdiv(units, _UNITS), 1),
         weight.words,
         weight.pairs.view(torch.int32),
         channel,
@@ -73,9 +75,7 @@ def _launch(weight: Int4Tiles, channel: torch.Tensor | None, out: torch.Tensor) 
         GATED=weight.gated,
         CHANNEL=channel is not None,
         UNITS=_UNITS,
-        num_warps=4,
-        num_stages=1,
-        **launch_options(),
+        warps=4,
     )
     return out
 

@@ -47,6 +47,9 @@ from .inputs import inverse_rms, load_fragments, load_plane, scaled, sum_fragmen
 from .scales import halves, load_codes, nested_scales, next_scales
 from .table_codes import block_lut3, unit_codebook, unit_lut4
 
+BLOCKS = gl.constexpr(-1)
+"""In place of a number of slots: a program's rows are some of those that share an expert."""
+
 
 @gluon.jit(do_not_specialize_on_alignment=["rows"])
 def linear_kernel(
@@ -94,7 +97,8 @@ def linear_kernel(
     """`outputs` counts results, of which GATED takes two rows.
 
     x_ptr, w_ptr, s_ptr (what a block has besides words) and table_ptr are seen as int32. With SHARE
-    a program's row is a slot, and its weights those of the expert that the slot has chosen.
+    a program's row is a slot, and its weights those of the expert that the slot has chosen; with
+    BLOCKS chosen_ptr has the expert of each program's rows, the first of them, the one behind them.
     """
     TILED: gl.constexpr = CODE == INT4 or CODE >= CODEBOOK4
     PB: gl.constexpr = 2 if (GROUP == 128) | (CODE == NESTED4) | (CODE == LUT3) else 1
@@ -164,14 +168,21 @@ def linear_kernel(
     pid = gl.program_id(0)
     stride = gl.num_programs(0)
     first_row = gl.program_id(1) * 8
-    if SHARE > 0:
+    if SHARE != 0:
         # Which weights is known when the router is done; quads keep pointers on 16 bytes.
         if PDL:
             wait_for_producers()
         slot = gl.program_id(1)
         expert = gl.load(chosen_ptr + slot).to(gl.int64)
-        first_row = slot * 0
-        x_ptr += slot // SHARE * (K // 2)
+        if SHARE == BLOCKS:
+            if expert < 0:
+                return
+            first_row = gl.load(chosen_ptr + gl.num_programs(1) + slot)
+            rows = gl.load(chosen_ptr + gl.num_programs(1) * 2 + slot)
+        else:
+            first_row = slot * 0
+            x_ptr += slot // SHARE * (K // 2)
+            y_ptr += slot.to(gl.int64) * outputs
         w_ptr += expert * w_quads * 4
         if CODE == INT4:
             s_ptr += expert * s_quads * 4
@@ -179,7 +190,6 @@ def linear_kernel(
             channel_ptr += expert * outputs * (2 if GATED else 1)
         if ROW_SCALED:
             row_scale_ptr += slot
-        y_ptr += slot.to(gl.int64) * outputs
     items = gl.maximum((tiles - pid + stride - 1) // stride, 0) * STEPS
     for ahead in gl.static_range(STAGES):
         fetch_stage(

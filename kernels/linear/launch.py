@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import triton
 
-from .._launch import check_activation, check_out, launch_options, sm_count, sm_version
+from .._launch import ceil_div, check_activation, check_out, launch, sm_count, sm_version
 from .codes import CODEBOOK4, DENSE, FP8, INT4, INT8, LUT3, LUT4, NESTED4
-from .gemv import linear_kernel
+from .gemv import BLOCKS, linear_kernel
 from .pack import Int4Tiles
 from .reference import PARTIAL_COLUMNS, Gate
 from .table_pack import TableTiles
@@ -36,6 +35,10 @@ CODE_NAMES = ("int4", "progressive4", "int8", "fp8", "dense", "table4")
 """Stored forms as limits of rows are kept by."""
 COLUMN_ROWS = 8
 """Tokens that one program works on."""
+_MOST_WALK = 8
+"""Tiles that a program of a block's takes, so that many blocks have no more programs than needed."""
+_WAVES = 3
+"""Times that blocks' programs fill the card, where there are few blocks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,6 +87,14 @@ class Chosen:
     """int32 [S]: on the device, by slot."""
     share: int
     """Slots that belong to one row of x."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Grouped:
+    """Rows of x in blocks of at most COLUMN_ROWS that share an expert."""
+
+    blocks: torch.Tensor
+    """int32 [3, blocks]: expert, or below 0 where there are no rows; first row, the one behind."""
 
 
 def code_of(weight: Weight) -> str:
@@ -159,6 +170,18 @@ def _quads(words: torch.Tensor | None) -> int:
     return words.numel() // 4
 
 
+def _numbers(chosen: Chosen | Grouped | None) -> torch.Tensor | None:
+    if chosen is None:
+        return None
+    return chosen.experts if isinstance(chosen, Chosen) else chosen.blocks
+
+
+def _share(chosen: Chosen | Grouped | None) -> int:
+    if chosen is None:
+        return 0
+    return chosen.share if isinstance(chosen, Chosen) else int(BLOCKS.value)
+
+
 def linear(
     x: torch.Tensor,
     weight: Weight,
@@ -169,7 +192,7 @@ def linear(
     eps: float = 0.0,
     row_scale: torch.Tensor | None = None,
     extra: torch.Tensor | None = None,
-    chosen: Chosen | None = None,
+    chosen: Chosen | Grouped | None = None,
     gated: bool = False,
     gate: Gate = "silu",
     residual: torch.Tensor | None = None,
@@ -186,16 +209,19 @@ def linear(
     to the product before either and before the weight's scales by row. `residual` [M, N] is added to and, where `out` is None, overwritten; then
     `following` is filled. `dependent` starts the kernel while the one before it still runs (SM 90
     and up). With `chosen` the weight is the first of many alike, and the result [S, ...] has a row for
-    each slot; `row_scale` is fp32 [S] then.
+    each slot; `row_scale` is fp32 [S] then. With `Grouped` rows are multiplied block by block.
     """
     check_activation(x)
     rows, columns = x.shape
     if chosen is not None:
         assert squares is None and extra is None and residual is None and bias is None
         assert not isinstance(weight, TableTiles)
-        assert chosen.experts.dtype == torch.int32
+    if isinstance(chosen, Chosen):
         check_out(chosen.experts, (rows * chosen.share,), torch.int32)
         rows *= chosen.share
+    elif chosen is not None:
+        assert row_scale is None
+        check_out(chosen.blocks, (3, chosen.blocks.shape[1]), torch.int32)
     assert chosen is not None or 1 <= rows <= MAX_ROWS, (
         f"linear takes 1 to {MAX_ROWS} rows, not {rows}"
     )
@@ -221,14 +247,20 @@ def linear(
     if out is None:
         out = torch.empty(rows, outputs, dtype=out_dtype, device=x.device)
     check_out(out, (rows, outputs), out_dtype)
-    one = rows == 1 or chosen is not None
+    one = not isinstance(chosen, Grouped) and (rows == 1 or chosen is not None)
     if tile is None:
         shape = shape_of(weight, gated=gated, one_row=one)
         tile = tile_for(shape, sm_version(x.device))
     tiles = -(-outputs // (8 if gated else 16))
-    programs = rows if chosen is not None else triton.cdiv(rows, COLUMN_ROWS)
-    grid = (min(tiles, sm_count(x.device) * tile.programs), programs)
-    linear_kernel[grid](
+    across = sm_count(x.device) * tile.programs
+    programs = rows if chosen is not None else ceil_div(rows, COLUMN_ROWS)
+    if isinstance(chosen, Grouped):
+        programs = chosen.blocks.shape[1]
+        across = max(ceil_div(across * _WAVES, programs), ceil_div(tiles, _MOST_WALK))
+    grid = (min(tiles, across), programs, 1)
+    launch(
+        linear_kernel,
+        grid,
         x.view(torch.int32),
         operands.words,
         operands.beside,
@@ -240,13 +272,13 @@ def linear(
         squares,
         row_scale,
         extra,
-        None if chosen is None else chosen.experts,
+        _numbers(chosen),
         residual,
         None if following is None else following.gamma,
         out,
         None if following is None else following.h,
         None if following is None else following.squares,
-        1 if one else rows,
+        1 if one else max(rows, 2),
         outputs,
         eps,
         0 if chosen is None else _quads(operands.words),
@@ -256,7 +288,7 @@ def linear(
         GROUP=weight.group_size if isinstance(weight, Int4Tiles) else 0,
         BF16=x.dtype == torch.bfloat16,
         ONE=one,
-        SHARE=0 if chosen is None else chosen.share,
+        SHARE=_share(chosen),
         CHANNEL=operands.channel is not None,
         NORMED=squares is not None,
         ROW_SCALED=row_scale is not None,
@@ -269,7 +301,7 @@ def linear(
         W=tile.warps,
         UG=tile.blocks,
         STAGES=tile.stages,
-        num_warps=tile.warps,
-        **launch_options(dependent),
+        warps=tile.warps,
+        dependent=dependent,
     )
     return out

@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .._launch import check_out, launch_options
+from .._launch import check_out, launch
 from .table_pack import TableTiles
 
 _UNITS = 4
@@ -100,7 +100,9 @@ def dequantize_table(
         out = torch.empty(shape, dtype=dtype, device=weight.words.device)
     check_out(out, shape, dtype)
     nested = weight.nested
-    table_dequantize_kernel[(weight.words.shape[0], triton.cdiv(weight.columns, _UNITS * 64))](
+    launch(
+        table_dequantize_kernel,
+        (weight.words.shape[0], triton.cdiv(weight.columns, _UNITS * 64), 1),
         weight.words,
         weight.top,
         weight.planes.view(torch.uint8),
@@ -115,8 +117,6 @@ def dequantize_table(
         GATED=weight.gated,
         BF16=weight.dtype == torch.bfloat16,
         UNITS=_UNITS,
-        num_warps=4,
-        num_stages=1,
-        **launch_options(),
+        warps=4,
     )
     return out

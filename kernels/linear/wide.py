@@ -9,6 +9,7 @@ are asked for before the kernel ahead has ended.
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import torch
 from triton.experimental import gluon
@@ -20,10 +21,9 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma_init,
     warpgroup_mma_wait,
 )
-from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from .._gluon import dependents_may_start, everyone_arrives, tile_to_shared, wait_for_producers
-from .._launch import ceil_div, check_activation, check_out, launch, sm_count
+from .._launch import Boxed, ceil_div, check_activation, check_out, launch, sm_count
 from .pack import TILE_ROWS, UNIT_COLUMNS, Int4Tiles
 from .wide_operand import dense, fetch, turn
 from .wide_plan import WidePlan, wide_plan
@@ -260,15 +260,34 @@ def stages_of(rows: int) -> int:
     return _STAGED_BYTES // (rows * UNIT_COLUMNS * 2 + weights)
 
 
+@functools.cache
 def x_layout(rows: int, dtype: torch.dtype) -> gl.NVMMASharedLayout:
     """How so many rows of x lie in shared memory."""
     element = gl.bfloat16 if dtype == torch.bfloat16 else gl.float16
     return gl.NVMMASharedLayout.get_default_for([rows, UNIT_COLUMNS], element)
 
 
+@functools.cache
 def word_layout() -> gl.NVMMASharedLayout:
     """How words and pairs lie there."""
     return gl.NVMMASharedLayout(swizzle_byte_width=0, element_bitwidth=32, rank=2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxedTiles:
+    """A weight's words and pairs as the card's copy engine takes boxes of them."""
+
+    words: Boxed
+    pairs: Boxed
+
+    @classmethod
+    def of(cls, weight: Int4Tiles) -> BoxedTiles:
+        """Nothing is copied."""
+        tiles, layout = weight.words.shape[0], word_layout()
+        words = weight.words.view(tiles, -1)
+        pairs = weight.pairs.view(torch.int32).view(tiles, -1)
+        high = PART // TILE_ROWS
+        return cls(Boxed(words, (high, _WORDS), layout), Boxed(pairs, (high, _PAIRS), layout))
 
 
 def linear_wide(
@@ -278,15 +297,16 @@ def linear_wide(
     bias: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
     plan: WidePlan | None = None,
+    boxed: BoxedTiles | None = None,
 ) -> torch.Tensor:
     """x fp16 or bf16 [M, K] times a weight [N, K] -> [M, N] of x's dtype; see `takes_wide`.
 
-    bias [N]. Gated weights leave gate before up. Weights are rounded to x's dtype.
+    bias [N]. Gated weights leave gate before up. Weights are rounded to x's dtype. `boxed`: of the
+    weight, where it is at hand.
     """
     check_activation(x)
     rows, card = x.shape[0], x.device
     assert x.shape[1] == weight.columns, f"{tuple(x.shape)} times {weight.columns} columns"
-    assert takes_wide(weight)
     assert bias is None or (bias.shape == (weight.rows,) and bias.is_contiguous())
     if out is None:
         out = torch.empty(rows, weight.rows, dtype=x.dtype, device=card)
@@ -297,15 +317,16 @@ def linear_wide(
         plan = wide_plan(rows, tiles * TILE_ROWS, units, sm_count(card))
     parts = plan.programs * 2 * PART * plan.rows if plan.cut else 0
     many = plan.tiles > _MOST_TILES
-    words = weight.words.view(tiles, stored * _WORDS)
-    pairs = weight.pairs.view(torch.int32).view(tiles, -1)
-    high = PART // TILE_ROWS
+    if boxed is None:
+        assert takes_wide(weight)
+        boxed = BoxedTiles.of(weight)
+    assert boxed.words.matrix.data_ptr() == weight.words.data_ptr()
     launch(
         wide_int4_kernel,
         (plan.programs, 1, 1),
-        TensorDescriptor.from_tensor(x, [plan.rows, UNIT_COLUMNS], x_layout(plan.rows, x.dtype)),
-        TensorDescriptor.from_tensor(words, [high, _WORDS], word_layout()),
-        TensorDescriptor.from_tensor(pairs, [high, _PAIRS], word_layout()),
+        Boxed(x, (plan.rows, UNIT_COLUMNS), x_layout(plan.rows, x.dtype)),
+        boxed.words,
+        boxed.pairs,
         bias,
         out,
         torch.empty(parts, dtype=torch.float32, device=card),

@@ -20,10 +20,9 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma,
     warpgroup_mma_wait,
 )
-from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from .._gluon import dependents_may_start, everyone_arrives, tile_to_shared, wait_for_producers
-from .._launch import ceil_div, launch, sm_count
+from .._launch import Boxed, ceil_div, launch, sm_count
 from .shares import shares
 from .tiles import GROUP_COLUMNS, PARTED_DEPTH, PARTED_GROUPS, Parted
 
@@ -277,7 +276,7 @@ class LastingWeight:
     They may read it, its scale and the bias while the kernel ahead still runs.
     """
 
-    described: TensorDescriptor
+    boxed: Boxed
     arrived: torch.Tensor
     """Counts of finished parts, 0 between launches."""
 
@@ -286,7 +285,7 @@ class LastingWeight:
         """For weight [N, K], on a card."""
         most = sm_count(weight.device) * PARTED_GROUPS
         arrived = torch.zeros(most, dtype=torch.int32, device=weight.device)
-        return cls(_described(weight, GROUP_COLUMNS), arrived)
+        return cls(_boxed(weight, GROUP_COLUMNS), arrived)
 
 
 def parted_matmul(
@@ -314,12 +313,12 @@ def parted_matmul(
         device=device,
     )
     known = LastingWeight.of(weight) if lasting is None else lasting
-    assert known.described.base.data_ptr() == weight.data_ptr()
+    assert known.boxed.matrix.data_ptr() == weight.data_ptr()
     launch(
         parted_matmul_kernel,
         (share.programs, 1, 1),
-        _described(codes, tile.rows),
-        known.described,
+        _boxed(codes, tile.rows),
+        known.boxed,
         row_scale,
         column_scale,
         bias,
@@ -350,6 +349,5 @@ def tile_layout(rows: int, int8: bool) -> gl.NVMMASharedLayout:
     return gl.NVMMASharedLayout.get_default_for([rows, PARTED_DEPTH], code)
 
 
-def _described(codes: torch.Tensor, rows: int) -> TensorDescriptor:
-    layout = tile_layout(rows, codes.dtype == torch.int8)
-    return TensorDescriptor.from_tensor(codes, [rows, PARTED_DEPTH], layout)
+def _boxed(codes: torch.Tensor, rows: int) -> Boxed:
+    return Boxed(codes, (rows, PARTED_DEPTH), tile_layout(rows, codes.dtype == torch.int8))

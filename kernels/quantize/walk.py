@@ -9,9 +9,8 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
-from .._launch import ceil_div, launch, sm_count
+from .._launch import Boxed, ceil_div, launch, sm_count
 from .tiles import Tile
 
 
@@ -78,8 +77,8 @@ def walked_matmul(
     launch(
         walked_matmul_kernel,
         (min(tiles, programs), 1, 1),
-        TensorDescriptor.from_tensor(codes, [tile.rows, tile.depth]),
-        TensorDescriptor.from_tensor(weight, [tile.columns, tile.depth]),
+        Boxed(codes, (tile.rows, tile.depth)),
+        Boxed(weight, (tile.columns, tile.depth)),
         row_scale,
         column_scale,
         bias,

@@ -10,7 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .._launch import check_activation, check_out, launch_options, power_of_2
+from .._launch import check_activation, check_out, launch, power_of_2
 from .formats import ROTATED, VECTORS, KvFormat, check_pages, check_rotation
 from .heads import (
     hadamard_heads,
@@ -141,7 +141,9 @@ def rope_append(
     if out is None:
         out = torch.empty(tokens, heads, head_dim, dtype=qkv.dtype, device=qkv.device)
     check_out(out, (tokens, heads, head_dim), qkv.dtype)
-    rope_append_kernel[(tokens, heads + 2 * kv_heads)](
+    launch(
+        rope_append_kernel,
+        (tokens, heads + 2 * kv_heads, 1),
         qkv,
         positions,
         cos,
@@ -164,8 +166,6 @@ def rope_append(
         V_KV=v_format,
         ROTATES=kv in ROTATED,
         HEAD_NORM=q_weight is not None,
-        num_warps=1,
-        num_stages=1,
-        **launch_options(),
+        warps=1,
     )
     return out

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._launch import check_activation, check_out, launch_options
+from .._launch import check_activation, check_out, launch
 from .formats import check_rotation
 from .heads import hadamard_heads, normed_heads, turned_heads
 
@@ -91,7 +91,9 @@ def turn(
     if out is None:
         out = torch.empty_like(qkv)
     check_out(out, tuple(qkv.shape), qkv.dtype)
-    turn_kernel[(qkv.shape[0], heads + 2 * kv_heads)](
+    launch(
+        turn_kernel,
+        (qkv.shape[0], heads + 2 * kv_heads, 1),
         qkv,
         positions,
         cos,
@@ -106,8 +108,7 @@ def turn(
         ROTARY_HALF=cos.shape[1],
         HEAD_NORM=q_weight is not None,
         PDL=dependent,
-        num_warps=1,
-        num_stages=1,
-        **launch_options(dependent),
+        warps=1,
+        dependent=dependent,
     )
     return out

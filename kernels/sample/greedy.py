@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._launch import power_of_2
+from .._launch import launch, power_of_2
 from .feedback import arrived_last, feed_back
 from .fixed_point import penalized
 from .workspace import BLOCK, Feedback, Workspace
@@ -101,11 +101,6 @@ def best_kernel(
             tl.store(top_ids_ptr + row, token)
 
 
-def exact_options(dependent: bool) -> dict[str, bool]:
-    """Keywords of launches whose arithmetic must not be contracted."""
-    return {"enable_fp_fusion": False} | ({"launch_pdl": True} if dependent else {})
-
-
 def check_logits(logits: torch.Tensor, workspace: Workspace) -> None:
     """Asserts a contiguous fp16, bf16 or fp32 matrix that the workspace is made for."""
     assert logits.ndim == 2 and logits.is_contiguous(), (logits.shape, logits.stride())
@@ -127,7 +122,9 @@ def launch_best(
     table_words = workspace.tables[0].numel()
     seen = feedback.seen
     assert penalty is None or seen is not None
-    best_kernel[(workspace.blocks, rows)](
+    launch(
+        best_kernel,
+        (workspace.blocks, rows, 1),
         logits,
         penalty,
         workspace.best,
@@ -152,9 +149,9 @@ def launch_best(
         PENALTY=penalty is not None,
         FEEDBACK=finish,
         PDL=dependent,
-        num_warps=4,
-        num_stages=1,
-        **exact_options(dependent),
+        warps=4,
+        dependent=dependent,
+        fused=False,
     )
 
 

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._launch import power_of_2
+from .._launch import launch, power_of_2
 from .feedback import arrived_last, feed_back
 from .fixed_point import (
     draw_bits,
@@ -30,7 +30,7 @@ from .fixed_point import (
     top_p_limit,
     weight_of,
 )
-from .greedy import check_logits, exact_options, launch_best
+from .greedy import check_logits, launch_best
 from .workspace import BLOCK, BLOCKS_PER_TABLE, DIGIT_BITS, STATE_WORDS, Feedback, Workspace
 
 _NONE = tl.constexpr(2147483647)
@@ -278,11 +278,12 @@ def pick_drawn(
         assert tensor.dtype == torch.int64 and tensor.shape[0] >= rows
     key_bits = 32 if penalty is not None or logits.dtype == torch.float32 else 16
     seen = None if feedback.seen is None else feedback.seen.view(torch.uint8)
-    grid = (workspace.blocks, rows)
-    options = {"num_warps": 4, "num_stages": 1, "PDL": dependent} | exact_options(dependent)
+    grid = (workspace.blocks, rows, 1)
     launch_best(logits, feedback, workspace, penalty=penalty, finish=False, dependent=dependent)
     for index in range(key_bits // DIGIT_BITS):
-        digit_kernel[grid](
+        launch(
+            digit_kernel,
+            grid,
             logits,
             seen,
             penalty,
@@ -302,9 +303,14 @@ def pick_drawn(
             PER_TABLE=BLOCKS_PER_TABLE,
             AT_ONCE=16,
             PENALTY=penalty is not None,
-            **options,
+            PDL=dependent,
+            warps=4,
+            dependent=dependent,
+            fused=False,
         )
-    draw_kernel[grid](
+    launch(
+        draw_kernel,
+        grid,
         logits,
         penalty,
         temperature,
@@ -329,5 +335,8 @@ def pick_drawn(
         BLOCKS=power_of_2(workspace.blocks),
         KEY_BITS=key_bits,
         PENALTY=penalty is not None,
-        **options,
+        PDL=dependent,
+        warps=4,
+        dependent=dependent,
+        fused=False,
     )

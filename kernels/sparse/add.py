@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .._launch import ceil_div, launch_options
+from .._launch import ceil_div, launch
 from .product import check_sparse, tile_of
 
 
@@ -39,7 +39,9 @@ def add_sparse(
     assert dense.ndim == 2 and dense.shape[0] == rows and dense.is_contiguous()
     assert dense.dtype in (torch.float16, torch.bfloat16)
     tile = tile_of(rows, dense.shape[1], 1)
-    add_sparse_kernel[(ceil_div(rows, tile.rows),)](
+    launch(
+        add_sparse_kernel,
+        (ceil_div(rows, tile.rows), 1, 1),
         dense,
         starts,
         columns,
@@ -48,8 +50,6 @@ def add_sparse(
         dense.shape[1],
         BR=tile.rows,
         BE=tile.entries,
-        num_warps=tile.warps,
-        num_stages=1,
-        **launch_options(),
+        warps=tile.warps,
     )
     return dense

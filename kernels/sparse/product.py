@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from .._launch import ceil_div, check_activation, check_out, launch_options, power_of_2
+from .._launch import ceil_div, check_activation, check_out, launch, power_of_2
 
 MAX_ROWS = 64
 _TOKENS = 8
@@ -116,7 +116,9 @@ def sparse_product(
     if tile is None:
         tile = tile_of(rows, depth, tokens)
     block = min(_TOKENS, power_of_2(tokens))
-    sparse_product_kernel[(ceil_div(rows, tile.rows), ceil_div(tokens, block))](
+    launch(
+        sparse_product_kernel,
+        (ceil_div(rows, tile.rows), ceil_div(tokens, block), 1),
         x,
         starts,
         columns,
@@ -129,9 +131,8 @@ def sparse_product(
         BR=tile.rows,
         BE=tile.entries,
         PDL=dependent,
-        num_warps=tile.warps,
-        num_stages=1,
-        **launch_options(dependent),
+        warps=tile.warps,
+        dependent=dependent,
     )
     return out
 

@@ -15,7 +15,7 @@ from .._launch import (
     LOWEST_ASM_SM,
     check_activation,
     check_out,
-    launch_options,
+    launch,
     power_of_2,
     sm_version,
 )
@@ -145,7 +145,9 @@ def gemv(
     check_out(out, (rows, outputs), x.dtype)
     if tile is None:
         tile = tile_for(rows, columns)
-    w8a16_gemv_kernel[(triton.cdiv(outputs, tile.outputs),)](
+    launch(
+        w8a16_gemv_kernel,
+        (triton.cdiv(outputs, tile.outputs), 1, 1),
         x.view(torch.int64),
         codes.view(torch.int32),
         scale,
@@ -160,8 +162,6 @@ def gemv(
         BF16=x.dtype == torch.bfloat16,
         USE_ASM=sm_version(x.device) >= LOWEST_ASM_SM if use_asm is None else use_asm,
         HAS_BIAS=bias is not None,
-        num_warps=tile.warps,
-        num_stages=1,
-        **launch_options(),
+        warps=tile.warps,
     )
     return out

@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .._launch import check_out, launch_options
+from .._launch import check_out, launch
 from .gemv import plane_swizzle_of
 from .pack import GROUP_SIZES
 
@@ -74,7 +74,9 @@ def dequantize(
         out = torch.empty(rows, columns, dtype=dtype, device=words.device)
     check_out(out, (rows, columns), dtype)
     pairs = columns // 2
-    wna16_dequantize_kernel[(rows, triton.cdiv(pairs, _BLOCK_PAIRS))](
+    launch(
+        wna16_dequantize_kernel,
+        (rows, triton.cdiv(pairs, _BLOCK_PAIRS), 1),
         words,
         scale,
         offset,
@@ -84,8 +86,6 @@ def dequantize(
         GROUP=group_size,
         BLOCK=_BLOCK_PAIRS,
         BF16=dtype == torch.bfloat16,
-        num_warps=4,
-        num_stages=1,
-        **launch_options(),
+        warps=4,
     )
     return out

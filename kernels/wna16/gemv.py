@@ -16,7 +16,7 @@ from .._launch import (
     LOWEST_ASM_SM,
     check_activation,
     check_out,
-    launch_options,
+    launch,
     power_of_2,
     sm_version,
 )
@@ -313,7 +313,9 @@ def gemv(
         tile = tile_for(rows, outputs, columns, group_size, bf16=bf16)
     if use_asm is None:
         use_asm = sm_version(x.device) >= LOWEST_ASM_SM
-    wna16_gemv_kernel[(triton.cdiv(outputs, tile.outputs),)](
+    launch(
+        wna16_gemv_kernel,
+        (triton.cdiv(outputs, tile.outputs), 1, 1),
         x.view(torch.int32),
         words,
         scale,
@@ -330,8 +332,6 @@ def gemv(
         BF16=bf16,
         USE_ASM=use_asm,
         HAS_BIAS=bias is not None,
-        num_warps=tile.warps,
-        num_stages=1,
-        **launch_options(),
+        warps=tile.warps,
     )
     return out

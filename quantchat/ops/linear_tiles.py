@@ -27,7 +27,7 @@ from quantchat.kernels.linear.reference import Gate
 from quantchat.kernels.linear.table_dequantize import dequantize_table
 from quantchat.kernels.linear.table_pack import TableTiles
 from quantchat.kernels.linear.tiles import LinearShape
-from quantchat.kernels.linear.wide import linear_wide, takes_wide
+from quantchat.kernels.linear.wide import BoxedTiles, linear_wide, takes_wide
 from quantchat.kernels.quantize.dense import dequantize_weight
 from quantchat.kernels.sparse.add import add_sparse
 from quantchat.kernels.sparse.product import sparse_product
@@ -90,8 +90,8 @@ class TileLinear:
         self.owns_copy = not isinstance(weight, RowWeight)
         form = None if many is None else many.form
         self.few_rows = few_rows(self.code, "16bit" if form is None else form)
-        self._wide = _runs_wide(weight)
-        sm = WIDE_SM if self._wide else PLAIN_SM
+        self._boxed = _boxed(weight)
+        sm = PLAIN_SM if self._boxed is None else WIDE_SM
         self.stored_rows = stored_rows(self.code, "16bit" if form is None else form, sm)
         self._weight = weight
         self._sparse = sparse
@@ -144,10 +144,14 @@ class TileLinear:
 
     def _between(self, x: torch.Tensor) -> torch.Tensor:
         """Up to `stored_rows` rows [M, K]; outputs in their natural order, gated or not."""
-        assert not isinstance(self._weight, TableTiles)
-        product = linear_wide if self._wide else linear_many
-        y: torch.Tensor = product(x.contiguous(), self._weight, bias=self._bias)
-        return y
+        weight, x = self._weight, x.contiguous()
+        if self._boxed is not None:
+            assert isinstance(weight, Int4Tiles)
+            wide: torch.Tensor = linear_wide(x, weight, bias=self._bias, boxed=self._boxed)
+            return wide
+        assert not isinstance(weight, TableTiles)
+        many: torch.Tensor = linear_many(x, weight, bias=self._bias)
+        return many
 
     @property
     def _shuffled(self) -> bool:
@@ -232,11 +236,11 @@ class TileLinear:
         return LinearForm(form=form, shape=shape, group_size=group, tensors=tensors)
 
 
-def _runs_wide(weight: Weight) -> bool:
-    """Whether the kernel of warpgroup products takes the weight where it is."""
+def _boxed(weight: Weight) -> BoxedTiles | None:
+    """The weight for the kernel of warpgroup products, where that takes it."""
     if not isinstance(weight, Int4Tiles) or sm_version(weight.words.device) != WIDE_SM:
-        return False
-    return bool(takes_wide(weight))
+        return None
+    return BoxedTiles.of(weight) if takes_wide(weight) else None
 
 
 def _many(

@@ -96,7 +96,7 @@ def test_only_weights_that_stay_are_read_before_their_turn(monkeypatch: pytest.M
         for lasting in (True, False)
     )
     assert isinstance(stays, KernelProduct) and stays._lasting is not None
-    assert stays._lasting.described.base.data_ptr() == weight.codes.data_ptr()
+    assert stays._lasting.boxed.matrix.data_ptr() == weight.codes.data_ptr()
     assert isinstance(made, KernelProduct) and made._lasting is None
     asked: list[bool] = []
 

@@ -13,6 +13,7 @@ import torch
 from quantchat.kernels.linear import pack as tiles
 from quantchat.kernels.linear import reference
 from quantchat.kernels.linear.launch import RowWeight, Weight
+from quantchat.kernels.linear.wide import BoxedTiles
 from quantchat.kernels.quantize import reference as quantize_reference
 
 from quantchat.hardware.op_table import MANY_ROWS, WIDE_ROWS, WIDE_SM, few_rows
@@ -133,8 +134,14 @@ def test_int4_of_many_rows_runs_on_warpgroups_where_there_are_any(
     seen: list[int] = []
 
     def product(
-        x: torch.Tensor, weight: tiles.Int4Tiles, *, bias: torch.Tensor | None = None
+        x: torch.Tensor,
+        weight: tiles.Int4Tiles,
+        *,
+        bias: torch.Tensor | None = None,
+        boxed: BoxedTiles,
     ) -> torch.Tensor:
+        assert boxed.words.matrix.data_ptr() == weight.words.data_ptr()
+        assert boxed.pairs.matrix.data_ptr() == weight.pairs.data_ptr()
         seen.append(x.shape[0])
         return torch.zeros(x.shape[0], weight.rows)
 

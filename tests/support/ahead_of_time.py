@@ -66,6 +66,8 @@ def _failure(variant: object, sm: int) -> str | None:
     from quantchat.kernels._variants import Variant
     from triton import knobs
 
+    from quantchat.kernels._direct import layout_of
+
     assert isinstance(variant, Variant)
     counted = variant.most_stack_bytes is not None and sm == 90
     try:
@@ -79,6 +81,9 @@ def _failure(variant: object, sm: int) -> str | None:
         return "empty"
     if built.metadata.shared > SHARED_KIB[sm] * 1024:
         return f"{built.metadata.shared} bytes of shared memory, {SHARED_KIB[sm]} KiB are there"
+    given = sum(not parameter.is_constexpr for parameter in variant.kernel.params)
+    if layout_of.__wrapped__(built, given) is None:
+        return "its parameters are not where a launch would put them"
     limit = variant.most_stack_bytes
     if counted and limit is not None and (spilled := _stack_bytes(built.asm["cubin"])) > limit:
         return f"{spilled} bytes a lane do not fit in registers"
