@@ -11,6 +11,8 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.app import App, ComposeResult
 from textual.cache import FIFOCache
+from textual.color import Color
+from textual.filter import DimFilter
 from textual.strip import Strip
 
 from quantchat.store.finding import Found
@@ -102,6 +104,15 @@ def test_a_row_that_was_drawn_whole_is_freed_without_the_collector() -> None:
     textual_s = Strip([Segment("some words")], 10)
     textual_s.divide([10])
     assert textual_s in kept_by(textual_s), "Textual's own does no longer: ours may go"
+
+
+def test_a_row_behind_a_filter_is_freed_too_and_made_once() -> None:
+    row = WholeStrip([Segment("some words", Style.parse("dim #ff0000 on #0000ff"))], 10)
+    dimmed = row.apply_filter(DimFilter(), Color(0, 0, 0))
+    assert row.apply_filter(DimFilter(), Color(0, 0, 0)) is dimmed
+    assert dimmed.text == "some words" and [*dimmed] != [*row]
+    assert dimmed.divide([10]) == [dimmed]
+    assert dimmed not in kept_by(dimmed)
 
 
 def kept_by(row: Strip) -> list[object]:

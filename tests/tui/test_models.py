@@ -12,6 +12,7 @@ from transfer_support import FakeTransfers
 from quantchat.hub.http import SourceError
 from quantchat.tui.control.transfers import Transfer
 from quantchat.tui.screens.dialog import Dialog
+from quantchat.tui.screens.models import ModelsScreen
 from quantchat.tui.screens.repo import RepoScreen
 from quantchat.tui.widgets import picker_list
 from quantchat.tui.widgets.fit_table import FitTable
@@ -315,6 +316,30 @@ async def test_only_rows_on_the_screen_are_drawn(
         await made.until(lambda: made.picker.search.query == "qwen-" and drawn)
         await made.until(lambda: made.picker.search.state == "found")
         assert len(drawn) < 1000
+
+
+async def test_what_is_typed_lays_out_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library()
+    library.found = [repo(f"o/qwen-{at}", downloads=at) for at in range(200)]
+    layouts: list[object] = []
+    refresh_layout = ModelsScreen._refresh_layout
+
+    def counted(screen: ModelsScreen, *args: object, **kwargs: object) -> None:
+        layouts.append(screen.typed)
+        refresh_layout(screen, *args, **kwargs)  # type: ignore[arg-type]
+
+    async with opened(tmp_path, library, size=(180, 40)) as made:
+        await made.type("qwen")
+        rows = made.picker.rows
+        await made.until(lambda: rows.count == 200 and rows.drawn == rows.shows)
+        await made.until(lambda: rows.show_vertical_scrollbar and not made.picker._layout_required)
+        monkeypatch.setattr(ModelsScreen, "_refresh_layout", counted)
+        for typed in ("qwen-1", "qwen-17", "qwen-179", "qwen", "qw"):
+            made.picker.type(typed)
+            await made.until(lambda least=rows.shows: rows.drawn >= least)
+        assert rows.show_vertical_scrollbar and not layouts
 
 
 async def test_the_palette_has_what_the_picker_can_do(tmp_path: Path) -> None:

@@ -37,14 +37,17 @@ class FitTable(Painted):
     def show(self, found: Fits | NoFits | None, waiting: str = "") -> None:
         """Other verdicts; `waiting` stands where there are none."""
         if (found, waiting) != (self._found, self._waiting):
+            rows = len(self._lines())
             self._found, self._waiting = found, waiting
-            self.refresh(layout=True)
+            self.refresh(layout=len(self._lines()) != rows)
 
     def render(self) -> Content:
         """Lines cut to the width."""
         width = self.size.width
-        lines = table_lines(self._found, self._waiting, width, self.palette)
-        return Content("\n").join(line.truncate(width, ellipsis=True) for line in lines)
+        return Content("\n").join(line.truncate(width, ellipsis=True) for line in self._lines())
+
+    def _lines(self) -> list[Content]:
+        return table_lines(self._found, self._waiting, self.size.width, self.palette)
 
 
 def table_lines(

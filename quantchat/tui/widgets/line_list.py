@@ -17,7 +17,7 @@ from textual.style import Style
 from textual.widget import Widget
 
 from quantchat.tui.markup.palette import Palette, palette_from
-from quantchat.tui.widgets.strips import WholeStrip
+from quantchat.tui.widgets.strips import WholeStrip, rows_as_drawn
 
 CURSOR = "line-list--cursor"
 
@@ -89,19 +89,9 @@ class LineList(ScrollView, can_focus=False):
         self.see_cursor()
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """The rows as drawn, past Textual's style cache, which takes longer than they do."""
-        width, height = self.size
-        if self._palette is None or width != self.region.width:
+        if self._palette is None or self.size.width != self.region.width:
             return super().render_lines(crop)
-        strips = [self.render_line(y) for y in crop.line_range if y < height]
-        background = self.background_colors[1]
-        for each in self.get_line_filters():
-            strips = [
-                WholeStrip(each.apply([*strip], background), strip.cell_length) for strip in strips
-            ]
-        if crop.column_span == (0, width):
-            return strips
-        return [strip.crop(*crop.column_span) for strip in strips]
+        return rows_as_drawn(self, crop, self.render_line, self.visual_style)
 
     def render_line(self, y: int) -> Strip:
         """A row of the screen."""
@@ -113,7 +103,7 @@ class LineList(ScrollView, can_focus=False):
         style = self._cursor_style() if self.is_chosen(number) else self.visual_style
         pad = " " * max(0, width - content.cell_length)
         segments = (content + pad).render_segments(style)
-        return Strip(segments).adjust_cell_length(width, style.rich_style)
+        return WholeStrip.of(Strip(segments).adjust_cell_length(width, style.rich_style))
 
     def text_on_screen(self) -> str:
         """All lines, for tests."""

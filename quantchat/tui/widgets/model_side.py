@@ -55,12 +55,15 @@ class ModelSide(Vertical, can_focus=False):
         self._table.show(found, waiting)
         words = Content("\n").join(lines)
         if not words.is_same(self._said):
-            width = self._words.size.width
-            as_high = width > 0 and _height(words, width) == _height(self._said, width)
+            as_high = self._rows(words) == self._rows(self._said)
             self._said = words
-            # A layout of the whole screen is spared where as many lines are needed as before.
+            # A layout of the whole screen is spared where they take the same room as before.
             self._words.update(words, layout=not as_high)
 
-
-def _height(words: Content, width: int) -> int:
-    return len(words.wrap(width))
+    def _rows(self, words: Content) -> int:
+        """What words take of the screen."""
+        styles = self._words.styles
+        rows = len(words.wrap(max(1, self._words.size.width)))
+        if styles.max_height is not None:
+            rows = min(rows, int(styles.max_height.value))
+        return rows if styles.min_height is None else max(rows, int(styles.min_height.value))

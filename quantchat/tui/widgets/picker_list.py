@@ -29,6 +29,13 @@ class PickerList(LineList):
     The cursor counts entries alone.
     """
 
+    DEFAULT_CSS = """
+    PickerList {
+        overflow-y: scroll;
+    }
+    """
+    # A bar that comes and goes with what is typed lays out the screen and moves every column.
+
     class Moved(Message):
         """Another entry is under the cursor, or none."""
 

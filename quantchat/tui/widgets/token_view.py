@@ -21,6 +21,7 @@ from textual.style import Style
 from textual.widget import Widget
 
 from quantchat.tui.markup.palette import Palette, palette_from
+from quantchat.tui.widgets.strips import WholeStrip, rows_as_drawn
 from quantchat.tui.widgets.token_blocks import Drawer, Flows, Painter, Tokens, Words
 from quantchat.tui.widgets.token_flow import TokenFlow
 from quantchat.tui.widgets.token_inks import Inks, inks_from
@@ -223,17 +224,9 @@ class TokenView(ScrollView, can_focus=False):
             self.follow = new_value >= self.max_scroll_y - 0.5
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """The rows as drawn, past Textual's style cache, which takes longer than they do."""
-        width, height = self.size
-        if self._palette is None or width != self.region.width:
+        if self._palette is None or self.size.width != self.region.width:
             return super().render_lines(crop)
-        strips = [self.render_line(y) for y in crop.line_range if y < height]
-        background = self.background_colors[1]
-        for each in self.get_line_filters():
-            strips = [strip.apply_filter(each, background) for strip in strips]
-        if crop.column_span == (0, width):
-            return strips
-        return [strip.crop(*crop.column_span) for strip in strips]
+        return rows_as_drawn(self, crop, self.render_line, self._palette.base)
 
     def render_line(self, y: int) -> Strip:
         width, palette = self.size.width, self._palette
@@ -252,7 +245,7 @@ class TokenView(ScrollView, can_focus=False):
             strip = Strip(line.render_segments(palette.base)).apply_offsets(0, row)
             margin = Strip.blank(MARGIN_CELLS, palette.base.rich_style)
             strip = Strip.join([margin, strip])
-            strip = strip.adjust_cell_length(width, palette.base.rich_style)
+            strip = WholeStrip.of(strip.adjust_cell_length(width, palette.base.rich_style))
             if selection is None:
                 self._strips[row] = strip
         return strip

@@ -13,7 +13,7 @@ from textual.strip import Strip
 
 from quantchat.tui.keymap import Keyed
 from quantchat.tui.markup.palette import Palette
-from quantchat.tui.widgets.strips import middle_strip, with_offsets
+from quantchat.tui.widgets.strips import WholeStrip, middle_strip, rows_as_drawn, with_offsets
 from quantchat.tui.widgets.turn import Turn
 from quantchat.tui.widgets.turn_stack import TurnStack
 
@@ -54,26 +54,9 @@ class TurnRows(Keyed, ScrollView):
         return "\n".join(line.plain.rstrip() for line in lines)
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """The rows as drawn: there is no border for Textual's style cache to add.
-
-        That cache took four fifths of the time of a redraw, which decode on the CPU pays for.
-        """
-        width, height = self.size
-        palette = self._palette
-        if palette is None or width != self.region.width:
+        if self._palette is None or self.size.width != self.region.width:
             return super().render_lines(crop)
-        above = self.styles.padding.top
-        blank = Strip.blank(width, palette.base.rich_style)
-        strips = [
-            self.render_line(y - above) if 0 <= y - above < height else blank
-            for y in crop.line_range
-        ]
-        background = self.background_colors[1]
-        for each in self.get_line_filters():
-            strips = [strip.apply_filter(each, background) for strip in strips]
-        if crop.column_span == (0, width):
-            return strips
-        return [strip.crop(*crop.column_span) for strip in strips]
+        return rows_as_drawn(self, crop, self.render_line, self._palette.base)
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
@@ -98,7 +81,7 @@ class TurnRows(Keyed, ScrollView):
                 left = Content.assemble(" " * (margin - 1), (MARK, palette.accent))
             strip = Strip((left + line).render_segments(base))
             strip = strip.adjust_cell_length(width, base.rich_style)
-            strip = with_offsets(strip, margin, row)
+            strip = WholeStrip.of(with_offsets(strip, margin, row))
             if selection is None:
                 self._strips[row] = strip
         return strip
