@@ -63,10 +63,9 @@ def build(variant: object, sm: int) -> Any:
 
 
 def _failure(variant: object, sm: int) -> str | None:
+    from quantchat.kernels._direct import layout_of
     from quantchat.kernels._variants import Variant
     from triton import knobs
-
-    from quantchat.kernels._direct import layout_of
 
     assert isinstance(variant, Variant)
     counted = variant.most_stack_bytes is not None and sm == 90
