@@ -27,8 +27,3 @@ def gated(gate_up: torch.Tensor, activation: Activation) -> torch.Tensor:
 def plain(x: torch.Tensor, activation: Activation) -> torch.Tensor:
     """Activation of x [M, I], without a gate; fp32, rounded once."""
     return activate(x, activation).to(x.dtype)
-
-
-def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
-    """silu of the first half times the second: gate_up [M, 2 I] -> [M, I]; fp32, rounded once."""
-    return gated(gate_up, "silu")

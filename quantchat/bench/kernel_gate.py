@@ -148,16 +148,16 @@ def _linear_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
 
 def _row_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     from quantchat.kernels.activation import reference as activation_reference
-    from quantchat.kernels.activation import silu
+    from quantchat.kernels.activation.rows import activate
     from quantchat.kernels.norm import reference as norm_reference
-    from quantchat.kernels.norm import rms
+    from quantchat.kernels.norm.rows import norm_rows
 
     def norm(rows: int, columns: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         x, residual = torch.randn(2, rows, columns, device=device).to(dtype)
         weight = torch.randn(columns, device=device).to(dtype)
         out, second, total = _poisoned(3, rows, columns, dtype=dtype, device=device)
-        rms.rms_norm(x, weight, 1e-5, out=out)
-        rms.add_rms_norm(x, residual, weight, 1e-5, out=second, total=total)
+        norm_rows(x, weight, 1e-5, out=out)
+        norm_rows(x, weight, 1e-5, residual=residual, out=second, total=total)
         truth = norm_reference.add_rms_norm(x, residual, weight, 1e-5)
         return [
             (out, norm_reference.rms_norm(x, weight, 1e-5)),
@@ -168,7 +168,7 @@ def _row_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     def gated(rows: int, width: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         x = torch.randn(rows, 2 * width, device=device).to(dtype)
         out = _poisoned(rows, width, dtype=dtype, device=device)
-        return [(silu.silu_mul(x, out=out), activation_reference.silu_mul(x))]
+        return [(activate(x, "silu", out=out), activation_reference.gated(x, "silu"))]
 
     for rows, columns in ((1, 576), (3, 4096), (65, 8192), (2, 18944)):
         yield Case(

@@ -1,4 +1,4 @@
-"""Products of many rows on a card with both sides in 8 bits, and what makes their inputs.
+"""Products of many rows on a card with both sides in 8 bits.
 
 Owns what runs above CARD_ROWS rows for 8-bit weights: the library's int8 or fp8 product, scales and
 bias. Weights are read as stored, codes [N, K] row after row; few rows are another op's affair.
@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 
 from quantchat.kernels._launch import sm_version
-from quantchat.kernels.activation.rows import activate_quantized
-from quantchat.kernels.norm.rows import norm_rows
 from quantchat.kernels.quantize import rows as row_kernels
 from quantchat.kernels.quantize.dense import dequantize_weight
 from quantchat.kernels.quantize.matmul import LOWEST_SM, scaled_matmul
@@ -315,37 +313,3 @@ def quantized(
         assert x.form == form, f"{form} codes are read, not {x.form}"
         return x
     return QuantizedRows(*row_kernels.quantize_rows(x.contiguous(), form, given=given))
-
-
-def rms_norm_quantized(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    eps: float,
-    form: CodeFormat,
-    given: torch.Tensor | None = None,
-) -> QuantizedRows:
-    """RMS norm of x [M, K] and its codes in one launch; `given`: see ManyRows."""
-    made = norm_rows(x, weight, eps, form=form, given=given)
-    assert made.scale is not None
-    return QuantizedRows(made.values, made.scale)
-
-
-def add_rms_norm_quantized(
-    x: torch.Tensor,
-    residual: torch.Tensor,
-    weight: torch.Tensor,
-    eps: float,
-    form: CodeFormat,
-    given: torch.Tensor | None = None,
-) -> tuple[QuantizedRows, torch.Tensor]:
-    """Codes of the RMS norm of x + residual, and the sum, which replaces the residual in place."""
-    made = norm_rows(x, weight, eps, residual=residual, total=residual, form=form, given=given)
-    assert made.scale is not None
-    return QuantizedRows(made.values, made.scale), residual
-
-
-def silu_mul_quantized(
-    gate_up: torch.Tensor, form: CodeFormat, given: torch.Tensor | None = None
-) -> QuantizedRows:
-    """Codes of silu(gate) * up of the fused [M, 2 I], in one launch; `given`: see ManyRows."""
-    return QuantizedRows(*activate_quantized(gate_up, "silu", form, given=given))

@@ -1,6 +1,6 @@
 """The decoder's operations on a card with Triton: fused kernels, nothing read back.
 
-Decode attention reads pages in place; prefill attention gathers them for the library's kernel.
+Decode attention reads pages in place; the library's, for prompts, has rounded ones read for it.
 The residual stream is in the compute dtype, in float32 under blocks that are not as Llama's.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 
 from quantchat.kernels._launch import sm_count, sm_version
-from quantchat.kernels.activation.silu import silu_mul
+from quantchat.kernels.activation.rows import activate, activate_quantized
 from quantchat.kernels.attention.attend import attend
 from quantchat.kernels.attention.splits import Splits, splits_for
 from quantchat.kernels.attention.workspace import Workspace
 from quantchat.kernels.linear.launch import LOWEST_SM, NextNorm
 from quantchat.kernels.linear.reference import PARTIAL_COLUMNS
-from quantchat.kernels.norm.rms import add_rms_norm, rms_norm
+from quantchat.kernels.norm.rows import Normed, norm_rows
 from quantchat.kernels.rope_append.append import rope_append
 from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
@@ -24,15 +24,11 @@ from quantchat.ops.few_inputs import FewInputs, InputRounding, run_rows
 from quantchat.ops.kv_codec import KvPrecision
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import LinearForm, LinearOp, StackedLinear
-from quantchat.ops.linear_8bit import (
-    add_rms_norm_quantized,
-    rms_norm_quantized,
-    silu_mul_quantized,
-)
 from quantchat.ops.linear_cuda import cuda_linear, restored_linear
 from quantchat.ops.linear_tiles import TileLinear, takes_gate
-from quantchat.ops.quantized_rows import QuantizedRows
+from quantchat.ops.quantized_rows import CodeFormat, QuantizedRows
 from quantchat.ops.rope import RopeTable
+from quantchat.ops.span_attention_cuda import CardSpanAttention
 from quantchat.ops.stream import Stream
 from quantchat.ops.triton_blocks import TritonBlocks
 from quantchat.quant.scheme import ActivationFormat
@@ -45,6 +41,13 @@ FUSED_ROWS = 8
 
 def _takes(op: LinearOp, rows: int) -> bool:
     return isinstance(op, TileLinear) and rows <= op.few_rows
+
+
+def _code_reader(op: LinearOp, rows: int) -> tuple[TileLinear, CodeFormat] | None:
+    """The linear and the codes that it reads, where it reads such of so many rows."""
+    if not isinstance(op, TileLinear) or op.codes_read is None or rows <= op.few_rows:
+        return None
+    return op, op.codes_read
 
 
 class TritonOps(TritonBlocks):
@@ -68,6 +71,7 @@ class TritonOps(TritonBlocks):
             activations=activations,
             all_rows=all_rows,
         )
+        self._span_attention = CardSpanAttention(spec=spec, device=device, dtype=dtype)
         self._workspaces: dict[tuple[int, int], Workspace] = {}
 
     def linear(
@@ -165,22 +169,13 @@ class TritonOps(TritonBlocks):
         self, stream: Stream, norm: torch.Tensor, op: LinearOp, rounding: InputRounding | None
     ) -> torch.Tensor:
         """A linear after a norm of its own, in 8 bits where the linear reads those."""
-        form = op.codes_read if isinstance(op, TileLinear) else None
-        if (
-            form is None
-            or not isinstance(op, TileLinear)
-            or stream.residual.shape[0] <= op.few_rows
-        ):
+        reader = _code_reader(op, stream.residual.shape[0])
+        if reader is None:
             return run_rows(op, self.normed(stream, norm), rounding, self._dependent)
-        stream.scaled = stream.squares = None
-        eps, given = self.spec.norm_eps, op.input_scale
-        if stream.pending is None:
-            return op(rms_norm_quantized(stream.residual, norm, eps, form, given))
-        codes, stream.residual = add_rms_norm_quantized(
-            stream.pending, stream.residual, norm, eps, form, given
-        )
-        stream.pending = None
-        return op(codes)
+        product, form = reader
+        made = self._norm(stream, norm, form, product.input_scale)
+        assert made.scale is not None
+        return product(QuantizedRows(made.values, made.scale))
 
     def gate(
         self, stream: Stream, norm: torch.Tensor, op: LinearOp, then: LinearOp
@@ -195,10 +190,11 @@ class TritonOps(TritonBlocks):
             inputs = FewInputs(x, squares, eps, self._rounding, self._dependent)
             return inputs.through(op, gated=True)
         both = self.project(stream, norm, op)
-        form = then.codes_read if isinstance(then, TileLinear) else None
-        if form is None or not isinstance(then, TileLinear) or rows <= then.few_rows:
+        reader = _code_reader(then, rows)
+        if reader is None:
             return self.silu_mul(both)
-        return silu_mul_quantized(both, form, then.input_scale)
+        product, form = reader
+        return QuantizedRows(*activate_quantized(both, "silu", form, given=product.input_scale))
 
     def advance(
         self,
@@ -227,30 +223,36 @@ class TritonOps(TritonBlocks):
         stream.scaled, stream.squares = scaled, squares
 
     def normed(self, stream: Stream, norm: torch.Tensor) -> torch.Tensor:
-        """See TorchOps.normed."""
+        """See TorchOps.normed; the sum is rounded to the compute dtype."""
+        y: torch.Tensor = self._norm(stream, norm).values
+        return y
+
+    def _norm(
+        self,
+        stream: Stream,
+        norm: torch.Tensor,
+        form: CodeFormat | None = None,
+        given: torch.Tensor | None = None,
+    ) -> Normed:
+        """The stream's norm in one launch, in 16 bits or as codes; what was pending is added."""
         stream.scaled = stream.squares = None
-        return super().normed(stream, norm)
+        eps, residual, pending = self.spec.norm_eps, stream.residual, stream.pending
+        stream.pending = None
+        x, total = (residual, None) if pending is None else (pending, residual)
+        made: Normed = norm_rows(x, norm, eps, residual=total, total=total, form=form, given=given)
+        return made
 
     def _fuses(self, rows: int) -> bool:
         return rows <= FUSED_ROWS and sm_version(self.device) >= LOWEST_SM
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """See TorchOps.rms_norm."""
-        y: torch.Tensor = rms_norm(x, weight, self.spec.norm_eps)
+        y: torch.Tensor = norm_rows(x, weight, self.spec.norm_eps).values
         return y
-
-    def add_rms_norm(
-        self, x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See TorchOps.add_rms_norm; the sum is rounded to the compute dtype."""
-        pair: tuple[torch.Tensor, torch.Tensor] = add_rms_norm(
-            x, residual, weight, self.spec.norm_eps, total=residual
-        )
-        return pair
 
     def silu_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
         """See TorchOps.silu_mul."""
-        y: torch.Tensor = silu_mul(gate_up)
+        y: torch.Tensor = activate(gate_up, "silu")
         return y
 
     def attend(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from quantchat.kernels.quantize.matmul import Tile, scaled_matmul
@@ -17,9 +19,14 @@ from quantchat.ops.linear_8bit import (
     many_rows,
     product_columns,
 )
-from quantchat.ops.quantized_rows import CodeFormat, quantize_rows
+from quantchat.ops.linear_tiles import tile_linear
+from quantchat.ops.quantized_rows import CodeFormat, QuantizedRows, quantize_rows
+from quantchat.ops.stream import Stream
+from quantchat.ops.torch_ops import TorchOps
+from quantchat.ops.triton_ops import TritonOps
 from quantchat.quant.rounding import fp8_channel, int8_channel
 from quantchat.quant.tensor import Fp8ChannelWeight, Int8ChannelWeight
+from quantchat.shapes import SHAPES
 
 FORMS = ("int8", "fp8")
 
@@ -180,19 +187,29 @@ def test_codes_of_another_kind_are_not_taken() -> None:
         product(quantize_rows(torch.randn(65, 64), "int8"))
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_producers_give_what_the_product_would_make_itself(form: CodeFormat) -> None:
-    x, residual = torch.randn(2, 3, 96).half()
-    weight = torch.randn(96).half()
-    plain = linear_8bit.norm_rows(x, weight, 1e-5, residual=residual)
-    total = residual.clone()
-    rows, after = linear_8bit.add_rms_norm_quantized(x, total, weight, 1e-5, form)
-    assert after is total and torch.equal(total, plain.total)
-    assert relative(rows.dequantize(torch.float32), plain.values) < 0.04
-    alone = linear_8bit.rms_norm_quantized(x, weight, 1e-5, form)
-    assert alone.form == form and alone.shape == (3, 96)
-    gated = linear_8bit.silu_mul_quantized(torch.cat((x, residual), dim=1), form)
-    assert gated.shape == (3, 96) and gated.form == form
+@pytest.mark.parametrize("summed", [False, True])
+def test_the_card_s_ops_hand_codes_to_linears_that_read_them(summed: bool) -> None:
+    """A norm, alone or of a sum, and a gate, each with the codes of what it makes in one launch."""
+    spec = dataclasses.replace(SHAPES["smollm2-135m"], layers=1, hidden=64)
+    cpu, dtype = torch.device("cpu"), torch.float16
+    plain = TorchOps(spec, device=cpu, dtype=dtype)
+    ops = TritonOps(spec, device=cpu, dtype=dtype, dependent_launch=False, activations="int8")
+    weights = weight_of("int8", 96, 64), weight_of("int8", 64, 48)
+    up, down = (
+        tile_linear(each, None, dtype=dtype, gated=False, activations="int8", dependent=False)
+        for each in weights
+    )
+    assert up is not None and down is not None
+    rows = max(up.few_rows, down.few_rows) + 1
+    residual, added = torch.randn(2, rows, 64).half()
+    norm = torch.rand(64).half() + 0.5
+    stream = Stream(residual=residual.clone(), pending=added if summed else None)
+    made = ops.gate(stream, norm, up, down)
+    assert isinstance(made, QuantizedRows) and made.form == "int8" and made.shape == (rows, 48)
+    total = (residual.float() + added.float()).half() if summed else residual
+    assert stream.pending is None and torch.equal(stream.residual, total)
+    inner = plain.rms_norm(total.float(), norm).float() @ weights[0].dequantize(torch.float32).t()
+    assert relative(made.dequantize(torch.float32), plain.silu_mul(inner)) < 0.03
 
 
 @pytest.mark.parametrize("form", FORMS)

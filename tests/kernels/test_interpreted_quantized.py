@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from quantchat.kernels.activation import reference as activation_reference
-from quantchat.kernels.activation.reference import Activation
 from quantchat.kernels.activation.rows import activate, activate_quantized
 from quantchat.kernels.norm.rows import norm_rows
 from quantchat.kernels.quantize import reference
@@ -85,16 +83,6 @@ def test_norms_write_the_codes_of_their_16bit_output(
     nearest_codes(plain.values, made.values, form)
     torch.testing.assert_close(made.scale, scale, rtol=1e-6, atol=0)
     assert torch.equal(total, plain.total)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("activation", ["silu", "gelu_tanh", "gelu"])
-@pytest.mark.parametrize("gated", [True, False])
-def test_activations(activation: Activation, gated: bool, dtype: torch.dtype) -> None:
-    x = torch.randn(3, 2 * 1030).to(dtype) * 3
-    truth = getattr(activation_reference, "gated" if gated else "plain")(x, activation)
-    out = torch.full_like(truth, float("nan"))
-    close(activate(x, activation, gated=gated, out=out), truth, TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("form", FORMS)

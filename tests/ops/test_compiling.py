@@ -41,10 +41,10 @@ def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 def normed(columns: int) -> None:
-    from quantchat.kernels.norm.rms import rms_norm
+    from quantchat.kernels.norm.rows import norm_rows
 
     x = torch.zeros(3, columns, dtype=torch.float16)
-    rms_norm(x, torch.ones(columns, dtype=torch.float16), 1e-5)
+    norm_rows(x, torch.ones(columns, dtype=torch.float16), 1e-5)
 
 
 def test_what_is_noted_is_compiled_beside_and_then_known(monkeypatch: pytest.MonkeyPatch) -> None:
