@@ -5,6 +5,7 @@ from __future__ import annotations
 from .._variants import POINTEE, Variant
 from .append import rope_append_kernel
 from .formats import ROTATED, VECTORS, KvFormat
+from .read import read_kernel
 from .turn import turn_kernel
 
 _LOWEST_PDL_SM = 90
@@ -80,6 +81,34 @@ def _turn(heads: int, kv_heads: int, head_dim: int, dtype: str, norm: bool, pdl:
     )
 
 
+def _read(kv_heads: int, head_dim: int, dtype: str, kv: KvFormat) -> Variant:
+    padded = 1 << (head_dim - 1).bit_length()
+    return Variant(
+        name=f"read-{kv_heads}x{head_dim}-{dtype}-{kv}",
+        kernel=read_kernel,
+        signature={
+            "k_cache_ptr": "*u8",
+            "v_cache_ptr": "*u8",
+            "k_params_ptr": "*fp16",
+            "v_params_ptr": "*fp16",
+            "pages_ptr": "*i64",
+            "out_ptr": POINTEE[dtype],
+            "first": "i32",
+            "vectors": "i32",
+        },
+        constexprs={
+            "HK": kv_heads,
+            "PAGE_TOKENS": 16,
+            "D": head_dim,
+            "DP": padded,
+            "R": 2048 // padded,
+            "K_KV": VECTORS[kv][0],
+            "V_KV": VECTORS[kv][1],
+        },
+        options={"enable_fp_fusion": False},
+    )
+
+
 def variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
@@ -91,4 +120,6 @@ def variants() -> tuple[Variant, ...]:
         _append(8, 4, 256, "bf16", "fp8", True),
         _turn(32, 8, 128, "fp16", False, True),
         _turn(8, 4, 256, "bf16", True, False),
+        _read(8, 128, "fp16", "k8v4"),
+        _read(32, 80, "bf16", "fp8"),
     )

@@ -42,8 +42,7 @@ class SpanAttention:
         """The span's rows of q [T, Hq, D] over its sequence -> [count, Hq * D]."""
         spec, count = self.spec, span.count
         first = max(0, span.length - count - window + 1) if window else 0
-        k = self._read(layer.k, layer.k_params, batch, span, first, pool.k_format)
-        v = self._read(layer.v, layer.v_params, batch, span, first, pool.v_format)
+        k, v = self.read(layer, batch, span, first, pool)
         rows = q if count == q.shape[0] else q[span.start : span.start + count]
         if spec.attention_softcap:
             return self._capped(rows, k, v, self._mask(batch, span, first, window))
@@ -122,6 +121,15 @@ class SpanAttention:
             batch.shared[key] = mask
         return mask
 
+    def read(
+        self, layer: KvLayer, batch: Batch, span: Span, first: int, pool: KvPool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values from the token `first` on, both [S, Hk, D]."""
+        return (
+            self._read(layer.k, layer.k_params, batch, span, first, pool.k_format),
+            self._read(layer.v, layer.v_params, batch, span, first, pool.v_format),
+        )
+
     def _read(
         self,
         cache: torch.Tensor,
@@ -131,7 +139,7 @@ class SpanAttention:
         first: int,
         form: VectorFormat,
     ) -> torch.Tensor:
-        """Keys or values from the token `first` on: [S, Hk, D]; a view where pages form one run."""
+        """One of the two; a view where values lie in one run of pages."""
         page_tokens = cache.shape[1]
         if span.run is not None:
             start = span.run * page_tokens
@@ -141,7 +149,7 @@ class SpanAttention:
                 return stored
             return dequantize_kv(stored, params.flatten(0, 1)[part], form, self.dtype)
         skipped = first // page_tokens
-        pages = self._pages(batch, span)[skipped:]
+        pages = self.pages(batch, span)[skipped:]
         part = slice(first - skipped * page_tokens, span.length - skipped * page_tokens)
         stored = cache.index_select(0, pages).flatten(0, 1)[part]
         if params is None:
@@ -149,8 +157,8 @@ class SpanAttention:
         beside = params.index_select(0, pages).flatten(0, 1)[part]
         return dequantize_kv(stored, beside, form, self.dtype)
 
-    def _pages(self, batch: Batch, span: Span) -> torch.Tensor:
-        """int64 [pages] on the device."""
+    def pages(self, batch: Batch, span: Span) -> torch.Tensor:
+        """The span's pages on the device, int64 [pages]; made once a pass."""
         key = ("pages", span.start, 0)
         pages = batch.shared.get(key)
         if pages is None:

@@ -54,7 +54,7 @@ class TorchOps:
         self.activations: ActivationFormat = activations
         self.all_rows = all_rows and activations != "16bit"
         self._inverse_hidden = 1 / spec.hidden
-        self._span_attention = SpanAttention(spec=spec, device=device, dtype=dtype)
+        self._span_attention: SpanAttention = SpanAttention(spec=spec, device=device, dtype=dtype)
 
     def begin(self, rows: int) -> None:
         """Called before a pass over so many rows.

@@ -1,15 +1,20 @@
-"""The library's flash kernel on a real card: the lower-right rule and windows, behind a cache."""
+"""Prompts' attention on a real card: the flash kernel's rule and windows, rounded pages read."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
+
+pytest.importorskip("triton")
+
 import torch
 
 from quantchat.ops.batch import Batch, Span
-from quantchat.ops.kv_pool import KvPool
+from quantchat.ops.kv_codec import quantize_kv
+from quantchat.ops.kv_pool import KvPool, KvPrecision
 from quantchat.ops.span_attention import SpanAttention, takes_flash
+from quantchat.ops.span_attention_cuda import CardSpanAttention
 from quantchat.spec import DecoderSpec, RopeSpec
 
 pytestmark = pytest.mark.gpu
@@ -76,3 +81,35 @@ def test_flash_is_the_masks_attention(
             assert not torch.isnan(got).any()
             error = float((got - wanted).norm() / wanted.norm())
             assert error < (2e-3 if dtype == torch.float16 else 1e-2), (count, length, error)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("precision", ["fp8", "int8", "k8v4", "int4r", "int4"])
+@pytest.mark.parametrize("head_dim", [64, 80, 128])
+@torch.inference_mode()
+def test_rounded_pages_are_read_as_torch_reads_them(
+    head_dim: int, precision: KvPrecision, dtype: torch.dtype
+) -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    torch.manual_seed(head_dim)
+    spec = spec_of(8, 4, head_dim)
+    pool = KvPool(spec, pages=40, page_tokens=PAGE, precision=precision, dtype=dtype, device=device)
+    layer = pool.layers[0]
+    for cache, params, form in (
+        (layer.k, layer.k_params, pool.k_format),
+        (layer.v, layer.v_params, pool.v_format),
+    ):
+        assert params is not None
+        codes, beside = quantize_kv(torch.randn(40, PAGE, 4, head_dim, device=device), form)
+        cache.copy_(codes)
+        params.copy_(beside)
+    fused = CardSpanAttention(spec=spec, device=device, dtype=dtype)
+    plain = SpanAttention(spec=spec, device=device, dtype=dtype)
+    for pages in (tuple(range(3, 36)), tuple(torch.randperm(40).tolist()[:33])):
+        for first, length in ((0, 1), (0, 512), (37, 528), (16, 100)):
+            span = Span(0, 1, length, pages[: -(-length // PAGE)])
+            rows = torch.zeros(1, dtype=torch.int64, device=device)
+            batch = Batch(rows, rows.int(), rows, True, (span,))
+            ours = fused.read(layer, batch, span, first, pool)
+            for got, wanted in zip(ours, plain.read(layer, batch, span, first, pool), strict=True):
+                assert torch.equal(got, wanted), (first, length)
