@@ -17,7 +17,7 @@ from .._launch import PLAIN_SM, ceil_div, check_activation, check_out, launch, s
 from .launch import RowWeight
 from .pack import TILE_ROWS, UNIT_COLUMNS, Int4Tiles
 
-_WIDE_SMS = (80, 90, 100)
+WIDE_SMS = (80, 90, 100)
 """Cards whose programs have more than 99 KiB of shared memory."""
 
 
@@ -44,7 +44,7 @@ def int8_tile(rows: int, sm: int) -> ManyTile:
     On an H100 the linears of Llama-3.1-8B take 5.9 ms over 64 rows with INT8_LOW, 7.5 over 128 with
     INT8_TILE; the library takes 13 for either, weights made dense first.
     """
-    if sm not in _WIDE_SMS:
+    if sm not in WIDE_SMS:
         return INT8_SMALL
     return INT8_LOW if rows <= INT8_LOW.rows else INT8_TILE
 

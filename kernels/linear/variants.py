@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from .._variants import POINTEE, SM_VERSIONS, Variant
 from .dequantize import linear_dequantize_kernel
-from .gemv import linear_kernel
+from .gemv import BLOCKS, linear_kernel
+from .grouped_variants import grouped_variants
 from .launch import CODES, LOWEST_SM
 from .many_variants import many_variants
 from .table_dequantize import SCALES, table_dequantize_kernel
@@ -40,7 +41,7 @@ class _Part:
     scaled: bool = False
     """Results are multiplied by a scale each."""
     share: int = 0
-    """Slots of a row, each with an expert of its own."""
+    """Slots of a row, each with an expert of its own; or BLOCKS."""
 
 
 _TUNED_PARTS = (
@@ -223,11 +224,14 @@ def _ruled() -> list[Variant]:
 
 
 def _experts() -> list[Variant]:
-    """Slots of experts: gate and up from the row's inputs, down scaled by the router."""
+    """Slots of experts, down scaled by the router, and blocks of rows that share an expert."""
     forms = (("int4", 128), ("int4", 64), ("int8", 0), ("dense", 0))
+    blocks = int(BLOCKS.value)
     parts = (
         _Part(outputs=1536, columns=2048, gated=True, share=8),
         _Part(outputs=2048, columns=768, scaled=True, wide=True, share=1),
+        _Part(outputs=1536, columns=2048, gated=True, share=blocks),
+        _Part(outputs=2048, columns=768, share=blocks),
     )
     found = []
     for (form, part), dtype, sm in zip(
@@ -236,8 +240,9 @@ def _experts() -> list[Variant]:
         itertools.cycle((_LOWEST_PDL_SM, LOWEST_SM, 120)),
         strict=False,
     ):
-        tile = tile_for(_shape(form, part, one=True), sm)
-        found.append(_linear(form, part, dtype, one=True, tile=tile, sms=(sm,)))
+        one = part.share != blocks
+        tile = tile_for(_shape(form, part, one=one), sm)
+        found.append(_linear(form, part, dtype, one=one, tile=tile, sms=(sm,)))
     return found
 
 
@@ -319,6 +324,7 @@ def variants() -> tuple[Variant, ...]:
         _dequantize(1536, 64, "bf16", False, channel=True),
         _dequantize(4096, 128, "int8", True),
         *many_variants(),
+        *grouped_variants(),
         _dequantize_table("codebook4", 4096, "fp16", True),
         _dequantize_table("nested4", 14336, "bf16", False),
         _dequantize_table("lut4", 576, "fp16", False),

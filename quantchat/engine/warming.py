@@ -23,6 +23,7 @@ from quantchat.events import LoadPhase
 from quantchat.model.decoder import Decoder
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.compiling import compile_kernels, noting
+from quantchat.ops.plain import Experts
 from quantchat.ops.triton_ops import TritonOps
 from quantchat.requests import Sampling
 
@@ -81,8 +82,9 @@ def _pass_over(model: LoadedModel) -> None:
     decoder, pool = shortened(whole, model.pool, distinct_layers(whole))
     room = pool.pages * pool.page_tokens
     rounded = ROUNDED_PROMPTS if plan.activations in ("int8", "fp8") else ()
-    for count in (*PROMPTS, *rounded):
-        batch = prompt_batch(model, min(count, room), 0)
+    most = min(room, max(plan.prefill_chunk_tokens, PROMPTS[-1]))
+    for count in (*PROMPTS, *rounded, *_expert_prompts(decoder)):
+        batch = prompt_batch(model, min(count, most), 0)
         hidden = decoder.forward(batch, pool)
         logits = decoder.logits(hidden[-1:])[0]
     picker, seen = card_picker(decoder), torch.zeros_like(logits, dtype=torch.bool)
@@ -101,6 +103,21 @@ def _pass_over(model: LoadedModel) -> None:
     )
     for variant in STEPS:
         buffers.step(variant)
+
+
+def _expert_prompts(decoder: Decoder) -> tuple[int, ...]:
+    """Tokens of chunks that experts serve with launches of their own."""
+    banks = {
+        block.mlp.spec.active: block.mlp.bank
+        for block in decoder.blocks
+        if isinstance(block.mlp, Experts)
+    }
+    return tuple(
+        count
+        for active, bank in banks.items()
+        if bank is not None
+        for count in bank.row_counts(active)
+    )
 
 
 def run_prompts(model: LoadedModel) -> None:

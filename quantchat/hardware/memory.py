@@ -248,15 +248,16 @@ def workspace_bytes(
     """Bytes beside weights and KV while a prompt is read, at their peak.
 
     Counts per chunk token: residual and one row of normed, q, k, v, attention output, gate, up and
-    product, 2 bytes an element on a card, 4 on the CPU; for one layer the keys and values of the
-    context gathered for SDPA and its mask [chunk, context]; last-token logits in fp32 with one
-    copy for the sampler; soft-capped scores in fp32 at their steps; on a card the largest matrix in 16 bits, dequantized for many rows; the
-    runtime.
+    product, 2 bytes an element on a card, 4 on the CPU; of experts the product and output of each
+    that a token takes, and their sum; for one layer the keys and values of the context gathered for
+    SDPA and its mask [chunk, context]; last-token logits in fp32 with one copy for the sampler;
+    soft-capped scores in fp32 at their steps; on a card the largest matrix in 16 bits, dequantized
+    for many rows; the runtime.
     """
     size = 2 if on_gpu else 4
     q = spec.heads * spec.head_dim
     kv = spec.kv_heads * spec.head_dim
-    row = 2 * spec.hidden + 2 * q + 2 * kv + 3 * spec.intermediate
+    row = 2 * spec.hidden + 2 * q + 2 * kv + _inner_elements(spec)
     activations = chunk_tokens * (row * size + spec.hidden * 4)
     attention = 2 * context_tokens * kv * size + chunk_tokens * context_tokens * 2
     logits = 2 * spec.vocab * 4
@@ -265,6 +266,15 @@ def workspace_bytes(
     scratch = widest * 2 if on_gpu and scheme.weights != "dense" else 0
     runtime = CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES
     return activations + attention + capped + logits + scratch + runtime
+
+
+def _inner_elements(spec: DecoderSpec) -> int:
+    """Elements of a token in the widest MLP."""
+    if (experts := spec.experts) is None:
+        return 3 * spec.intermediate
+    routed = experts.active * (experts.intermediate + spec.hidden) + 2 * spec.hidden
+    dense = spec.intermediate if experts.dense_layers else 0
+    return max(3 * dense, routed + 3 * experts.shared_intermediate)
 
 
 def load_peak_bytes(spec: DecoderSpec, scheme: Scheme, weights: int, *, on_gpu: bool) -> int:

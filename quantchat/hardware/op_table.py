@@ -111,14 +111,19 @@ def captures(target: OpTarget) -> bool:
 
 
 def _experts(target: OpTarget) -> tuple[OpChoice, ...]:
-    """The row of few rows' experts."""
+    """The rows of experts."""
     if EXPERTS not in target.departures:
         return ()
-    if target.triton and captures(target):
-        kernel, reason = "linear, chosen on the device", "a launch finds its weights by the router"
-    else:
-        kernel, reason = "linear by linear", "which ones a token takes is read back"
-    return (OpChoice(op="experts", rows=f"1-{FUSED_ROWS}", kernel=kernel, reason=reason),)
+    few = f"1-{FUSED_ROWS}"
+    if not target.triton or not captures(target):
+        why = "which ones a token takes is read back"
+        return (OpChoice(op="experts", rows=few, kernel="linear by linear", reason=why),)
+    found = "a launch finds its weights by the router"
+    ordered = "rows are put in the order of their experts; each block of them reads one's weights"
+    return (
+        OpChoice(op="experts", rows=few, kernel="linear, chosen on the device", reason=found),
+        OpChoice(op="experts", rows=f">{FUSED_ROWS}", kernel="triton, grouped", reason=ordered),
+    )
 
 
 def plain_blocks(target: OpTarget) -> tuple[OpChoice, ...]:

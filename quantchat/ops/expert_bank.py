@@ -1,7 +1,7 @@
-"""Experts of a layer side by side in a card's memory: few rows ask for theirs on the device.
+"""Experts of a layer side by side in a card's memory: rows ask for theirs on the device.
 
-Nothing is read back, so a step with experts can be captured. Many rows go expert by expert, on
-the same memory. T rows, A experts of each, C width, I inner width.
+Nothing is read back. Few rows take weights choice by choice, many are put in the order of their
+experts first. T rows, A experts of each, C width, I inner width, E experts.
 """
 
 from __future__ import annotations
@@ -11,33 +11,69 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from quantchat.kernels.linear.launch import Chosen, RowWeight, Weight, linear
+from quantchat.kernels.linear.choose import choose
+from quantchat.kernels.linear.grouped import (
+    GroupedWeight,
+    block_rows,
+    every_block,
+    linear_grouped,
+)
+from quantchat.kernels.linear.grouped_order import collect, order, spread
+from quantchat.kernels.linear.launch import (
+    COLUMN_ROWS,
+    Chosen,
+    Grouped,
+    RowWeight,
+    Weight,
+    linear,
+)
 from quantchat.kernels.linear.pack import Int4Tiles
 from quantchat.kernels.linear.reference import Gate
+from quantchat.kernels.linear.table_pack import TableTiles
 from quantchat.ops.linear import LinearOp
 from quantchat.ops.linear_tiles import TileLinear
 from quantchat.ops.plain import Mlp
 
-BANK_ROWS = 8
-"""Rows of a decode step."""
+SLOT_ROWS = 8
+"""Rows of a decode step: up to so many, weights are read for each choice by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ExpertBank:
     """Gate and up, and down, of all experts; each weight is the first of many alike."""
 
-    gate_up: Weight
-    down: Weight
+    gate_up: GroupedWeight
+    down: GroupedWeight
+    count: int
     gate: Gate
     dependent: bool
-    rows_most: int = BANK_ROWS
+
+    def row_counts(self, active: int) -> tuple[int, ...]:
+        """See Bank.row_counts."""
+        slots: tuple[int, ...] = every_block(self.gate_up, self.count)
+        return tuple(max(SLOT_ROWS + 1, -(-number // active)) for number in slots)
+
+    def choose(
+        self, scores: torch.Tensor, active: int, *, renormalise: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """scores float32 [T, E] -> shares float32 and experts int32 [T, A]."""
+        made: tuple[torch.Tensor, torch.Tensor] = choose(scores, active, renormalise=renormalise)
+        return made
 
     def __call__(
         self, x: torch.Tensor, experts: torch.Tensor, shares: torch.Tensor
     ) -> torch.Tensor:
         """x [T, C], experts int [T, A], shares float32 [T, A] -> float32 [T, C]."""
+        experts = experts.to(torch.int32)
+        by_slot = x.shape[0] <= SLOT_ROWS
+        return (self._by_slot if by_slot else self._by_expert)(x, experts, shares)
+
+    def _by_slot(
+        self, x: torch.Tensor, experts: torch.Tensor, shares: torch.Tensor
+    ) -> torch.Tensor:
+        """Every choice with weights of its own."""
         rows, active = experts.shape
-        chosen = experts.to(torch.int32).view(-1)
+        chosen = experts.view(-1)
         inner = linear(
             x,
             self.gate_up,
@@ -56,6 +92,29 @@ class ExpertBank:
         )
         return made.view(rows, active, -1).sum(dim=1)
 
+    def _by_expert(
+        self, x: torch.Tensor, experts: torch.Tensor, shares: torch.Tensor
+    ) -> torch.Tensor:
+        """Blocks of rows that share an expert; results are rounded to x's type, then added."""
+        rows = block_rows(self.gate_up, experts.numel(), self.count)
+        turn = order(experts, self.count, rows)
+        if rows == COLUMN_ROWS:
+            blocks = Grouped(blocks=turn.blocks)
+            inner = linear(
+                spread(x, turn),
+                self.gate_up,
+                chosen=blocks,
+                gated=True,
+                gate=self.gate,
+                dependent=self.dependent,
+            )
+            made = linear(inner, self.down, chosen=blocks, dependent=self.dependent)
+        else:
+            inner = linear_grouped(x, self.gate_up, turn, gathered=True, gated=True, gate=self.gate)
+            made = linear_grouped(inner, self.down, turn, gathered=False)
+        out: torch.Tensor = collect(made, turn, shares.contiguous())
+        return out
+
 
 def bank_of(
     mlps: Sequence[Mlp], gate: Gate, *, dependent: bool
@@ -66,9 +125,9 @@ def bank_of(
     if gate_ups is None or downs is None:
         return None
     sides = [_side_by_side(gate_ups), _side_by_side(downs)]
-    bank = ExpertBank(
-        gate_up=sides[0][0].weight, down=sides[1][0].weight, gate=gate, dependent=dependent
-    )
+    gate_up, down = sides[0][0].weight, sides[1][0].weight
+    assert not isinstance(gate_up, TableTiles) and not isinstance(down, TableTiles)
+    bank = ExpertBank(gate_up=gate_up, down=down, count=len(mlps), gate=gate, dependent=dependent)
     made = (Mlp(gate_up=one, down=two) for one, two in zip(*sides, strict=True))
     return bank, tuple(made)
 

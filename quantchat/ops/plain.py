@@ -68,11 +68,15 @@ class Mlp:
 
 
 class Bank(Protocol):
-    """All experts at once, for few rows, without reading back which."""
+    """All experts at once, without reading back which rows take which."""
 
-    @property
-    def rows_most(self) -> int:
-        """Most rows."""
+    def row_counts(self, active: int) -> tuple[int, ...]:
+        """Rows for which launches differ, A experts each."""
+
+    def choose(
+        self, scores: torch.Tensor, active: int, *, renormalise: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """scores float32 [T, E] -> shares float32 and experts int32 [T, A]."""
 
     def __call__(
         self, x: torch.Tensor, experts: torch.Tensor, shares: torch.Tensor
@@ -92,7 +96,7 @@ class Experts:
     shared_gate: torch.Tensor | None = None
     """float32 [C]."""
     bank: Bank | None = None
-    """Serves few rows."""
+    """Serves any rows, where there is one."""
 
     @property
     def linears(self) -> tuple[LinearOp, ...]:
@@ -118,7 +122,7 @@ class Experts:
         """x [T, C] -> float32 [T, C]."""
         wide = x.float()
         weights, chosen = self.choose(wide @ self.router.t())
-        if self.bank is not None and x.shape[0] <= self.bank.rows_most:
+        if self.bank is not None:
             out = self.bank(x, chosen, weights)
         else:
             out = self._one_by_one(x, chosen, weights, ops)
@@ -131,6 +135,8 @@ class Experts:
 
     def choose(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Shares float32 and numbers of each row's experts [T, A]. scores float32 [T, E]."""
+        if self.bank is not None and scores.is_cuda:
+            return self.bank.choose(scores, self.spec.active, renormalise=self.spec.renormalise)
         shares = torch.softmax(scores, dim=-1)
         weights, chosen = torch.topk(shares, self.spec.active, dim=-1)
         if self.spec.renormalise:

@@ -1,0 +1,154 @@
+"""Products of rows by expert, and what puts rows in that order, to compile ahead of time."""
+
+from __future__ import annotations
+
+from .._launch import power_of_2
+from .._variants import POINTEE, SM_VERSIONS, Variant
+from .choose import choose_kernel
+from .grouped import DENSE, INT4, INT8, GroupedTile, grouped_kernel, grouped_tile
+from .grouped_order import (
+    FEW_SLOTS,
+    MANY_SLOTS,
+    TABLE_BLOCKS,
+    collect_kernel,
+    order_kernel,
+    order_warps,
+    spread_kernel,
+)
+from .launch import LOWEST_SM
+
+_NAMES = {INT4.value: "int4", INT8.value: "int8", DENSE.value: "dense"}
+
+
+def _grouped(
+    code: int,
+    group: int,
+    dtype: str,
+    rows: int,
+    *,
+    gated: bool = False,
+    gelu: bool = False,
+    even: bool = True,
+) -> list[Variant]:
+    """Gated ones find their rows by token, as they do in a layer."""
+    value = POINTEE[dtype]
+    pointers = {
+        "x_ptr": value,
+        "w_ptr": {INT4.value: "*i32", INT8.value: "*i8", DENSE.value: value}[code],
+        "s_ptr": {INT4.value: "*i32", INT8.value: "*fp32", DENSE.value: None}[code],
+        "y_ptr": value,
+        "tokens_ptr": "*i32" if gated else None,
+        "blocks_ptr": "*i32",
+    }
+    signature = {name: kind for name, kind in pointers.items() if kind is not None}
+    left_out: dict[str, object] = {name: None for name, kind in pointers.items() if kind is None}
+    numbers = ("blocks", "outputs", "tiles", "K", "w_step", "s_step")
+    by_tile: dict[GroupedTile, list[int]] = {}
+    for sm in SM_VERSIONS:
+        if sm >= LOWEST_SM:
+            by_tile.setdefault(grouped_tile(code, rows, sm), []).append(sm)
+    return [
+        Variant(
+            name=f"grouped-{_NAMES[code]}-{rows}x{tile.outputs}-g{group}-{dtype}-gated{gated:d}-gelu{gelu:d}-even{even:d}",
+            kernel=grouped_kernel,
+            signature=signature | dict.fromkeys(numbers, "i32"),
+            constexprs=left_out
+            | {
+                "CODE": code,
+                "GROUP": group,
+                "GATHERED": gated,
+                "GATED": gated,
+                "GELU": gelu,
+                "EVEN_K": even,
+                "INTERPRETED": False,
+                "BM": rows,
+                "BN": tile.outputs,
+                "BK": tile.depth,
+            },
+            warps=tile.warps,
+            stages=tile.stages,
+            only_sms=tuple(sms),
+            divisible=("outputs", "tiles", "K", "w_step", "s_step") if even else ("w_step",),
+        )
+        for tile, sms in by_tile.items()
+    ]
+
+
+def _order(slots: int, active: int, rows: int) -> Variant:
+    return Variant(
+        name=f"order-{slots}-{active}-{rows}",
+        kernel=order_kernel,
+        signature={
+            "experts_ptr": "*i32",
+            "tokens_ptr": "*i32",
+            "places_ptr": "*i32",
+            "blocks_ptr": "*i32",
+            "S": "i32",
+            "blocks": "i32",
+        },
+        constexprs={"ACTIVE": active, "BM": rows, "BS": slots, "BB": TABLE_BLOCKS},
+        warps=order_warps(slots),
+    )
+
+
+def _collect(active: int, dtype: str, block: int) -> Variant:
+    return Variant(
+        name=f"collect-{active}-{dtype}-{block}",
+        kernel=collect_kernel,
+        signature={
+            "y_ptr": POINTEE[dtype],
+            "places_ptr": "*i32",
+            "shares_ptr": "*fp32",
+            "out_ptr": "*fp32",
+            "C": "i32",
+        },
+        constexprs={"ACTIVE": active, "BC": block},
+        divisible=("C",),
+    )
+
+
+def _spread(dtype: str, block: int) -> Variant:
+    value = POINTEE[dtype]
+    return Variant(
+        name=f"spread-{dtype}-{block}",
+        kernel=spread_kernel,
+        signature={"x_ptr": value, "tokens_ptr": "*i32", "out_ptr": value, "C": "i32"},
+        constexprs={"BC": block},
+        divisible=("C",),
+    )
+
+
+def _choose(count: int, active: int, *, renormalise: bool) -> Variant:
+    return Variant(
+        name=f"choose-{count}-{active}-{renormalise:d}",
+        kernel=choose_kernel,
+        signature={"scores_ptr": "*fp32", "shares_ptr": "*fp32", "experts_ptr": "*i32"},
+        constexprs={
+            "COUNT": count,
+            "ACTIVE": active,
+            "RENORMALISE": renormalise,
+            "BE": power_of_2(count),
+            "BA": power_of_2(active),
+        },
+        warps=1,
+    )
+
+
+def grouped_variants() -> tuple[Variant, ...]:
+    """Every configuration that must compile."""
+    return (
+        _choose(128, 8, renormalise=True),
+        _choose(60, 4, renormalise=False),
+        _order(FEW_SLOTS, 8, 8),
+        _order(MANY_SLOTS, 2, 128),
+        _spread("bf16", 1024),
+        _collect(8, "bf16", 1024),
+        _collect(2, "fp16", 512),
+        *_grouped(INT4.value, 128, "bf16", 128, gated=True),
+        *_grouped(INT4.value, 64, "fp16", 32),
+        *_grouped(INT4.value, 32, "bf16", 16, gated=True, gelu=True, even=False),
+        *_grouped(INT8.value, 0, "bf16", 64, gated=True),
+        *_grouped(INT8.value, 0, "fp16", 16, even=False),
+        *_grouped(DENSE.value, 0, "bf16", 128, gated=True),
+        *_grouped(DENSE.value, 0, "fp16", 16),
+    )

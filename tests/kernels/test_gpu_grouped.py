@@ -1,0 +1,167 @@
+"""Rows by expert on a card: their order, products by every block of rows, whole layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("triton")
+
+import torch
+from linear_cases import stored
+from quantchat.kernels._ahead import noting
+from quantchat.kernels.linear import reference
+from quantchat.kernels.linear.choose import choose
+from quantchat.kernels.linear.grouped import linear_grouped
+from quantchat.kernels.linear.grouped_order import collect, order, spread
+from quantchat.kernels.linear.launch import COLUMN_ROWS, LOWEST_SM, Grouped, RowWeight, linear
+from quantchat.kernels.linear.pack import Int4Tiles
+from quantchat.kernels.linear.reference import Gate
+
+from quantchat.ops.expert_bank import ExpertBank, stacked
+from quantchat.ops.plain import Experts
+from quantchat.ops.torch_ops import TorchOps
+from quantchat.shapes import SHAPES
+from quantchat.spec import ExpertsSpec
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
+
+TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 6e-3}
+FORMS = (("int4", 128), ("int4", 64), ("int4", 32), ("int8", 0), ("dense", 0))
+
+
+@pytest.fixture(autouse=True)
+def card() -> torch.device:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    major, minor = torch.cuda.get_device_capability()
+    if 10 * major + minor < LOWEST_SM:
+        pytest.skip(f"experts in one piece begin at SM {LOWEST_SM}")
+    torch.manual_seed(3)
+    return torch.device("cuda")
+
+
+def relative(result: torch.Tensor, truth: torch.Tensor) -> float:
+    return float((result.double() - truth.double()).norm() / truth.double().norm())
+
+
+@pytest.mark.parametrize("block_rows", [8, 16, 128])
+@pytest.mark.parametrize(("rows", "active", "count"), [(1, 8, 128), (37, 2, 8), (2048, 8, 128)])
+def test_order(card: torch.device, rows: int, active: int, count: int, block_rows: int) -> None:
+    scores = torch.randn(rows, count, device=card)
+    shares, experts = choose(scores, active, renormalise=True)
+    made = order(experts, count, block_rows)
+    wanted, best = torch.softmax(scores, -1).topk(active, dim=-1)
+    assert torch.equal(experts.long(), best)
+    torch.testing.assert_close(shares, wanted / wanted.sum(-1, keepdim=True))
+    flat = experts.view(-1).cpu().long()
+    by_expert = flat.sort(stable=True).indices
+    assert torch.equal(made.tokens.cpu().long(), by_expert // active)
+    assert torch.equal(made.places.cpu().long(), by_expert.argsort())
+    blocks, start = [], 0
+    for expert, size in enumerate(flat.bincount(minlength=count).tolist()):
+        for first in range(start, start + size, block_rows):
+            blocks.append((expert, first, min(first + block_rows, start + size)))
+        start += size
+    table = [tuple(row) for row in made.blocks.t().tolist()]
+    assert [row for row in table if row[0] >= 0] == blocks
+
+
+@pytest.mark.parametrize(("code", "group"), FORMS)
+@pytest.mark.parametrize("block_rows", [COLUMN_ROWS, 16, 32, 64, 128])
+@pytest.mark.parametrize(
+    ("dtype", "gated", "gate"),
+    [
+        (torch.float16, True, "silu"),
+        (torch.bfloat16, True, "gelu_tanh"),
+        (torch.bfloat16, False, "silu"),
+    ],
+)
+def test_products(
+    card: torch.device,
+    code: str,
+    group: int,
+    block_rows: int,
+    dtype: torch.dtype,
+    gated: bool,
+    gate: Gate,
+) -> None:
+    """One expert has most rows, one has none."""
+    count, rows, columns, outputs = 5, 150, 384, 200
+    made = [
+        stored(code, group, outputs * (2 if gated else 1), columns, dtype, gated=gated)
+        for _ in range(count)
+    ]
+    first = stacked([weight for weight, _ in made])[0]
+    assert isinstance(first, Int4Tiles | RowWeight)
+    draw = torch.tensor([0.75, 0.1, 0.0, 0.1, 0.05], device=card).expand(rows, count)
+    experts = torch.multinomial(draw, 2).int()
+    turn = order(experts, count, block_rows)
+    x = torch.randn(rows, columns, device=card).to(dtype)
+    if block_rows == COLUMN_ROWS:
+        blocks = Grouped(blocks=turn.blocks)
+        got = linear(spread(x, turn), first, chosen=blocks, gated=gated, gate=gate)
+    else:
+        got = linear_grouped(x, first, turn, gathered=True, gated=gated, gate=gate)
+        apart = linear_grouped(spread(x, turn), first, turn, gathered=False, gated=gated, gate=gate)
+        assert torch.equal(got, apart)
+    places = turn.places.long().view(rows, 2)
+    for expert, (_, dense) in enumerate(made):
+        row, slot = torch.where(experts == expert)
+        if len(row):
+            wanted = reference.linear(x[row], dense, gated=gated, gate=gate)
+            assert relative(got[places[row, slot]], wanted) < TOLERANCE[dtype], expert
+
+
+@pytest.mark.parametrize(("code", "group"), [("int4", 128), ("int8", 0), ("dense", 0)])
+@pytest.mark.parametrize("rows", [9, 60, 300, 1000])
+def test_a_layer_over_many_rows(card: torch.device, code: str, group: int, rows: int) -> None:
+    """The same in a graph, and bit by bit the same again."""
+    spec = ExpertsSpec(count=16, active=4, intermediate=256, renormalise=True)
+    width, dtype = 512, torch.bfloat16
+    made = [
+        (
+            stored(code, group, 2 * spec.intermediate, width, dtype, gated=True),
+            stored(code, group, width, spec.intermediate, dtype, gated=False),
+        )
+        for _ in range(spec.count)
+    ]
+    sides = [stacked([pair[i][0] for pair in made])[0] for i in range(2)]
+    assert all(isinstance(side, Int4Tiles | RowWeight) for side in sides)
+    bank = ExpertBank(
+        gate_up=sides[0],  # type: ignore[arg-type]
+        down=sides[1],  # type: ignore[arg-type]
+        count=spec.count,
+        gate="silu",
+        dependent=torch.cuda.get_device_capability()[0] >= 9,
+    )
+    router = torch.randn(spec.count, width, device=card) * 0.1
+    layer = Experts(spec=spec, router=router, mlps=(), bank=bank)
+    shape = replace(SHAPES["smollm2-135m"], hidden=width)
+    ops = TorchOps(shape, device=card, dtype=dtype)
+    x = torch.randn(rows, width, device=card).to(dtype)
+    with noting():
+        layer(x, ops)
+    got = layer(x, ops)
+    shares, experts = layer.choose(x.float() @ router.t())
+    truth = torch.zeros(rows, width, device=card)
+    for expert, pair in enumerate(made):
+        row, slot = torch.where(experts == expert)
+        inner = reference.linear(x[row], pair[0][1], gated=True)
+        truth.index_add_(0, row, reference.linear(inner, pair[1][1]) * shares[row, slot, None])
+    assert relative(got, truth) < 2 * TOLERANCE[dtype]
+    assert torch.equal(layer(x, ops), got)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        again = layer(x, ops)
+    graph.replay()
+    assert torch.equal(again, got)
+
+
+def test_results_are_collected_in_the_order_of_slots(card: torch.device) -> None:
+    experts = choose(torch.randn(33, 7, device=card), 3, renormalise=False)[1]
+    turn = order(experts, 7, 16)
+    y, shares = torch.randn(99, 1400, device=card).half(), torch.rand(33, 3, device=card)
+    wanted = (y[turn.places.long().view(33, 3)].float() * shares[..., None]).sum(1)
+    torch.testing.assert_close(collect(y, turn, shares), wanted, rtol=1e-5, atol=1e-5)
