@@ -131,6 +131,18 @@ def test_workspace_grows_with_chunk_and_context() -> None:
     assert small > GIB // 2
 
 
+def test_a_token_s_workspace_has_room_for_all_its_experts() -> None:
+    spec = SHAPES["qwen3-30b-a3b"]
+    assert spec.experts is not None
+    taken = spec.experts.active * (spec.experts.intermediate + spec.hidden)
+    few, many = (
+        workspace_bytes(spec, SCHEMES["int4"], chunk_tokens=count, context_tokens=4096, on_gpu=True)
+        for count in (1, 1001)
+    )
+    beside = 1000 * (taken * 2 + 4096 * 2)
+    assert beside < many - few < 2 * beside
+
+
 def test_loading_needs_more_than_the_weights_but_not_a_second_model() -> None:
     for name in ("fp16", "int8", "int4"):
         scheme = SCHEMES[name]

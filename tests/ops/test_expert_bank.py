@@ -12,11 +12,12 @@ import itertools
 
 import torch
 from quantchat.kernels.linear import reference
+from quantchat.kernels.linear.grouped import block_rows
 from quantchat.kernels.linear.launch import Chosen, RowWeight
 from quantchat.kernels.linear.pack import Int4Tiles
 
 from quantchat.ops import expert_bank
-from quantchat.ops.expert_bank import bank_of
+from quantchat.ops.expert_bank import SLOT_ROWS, bank_of
 from quantchat.ops.linear import LinearOp
 from quantchat.ops.linear_tiles import TileLinear, tile_linear
 from quantchat.ops.plain import Experts, Mlp
@@ -99,6 +100,17 @@ def test_weights_that_are_not_alike_make_no_bank() -> None:
     assert biased is not None
     odd = Mlp(gate_up=mlps[0].gate_up, down=biased)
     assert bank_of([*mlps[:-1], odd], "silu", dependent=False) is None
+
+
+@pytest.mark.parametrize("form", ["int4", "int8", "dense"])
+def test_some_rows_are_named_for_every_size_of_a_block(form: str) -> None:
+    made = bank_of(experts(form)[0], "silu", dependent=False)
+    assert made is not None
+    bank = made[0]
+    every = {block_rows(bank.gate_up, rows * ACTIVE, COUNT) for rows in range(9, 2000)}
+    named = bank.row_counts(ACTIVE)
+    assert {block_rows(bank.gate_up, rows * ACTIVE, COUNT) for rows in named} == every
+    assert min(named) > SLOT_ROWS
 
 
 def test_few_rows_ask_the_bank_for_the_router_s_choice(monkeypatch: pytest.MonkeyPatch) -> None:
