@@ -37,13 +37,13 @@ class KernelJob:
     target: tuple[str, Any, int]
     """Triton's name of the back end, the SM version, threads of a warp."""
 
-    def compile(self) -> None:
-        """Leave the kernel in Triton's cache on disk; raises what the compiler raises."""
+    def compile(self) -> Any:
+        """Triton's compiled kernel, left in its cache on disk too; raises what the compiler raises."""
         kernel = getattr(importlib.import_module(self.module), self.name)
         settle(kernel)
         made = GluonASTSource if kernel.is_gluon() else ASTSource
         source = made(kernel, self.signature, self.constants, self.attributes)
-        triton_compile(source, target=GPUTarget(*self.target), options=self.options)
+        return triton_compile(source, target=GPUTarget(*self.target), options=self.options)
 
 
 @dataclass(slots=True)

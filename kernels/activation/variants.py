@@ -42,8 +42,8 @@ def _activation(
             "PDL": pdl,
         },
         warps=4 if form == PLAIN.value else row_warps(block),
-        lowest_sm=90 if pdl else LOWEST_CAST_SM if cast else 75,
-        options={"launch_pdl": True} if pdl else {},
+        lowest_sm=LOWEST_CAST_SM if cast else 75,
+        dependent=pdl,
     )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from .._launch import power_of_2
-from .._variants import POINTEE, Variant
+from .._variants import LOWEST_DEPENDENT_SM, POINTEE, Variant
 from ..rope_append.formats import ROTATED, VECTORS, KvFormat, VectorFormat
 from . import fragment_launch
 from .attend_kernel import attend_kernel
 from .fragment_kernel import fragment_attend_kernel
 from .splits import heads_of_part, parts_of, splits_for
 
-_LOWEST_PDL_SM = 90
 _WORD_PARAMS: dict[VectorFormat, str] = {
     "16bit": "",
     "fp8": "*fp16",
@@ -63,7 +62,7 @@ def _fragments(
     most_stack_bytes: int | None = None,
 ) -> Variant:
     """On tensor cores, as cards of those SM versions run it."""
-    pdl = min(sms) >= _LOWEST_PDL_SM
+    pdl = min(sms) >= LOWEST_DEPENDENT_SM
     splits = splits_for(rows, heads, kv_heads, head_dim, 8192, kv, sm=min(sms), sms=132)
     assert splits.alone, "this shape takes the plain path"
     value = POINTEE[dtype]
@@ -106,7 +105,7 @@ def _fragments(
         warps=splits.warps,
         only_sms=sms,
         most_stack_bytes=most_stack_bytes,
-        options={"launch_pdl": True} if pdl else {},
+        dependent=pdl,
     )
 
 

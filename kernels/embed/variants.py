@@ -38,8 +38,7 @@ def _embed(columns: int, form: str, dtype: str, scaled: bool, placed: bool, pdl:
             "PDL": pdl,
         },
         warps=2,
-        lowest_sm=90 if pdl else 75,
-        options={"launch_pdl": True} if pdl else {},
+        dependent=pdl,
     )
 
 

@@ -63,7 +63,7 @@ def _wide_int4(rows: int, group: int, dtype: str, *, gated: bool, bias: bool) ->
         warps=8,
         only_sms=(WIDE_SM,),
         most_stack_bytes=0,
-        options={"launch_pdl": True},
+        dependent=True,
     )
 
 

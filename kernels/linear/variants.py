@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from .._variants import POINTEE, SM_VERSIONS, Variant
+from .._variants import LOWEST_DEPENDENT_SM, POINTEE, SM_VERSIONS, Variant
 from .dequantize import linear_dequantize_kernel
 from .gemv import BLOCKS, linear_kernel
 from .grouped_variants import grouped_variants
@@ -16,7 +16,6 @@ from .tiles import FORMS, LinearShape, Tile, tile_for
 from .tuned import TUNED
 
 _TABLE_FORMS = (("codebook4", 0), ("nested4", 0), ("lut4", 0), ("lut3", 0))
-_LOWEST_PDL_SM = 90
 _STACK_BYTES = 16
 """Several rows: tiles that spill a register or two were measured to be the fastest all the same."""
 
@@ -76,7 +75,7 @@ def _linear(
     form: tuple[str, int], part: _Part, dtype: str, *, one: bool, tile: Tile, sms: tuple[int, ...]
 ) -> Variant:
     code, group = form
-    pdl = min(sms) >= _LOWEST_PDL_SM
+    pdl = min(sms) >= LOWEST_DEPENDENT_SM
     value = POINTEE[dtype]
     channel = code in ("int8", "fp8") or part.prepared
     pointers = {
@@ -148,7 +147,7 @@ def _linear(
         only_sms=sms,
         divisible=("outputs",),
         most_stack_bytes=0 if one else _STACK_BYTES,
-        options={"launch_pdl": True} if pdl else {},
+        dependent=pdl,
     )
 
 
@@ -189,9 +188,9 @@ def _prepared() -> list[Variant]:
     """Two-level int4 at 8B shapes on SM 90, one row."""
     found = []
     for part, dtype in zip(_PREPARED_PARTS, itertools.cycle(POINTEE), strict=False):
-        tile = tile_for(_shape(("int4", 128), part, one=True), _LOWEST_PDL_SM)
+        tile = tile_for(_shape(("int4", 128), part, one=True), LOWEST_DEPENDENT_SM)
         found.append(
-            _linear(("int4", 128), part, dtype, one=True, tile=tile, sms=(_LOWEST_PDL_SM,))
+            _linear(("int4", 128), part, dtype, one=True, tile=tile, sms=(LOWEST_DEPENDENT_SM,))
         )
     return found
 
@@ -212,9 +211,9 @@ def _ruled() -> list[Variant]:
             by_tile: dict[tuple[Tile, bool], list[int]] = {}
             for place, sm in enumerate(SM_VERSIONS):
                 # SM 90 has the widest range of instructions; others take every form in turn.
-                if sm < LOWEST_SM or (sm != _LOWEST_PDL_SM and (number + turn + place) % 4):
+                if sm < LOWEST_SM or (sm != LOWEST_DEPENDENT_SM and (number + turn + place) % 4):
                     continue
-                key = (tile_for(shape, sm), sm >= _LOWEST_PDL_SM)
+                key = (tile_for(shape, sm), sm >= LOWEST_DEPENDENT_SM)
                 by_tile.setdefault(key, []).append(sm)
             found += [
                 _linear(form, part, dtype, one=one, tile=tile, sms=tuple(sms))
@@ -237,7 +236,7 @@ def _experts() -> list[Variant]:
     for (form, part), dtype, sm in zip(
         itertools.product(forms, parts),
         itertools.cycle(POINTEE),
-        itertools.cycle((_LOWEST_PDL_SM, LOWEST_SM, 120)),
+        itertools.cycle((LOWEST_DEPENDENT_SM, LOWEST_SM, 120)),
         strict=False,
     ):
         one = part.share != blocks

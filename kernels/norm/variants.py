@@ -45,8 +45,8 @@ def _norm(
             "PDL": pdl,
         },
         warps=row_warps(block),
-        lowest_sm=90 if pdl else LOWEST_CAST_SM if cast else 75,
-        options={"launch_pdl": True} if pdl else {},
+        lowest_sm=LOWEST_CAST_SM if cast else 75,
+        dependent=pdl,
     )
 
 
@@ -104,8 +104,7 @@ def _stream(
             "PDL": pdl,
         },
         warps=row_warps(block),
-        lowest_sm=90 if pdl else 75,
-        options={"launch_pdl": True} if pdl else {},
+        dependent=pdl,
     )
 
 

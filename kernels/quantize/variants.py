@@ -49,8 +49,8 @@ def _rows(
         },
         constexprs={"BK": block, "FORM": form, "CAST": cast, "GIVEN": given, "PDL": pdl},
         warps=row_warps(block),
-        lowest_sm=90 if pdl else LOWEST_CAST_SM if cast else 75,
-        options={"launch_pdl": True} if pdl else {},
+        lowest_sm=LOWEST_CAST_SM if cast else 75,
+        dependent=pdl,
     )
 
 
@@ -84,8 +84,7 @@ def _prepare(
             "PDL": pdl,
         },
         warps=prepare_warps(block),
-        lowest_sm=90 if pdl else 75,
-        options={"launch_pdl": True} if pdl else {},
+        dependent=pdl,
     )
 
 
@@ -207,7 +206,8 @@ def _parted(code: str, tile: Parted, *, bias: bool) -> Variant:
         only_sms=(90,),
         divisible=("N",),
         most_stack_bytes=0,
-        options={"maxnreg": REGISTERS, "launch_pdl": True},
+        dependent=True,
+        registers=REGISTERS,
     )
 
 

@@ -8,8 +8,6 @@ from .formats import ROTATED, VECTORS, KvFormat
 from .read import read_kernel
 from .turn import turn_kernel
 
-_LOWEST_PDL_SM = 90
-
 
 def _append(
     heads: int, kv_heads: int, head_dim: int, dtype: str, kv: KvFormat, norm: bool
@@ -76,8 +74,7 @@ def _turn(heads: int, kv_heads: int, head_dim: int, dtype: str, norm: bool, pdl:
             "PDL": pdl,
         },
         warps=1,
-        lowest_sm=_LOWEST_PDL_SM if pdl else 75,
-        options={"launch_pdl": True} if pdl else {},
+        dependent=pdl,
     )
 
 
@@ -105,7 +102,7 @@ def _read(kv_heads: int, head_dim: int, dtype: str, kv: KvFormat) -> Variant:
             "K_KV": VECTORS[kv][0],
             "V_KV": VECTORS[kv][1],
         },
-        options={"enable_fp_fusion": False},
+        fused=False,
     )
 
 

@@ -10,7 +10,6 @@ from .stochastic import digit_kernel, draw_kernel
 from .workspace import BLOCK, BLOCKS_PER_TABLE, DIGIT_BITS
 
 _LOGITS = {"fp16": "*fp16", "bf16": "*bf16", "fp32": "*fp32"}
-_EXACT = {"enable_fp_fusion": False}
 _FEEDBACK = {
     "ids_ptr": "*i64",
     "positions_ptr": "*i32",
@@ -34,8 +33,8 @@ def _variant(
         kernel=kernel,
         signature={**signature, "seen_ptr": "*u8", "penalty_ptr": "*fp32", "V": "i32"},
         constexprs={**constexprs, "B": BLOCK, "PDL": pdl},
-        lowest_sm=90 if pdl else 75,
-        options=_EXACT | ({"launch_pdl": True} if pdl else {}),
+        dependent=pdl,
+        fused=False,
     )
 
 

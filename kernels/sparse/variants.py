@@ -16,8 +16,7 @@ def _product(dtype: str, tokens: int, rows: int, entries: int, *, pdl: bool = Fa
         kernel=sparse_product_kernel,
         signature={"x_ptr": POINTEE[dtype], **_SPARSE, "y_ptr": "*fp32", "M": "i32", **_INTS},
         constexprs={"BM": tokens, "BR": rows, "BE": entries, "PDL": pdl},
-        lowest_sm=90 if pdl else 75,
-        options={"launch_pdl": True} if pdl else {},
+        dependent=pdl,
     )
 
 

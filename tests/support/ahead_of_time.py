@@ -39,27 +39,9 @@ def compile_op(op: str, sm: int) -> list[str]:
 def build(variant: object, sm: int) -> Any:
     """The compiled kernel of one variant; whatever the compiler raises goes on."""
     from quantchat.kernels._variants import Variant
-    from triton import compile as triton_compile
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-    from triton.experimental.gluon._runtime import GluonASTSource
 
     assert isinstance(variant, Variant)
-    names = variant.kernel.arg_names
-    signature = {name: variant.signature.get(name, "constexpr") for name in names}
-    aligned = {
-        (i,): [["tt.divisibility", 16]]
-        for i, name in enumerate(names)
-        if signature[name].startswith("*") or name in variant.divisible
-    }
-    constexprs = {(names.index(name),): value for name, value in variant.constexprs.items()}
-    gluon = variant.kernel.is_gluon()
-    options = {"num_warps": variant.warps, "enable_fp_fusion": True, **variant.options}
-    if not gluon:
-        options["num_stages"] = variant.stages
-    made = GluonASTSource if gluon else ASTSource
-    source = made(variant.kernel, signature, constexprs, aligned)
-    return triton_compile(source, target=GPUTarget("cuda", sm, 32), options=options)
+    return variant.job(sm).compile()
 
 
 def _failure(variant: object, sm: int) -> str | None:
