@@ -17,7 +17,6 @@ MARKS: tuple[tuple[str, str], ...] = (
 )
 LATE = re.compile(r"(?<!`)</think>[ \t]*(?:\n|\Z)")
 """A closing mark without an opening one; in backticks it is talked about, not meant."""
-LONGEST = max(len(mark) for pair in MARKS for mark in pair)
 
 
 @dataclass(frozen=True, slots=True)

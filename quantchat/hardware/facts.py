@@ -22,7 +22,6 @@ class GpuFacts:
     total_bytes: int
     free_bytes: int
     driver: str
-    l2_bytes: int | None = None
     uuid: str = ""
 
 

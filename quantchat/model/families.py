@@ -57,13 +57,6 @@ def open_model(path: Path) -> ModelSource:
         raise
 
 
-def read_spec(path: Path) -> DecoderSpec:
-    """The spec of a model on disk."""
-    source = open_model(path)
-    source.close()
-    return source.spec
-
-
 def source_of(checkpoint: Checkpoint) -> ModelSource:
     """The model in an open checkpoint; raises CheckpointError naming what is wrong."""
     assert isinstance(checkpoint, (GgufFile, SafetensorsFolder))

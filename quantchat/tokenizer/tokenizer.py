@@ -114,10 +114,6 @@ class Tokenizer:
             data = data.removeprefix(b" ")
         return data.decode("utf-8", "replace")
 
-    def token_text(self, token_id: int) -> str:
-        """The vocabulary's own spelling of a token, for people; empty past the vocabulary."""
-        return self._pieces[token_id] if 0 <= token_id < self.vocab_size else ""
-
     def shown(self, token_id: int) -> str:
         """One token by itself, for people: its text, `<0xE6>` for a part of a character, a special
         token's own spelling, `<123>` past the vocabulary."""

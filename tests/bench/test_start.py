@@ -43,7 +43,7 @@ def test_the_folder_is_a_whole_model_that_takes_no_room(tiny: Path) -> None:
         text = "Why is the sky blue?"
         ids = tokenizer.encode(text, add_bos=False)
         assert b"".join(map(tokenizer.token_bytes, ids)).decode() == text
-        assert len({tokenizer.token_text(n) for n in range(256, TINY.vocab)}) == TINY.vocab - 256
+        assert len({tokenizer.shown(n) for n in range(256, TINY.vocab)}) == TINY.vocab - 256
         first = source.checkpoint.identity()
     finally:
         source.close()

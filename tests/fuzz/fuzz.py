@@ -46,7 +46,6 @@ class Tally:
     slowest: int = 0
     worst_over: int = -(1 << 60)
     largest: int = 0
-    worst_share: float = 0.0
     worst_resident: int = 0
     most_resident: int = 0
     spent_s: float = 0.0

@@ -8,9 +8,10 @@ from typing import Any
 
 import factory
 import pytest
+from reading import read_spec
 
 from quantchat.errors import CheckpointError, UnsupportedModelError
-from quantchat.model.families import open_model, read_spec
+from quantchat.model.families import open_model
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ import factory
 import more_gguf
 import pytest
 import torch
+from reading import read_spec
 from safetensors.torch import load_file, save_file
 
 from quantchat.checkpoints.facts import Facts
 from quantchat.errors import CheckpointError, UnsupportedModelError
 from quantchat.model.config_hf import spec_from_config
-from quantchat.model.families import open_model, read_spec
+from quantchat.model.families import open_model
 from quantchat.spec import DecoderSpec, LinearScaling, LongScaling
 
 

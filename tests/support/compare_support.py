@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app_support import ready, wait_until
-from fakes import FakeEngine, Script
+from fakes import Script
 from textual.pilot import Pilot
 from textual.style import Style
 from textual.widgets import Static
@@ -27,11 +27,6 @@ async def opened(pilot: Pilot[None], app: QuantchatApp) -> CompareScreen:
     assert isinstance(screen, CompareScreen)
     await wait_until(pilot, lambda: screen.comparison.ready)
     return screen
-
-
-def engine_of(app: QuantchatApp) -> FakeEngine:
-    assert isinstance(app.engine, FakeEngine)
-    return app.engine
 
 
 async def at_rest(pilot: Pilot[None], screen: CompareScreen) -> None:

@@ -253,7 +253,7 @@ def test_starter_facts(starter: Tokenizer) -> None:
     assert starter.eos_ids == {0, 2}
     assert starter.special_ids == set(range(17))
     assert not starter.adds_bos
-    assert starter.token_text(2) == "<|im_end|>"
+    assert starter.shown(2) == "<|im_end|>"
     assert starter.encode("Hello 2024", add_bos=False) == [19556, 216, 34, 32, 34, 36]
 
 

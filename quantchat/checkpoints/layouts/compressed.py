@@ -50,7 +50,6 @@ STRATEGIES = ("tensor", "channel", "group", "block", "tensor_group")
 READ_BITS = (2, 4, 8)
 CACHE_SCALES = (".k_scale", ".v_scale", ".k_zero_point", ".v_zero_point")
 INPUT_SCALES = (".input_scale", ".input_zero_point", ".input_global_scale")
-WEIGHT_SHAPE_BYTES = 16
 
 ReadBytes: TypeAlias = Callable[[str], bytes]
 

@@ -140,10 +140,6 @@ class ModelActions(WorkingDialog[Result]):
         info = self.desk.loads.info
         return "" if info is None else info.model
 
-    def transfer_of(self, name: str) -> Transfer | None:
-        """Its download, if there is one."""
-        return next((row for row in self.desk.transfers.rows() if row.name == name), None)
-
     def action_move(self, step: int) -> None:
         """Move in the list while the field keeps the focus."""
         self.rows.move_to(self.rows.cursor + step)
