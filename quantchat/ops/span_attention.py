@@ -21,6 +21,10 @@ from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.plain import soft_capped
 from quantchat.spec import DecoderSpec
 
+PROCESSOR_ORDER = ((1, 2, 0, 3), (2, 0, 1, 3), 1)
+"""[count, Hk, group, D] to what the library takes and back, and the dimension that shares keys."""
+CARD_ORDER = ((2, 1, 0, 3), (2, 1, 0, 3), 0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpanAttention:
@@ -49,24 +53,27 @@ class SpanAttention:
         if takes_flash(self.device, self.dtype, spec.head_dim):
             return self._flash(rows, k, v, window)
         group = spec.heads // spec.kv_heads
-        # [count, Hq, D] -> [Hk, group, count, D]; keys [S, Hk, D] -> [Hk, 1, S, D]
-        keys, values = k.transpose(0, 1)[:, None], v.transpose(0, 1)[:, None]
+        keys, values = k.transpose(0, 1), v.transpose(0, 1)
         if count == 1:
             query = rows.view(spec.kv_heads, 1, group, spec.head_dim)
-            out = F.scaled_dot_product_attention(query, keys, values, scale=spec.attention_scale)
+            scale = spec.attention_scale
+            out = F.scaled_dot_product_attention(query, keys[:, None], values[:, None], scale=scale)
             return out.reshape(1, -1)
-        query = rows.view(count, spec.kv_heads, group, spec.head_dim).permute(1, 2, 0, 3)
-        size = (spec.kv_heads, group, keys.shape[2], spec.head_dim)
+        # A processor meets the heads that share keys one after the other. A card's may not share them
+        # by a stride of 0: for a block of one row the library's kernel takes masks of no row then.
+        there, back, shared = CARD_ORDER if q.is_cuda else PROCESSOR_ORDER
+        query = rows.view(count, spec.kv_heads, group, spec.head_dim).permute(there)
+        size = (*query.shape[:2], *keys.shape[1:])
         plain = span.length == count and not (window and window < count)
         out = F.scaled_dot_product_attention(
             query,
-            keys.expand(size),
-            values.expand(size),
+            keys.unsqueeze(shared).expand(size),
+            values.unsqueeze(shared).expand(size),
             attn_mask=None if plain else self._mask(batch, span, first, window),
             is_causal=plain,
             scale=spec.attention_scale,
         )
-        return out.permute(2, 0, 1, 3).reshape(count, -1)
+        return out.permute(back).reshape(count, -1)
 
     def _flash(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int
