@@ -144,7 +144,9 @@ def _divergent(round_: Round, sides: tuple[str, str]) -> Table:
 
 
 def _candidates(top: Sequence[Candidate]) -> str:
-    return "  ".join(f"{words.quoted(each.text)} {each.p:.0%}" for each in top[:CANDIDATES])
+    return "  ".join(
+        f"{words.quoted(each.text)} {words.percent(each.p)}" for each in top[:CANDIDATES]
+    )
 
 
 def _step(kl: float | None) -> int:

@@ -237,7 +237,8 @@ def figures(progress: FetchProgress) -> str:
     done, total_bytes = size_words(progress.done_bytes), progress.total_bytes
     text = f"{done} of {size_words(total_bytes)}" if total_bytes else done
     if progress.stalled:
-        return f"{text}, stalled" + (f": {progress.trouble}" if progress.trouble else "")
+        reason = f": {progress.trouble}" if progress.trouble else ""
+        return f"{text}, stalled, {progress.waits}{reason}"
     if progress.bytes_per_s > 0:
         text += f", {size_words(progress.bytes_per_s)}/s"
     if progress.remaining_s is not None:

@@ -152,15 +152,17 @@ def _score_row(at: int, score: TokenScore) -> tuple[str, ...]:
     return (
         f"{at + 1}: {code(words.quoted(score.text))}",
         "" if score.kl is None else words.nats(score.kl),
-        "" if score.base_p is None else f"{score.base_p:.1%}",
-        f"{score.p:.1%}",
+        "" if score.base_p is None else words.percent(score.base_p, 1),
+        words.percent(score.p, 1),
         _candidates(score.base_top),
         _candidates(score.top),
     )
 
 
 def _candidates(top: Sequence[Candidate]) -> str:
-    return "<br>".join(f"{code(words.quoted(each.text))} {each.p:.1%}" for each in top[:CANDIDATES])
+    return "<br>".join(
+        f"{code(words.quoted(each.text))} {words.percent(each.p, 1)}" for each in top[:CANDIDATES]
+    )
 
 
 def _votes(comparison: Comparison, sides: tuple[str, str]) -> str:

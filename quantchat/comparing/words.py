@@ -144,6 +144,16 @@ def figures(metrics: Metrics) -> dict[str, str]:
     }
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """A share in percent: 76.6 %."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def change(share: float) -> str:
+    """A change in percent, with a minus as wide as the plus: +1.20 %, −0.03 %."""
+    return f"{100 * share:+.2f} %".replace("-", "−")
+
+
 def divergence_words(found: Divergence | None, same: int) -> str:
     """Where free answers part."""
     if found is None:
@@ -157,9 +167,9 @@ def divergence_words(found: Divergence | None, same: int) -> str:
 def agreement_words(found: Agreement) -> str:
     """What guided mode found."""
     return (
-        f"same likeliest token at {found.same_top_share:.1%} of {found.tokens} tokens, "
+        f"same likeliest token at {percent(found.same_top_share, 1)} of {found.tokens} tokens, "
         f"KL mean {nats(found.kl_mean)}, max {nats(found.kl_max)}, "
-        f"probability of the written token {found.delta_p_mean:+.2%}"
+        f"probability of the written token {change(found.delta_p_mean)}"
     )
 
 

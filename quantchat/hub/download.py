@@ -271,11 +271,15 @@ def pause(
     if wait_s is None:
         wait_s = min(_WAIT_S * 2 ** (failures - 1), _MAX_WAIT_S) * random.uniform(0.8, 1.0)
     until_s = time.monotonic() + wait_s
+    if meter is not None:
+        meter.again_at_s = until_s
     while (left_s := until_s - time.monotonic()) > 0:
         if cancel.wait(min(left_s, 0.1)):
             raise Cancelled("the download was stopped")
         if meter is not None:
             meter.report()
+    if meter is not None:
+        meter.again_at_s = None
 
 
 def retry_after_s(text: str) -> float | None:

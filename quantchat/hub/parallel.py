@@ -64,6 +64,12 @@ class _Crew:
         found = [self.shares[number].trouble for number in list(self.active.copy())]
         return found[0] if found and all(found) else ""
 
+    def again_at_s(self) -> float | None:
+        """When the first of the files at work is tried again; None while one of them is asked."""
+        found = [self.shares[number].again_at_s for number in list(self.active.copy())]
+        waiting = [each for each in found if each is not None]
+        return min(waiting) if waiting and len(waiting) == len(found) else None
+
     def worked(self) -> bool:
         """Whether a byte came."""
         return any(share.done_bytes > share.kept_bytes for share in self.shares)
@@ -129,7 +135,7 @@ def download_all(
 
 def _count(crew: _Crew, base_bytes: int, files_done: int, meter: Meter) -> None:
     meter.detail = crew.doing() or meter.detail
-    meter.trouble = crew.trouble()
+    meter.trouble, meter.again_at_s = crew.trouble(), crew.again_at_s()
     meter.files_done = files_done + crew.finished()
     done_bytes = sum(share.done_bytes for share in crew.shares)
     kept_bytes = sum(share.kept_bytes for share in crew.shares)

@@ -40,8 +40,21 @@ class FetchProgress:
     files_done: int = 0
     trouble: str = ""
     """Why nothing comes at the moment; it is tried again."""
+    again_s: float | None = None
+    """Until it is tried again; None where that is not waited for."""
+    silent_s: float = 0.0
+    """Since the last byte."""
     notice: str = ""
     """Something to know, told once."""
+
+    @property
+    def waits(self) -> str:
+        """What it does while nothing comes, in words; "" while bytes come."""
+        if self.again_s is not None:
+            return f"tries again in {max(1, round(self.again_s))} s"
+        if self.trouble:
+            return "tries again"
+        return f"nothing for {self.silent_s:.0f} s" if self.stalled else ""
 
 
 class Counter(Protocol):
@@ -50,6 +63,8 @@ class Counter(Protocol):
     done_bytes: int
     trouble: str
     """Why nothing comes; emptied by the next byte."""
+    again_at_s: float | None
+    """When it is tried again, by the monotonic clock."""
 
     def set_done(self, done_bytes: int) -> None:
         """Set the bytes so far; may go back when a transfer starts anew."""
@@ -71,6 +86,7 @@ class Share:
         self.done_bytes = 0
         self.kept_bytes = 0
         self.trouble = ""
+        self.again_at_s: float | None = None
 
     def set_done(self, done_bytes: int) -> None:
         """Set the bytes so far; going back makes all of them new."""
@@ -103,6 +119,7 @@ class Meter:
         self.total_bytes = 0
         self.files = self.files_done = 0
         self.trouble = ""
+        self.again_at_s: float | None = None
         self._notice = ""
         self._kept_bytes = 0
         self._samples: deque[tuple[float, int]] = deque()
@@ -187,6 +204,8 @@ class Meter:
                 files=self.files,
                 files_done=self.files_done,
                 trouble=self.trouble,
+                again_s=None if self.again_at_s is None else max(0.0, self.again_at_s - now),
+                silent_s=now - self._moved_s,
                 notice=notice,
             )
         )

@@ -131,3 +131,5 @@ class Opening(Keyed, App[None]):
     def _open(self, kind: type[Screen[None]]) -> None:
         if isinstance(self.screen, ChatScreen):
             self.push_screen(kind())
+        elif not isinstance(self.screen, kind):
+            self.notify("It opens from the conversation: Escape leads there.")

@@ -165,5 +165,9 @@ def test_a_bar_has_bytes_speed_and_time_left() -> None:
     )
     assert figures(at) == "45.0 MiB of 93.8 MiB, 1.50 MiB/s, 0:32 left"
     halted = replace(at, stalled=True, bytes_per_s=0.0, trouble="the connection broke off")
-    assert figures(halted) == "45.0 MiB of 93.8 MiB, stalled: the connection broke off"
+    told = "45.0 MiB of 93.8 MiB, stalled, tries again"
+    assert figures(halted) == f"{told}: the connection broke off"
+    assert figures(replace(halted, again_s=7.6)) == f"{told} in 8 s: the connection broke off"
+    silent = replace(halted, trouble="", silent_s=12.3)
+    assert figures(silent) == "45.0 MiB of 93.8 MiB, stalled, nothing for 12 s"
     assert figures(replace(at, total_bytes=0, remaining_s=None)) == "45.0 MiB, 1.50 MiB/s"

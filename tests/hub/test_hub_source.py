@@ -79,6 +79,17 @@ def test_drop_is_resumed_by_range(hub: FakeServer, drop_after: int) -> None:
     assert not any("if-range" in headers for _, headers in hub.requests)
 
 
+def test_when_it_is_tried_again_is_told(hub: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_WAIT_S", "_MAX_WAIT_S"):
+        monkeypatch.setattr(f"quantchat.hub.download.{name}", 0.8)
+    hub.faults.drop_after_bytes, hub.faults.drops = 4096, 1
+    seen: list[FetchProgress] = []
+    pull("own/one", seen)
+    waited = [each for each in seen if each.again_s is not None]
+    assert waited and all(each.trouble for each in waited)
+    assert waited[0].waits == "tries again in 1 s" and seen[-1].waits == ""
+
+
 @pytest.mark.parametrize("fault", ["ignore_range", "change_after_drop"])
 def test_resume_falls_back_to_the_whole_file(hub: FakeServer, fault: str) -> None:
     hub.faults.drop_after_bytes, hub.faults.drops = 50_000, 1

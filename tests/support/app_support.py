@@ -188,6 +188,11 @@ def fake(app: QuantchatApp) -> FakeEngine:
     return app.engine
 
 
+def notes(app: QuantchatApp) -> str:
+    """All that toasts say."""
+    return "\n".join(f"{each.title}\n{each.message}" for each in app._notifications)
+
+
 async def wait_until(
     pilot: Pilot[None], condition: Callable[[], object], timeout_s: float = 60.0
 ) -> None:

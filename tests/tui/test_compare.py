@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from app_support import answered, ask, make_app, wait_until
+from app_support import answered, ask, make_app, notes, wait_until
 from compare_support import (
     BLUE,
     RED,
@@ -52,6 +52,9 @@ async def test_both_stream_and_the_difference_is_told(tmp_path: Path) -> None:
         await wait_until(pilot, lambda: len(engine.chats) == 4)
         await at_rest(pilot, screen)
         assert len(engine.chats[-1].messages) == 3
+        await pilot.press("ctrl+o")
+        assert app.screen is screen
+        await wait_until(pilot, lambda: "Escape leads there" in notes(app))
         await pilot.press("escape")
         await wait_until(pilot, lambda: not isinstance(app.screen, CompareScreen))
         await wait_until(pilot, lambda: engine.unloaded == ["left", "right"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from app_support import FakeSchemes, answered, ask, fake, make_app, ready, shown, wait_until
+from app_support import FakeSchemes, answered, ask, fake, make_app, notes, ready, shown, wait_until
 from fakes import FakeEngine, Script
 from textual.pilot import Pilot
 
@@ -22,10 +22,6 @@ def dial(app: QuantchatApp) -> Dial:
 
 def said(app: QuantchatApp) -> str:
     return dial(app).render().plain
-
-
-def notes(app: QuantchatApp) -> str:
-    return "\n".join(f"{each.title}\n{each.message}" for each in app._notifications)
 
 
 async def turned(pilot: Pilot[None], app: QuantchatApp, key: str = "alt+down") -> None:

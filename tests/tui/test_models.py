@@ -229,12 +229,21 @@ async def test_downloads_are_stopped_taken_up_and_dropped(tmp_path: Path) -> Non
     transfers = FakeTransfers(library.there)
     transfers.hold = True
     transfers.lines = [
-        Transfer(name="a/b", phase="stalled", done_bytes=GIB, total_bytes=2 * GIB),
+        Transfer(
+            name="a/b",
+            phase="stalled",
+            done_bytes=GIB,
+            total_bytes=2 * GIB,
+            message="the connection broke off",
+            waits="tries again in 8 s",
+        ),
         Transfer(name="c/d", phase="failed", message="c/d is gated", hint="accept its licence"),
     ]
     async with opened(tmp_path, library, transfers=transfers) as made:
         await made.until(lambda: "! a/b" in made.text and "✗ c/d" in made.text)
-        assert "50 %" in made.text and "stalled" in made.text
+        assert "50 %" in made.text and "stalled, tries again in 8 s" in made.text
+        made.picker.rows.go_to("a/b")
+        await made.until(lambda: "the connection broke off" in made.about)
         await made.pilot.press("ctrl+home", "f9")
         await made.until(lambda: "‖ a/b" in made.text)
         await made.pilot.press("f9")

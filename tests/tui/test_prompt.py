@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from app_support import answered, ask, fake, make_app, ready, shown, wait_until
+from app_support import answered, ask, fake, make_app, notes, ready, shown, wait_until
 from fakes import FakeEngine, Script
 from textual.events import Paste
 from textual.pilot import Pilot
@@ -32,10 +32,6 @@ async def paste(pilot: Pilot[None], app: QuantchatApp, text: str) -> Prompt:
     app.post_message(Paste(text))
     await wait_until(pilot, lambda: prompt.text != before)
     return prompt
-
-
-def notes(app: QuantchatApp) -> str:
-    return "\n".join(each.message for each in app._notifications)
 
 
 async def test_a_long_paste_is_folded_and_sent_in_full(tmp_path: Path) -> None:
@@ -159,7 +155,7 @@ async def test_a_large_message_is_weighed_before_it_is_sent(tmp_path: Path) -> N
         note = app.chat_screen.note
         app.chat_screen.prompt.text = "word " * 500
         await wait_until(pilot, lambda: "about 70" in note.text)
-        assert "34% of the context of 2,048" in note.text
+        assert "34 % of the context of 2,048" in note.text
         app.chat_screen.prompt.text = "word " * 5000
         await wait_until(pilot, lambda: "1,536 are free" in note.text)
         await pilot.press("enter")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
+from quantchat.comparing.words import percent
 from quantchat.errors import QuantchatError
 from quantchat.store.records import Attachment
 from quantchat.tui.control.attachments import TRAILING, mentions
@@ -94,11 +95,13 @@ class DraftSize:
             return Content.assemble((text, palette.warning), "   ", choices, "   ", new)
         if room.nearly_full:
             used = min(room.limit, room.history + room.draft)
-            text = f" Context {room.share:.0%} full: about {used:,} of {room.limit:,} tokens"
+            text = f" Context {percent(room.share)} full: about {used:,} of {room.limit:,} tokens"
             return Content.assemble((text, palette.warning), "   ", choices, "   ", new)
         if room.draft >= min(LARGE_TOKENS, LARGE_SHARE * room.limit):
             share = room.draft / room.limit
-            text = f" about {room.draft:,} tokens, {share:.0%} of the context of {room.limit:,}"
+            text = (
+                f" about {room.draft:,} tokens, {percent(share)} of the context of {room.limit:,}"
+            )
             return Content.styled(text, palette.muted)
         return None
 

@@ -31,9 +31,9 @@ def listed(job: Wanted, part: Unfinished | None, *, own: bool, again_s: float | 
         "stopped": "stopped",
         "failed": "waiting" if job.again else "failed",
     }
-    message = reason(job.name, job.message)
+    waits = ""
     if again_s is not None and job.again:
-        message += f"; tries again in {figures.duration(max(1.0, again_s))}"
+        waits = f"tries again in {figures.time_left(again_s)}"
     entry = entry_for(job.name)
     known_bytes = 0 if entry is None else entry.size_bytes
     return Transfer(
@@ -41,7 +41,8 @@ def listed(job: Wanted, part: Unfinished | None, *, own: bool, again_s: float | 
         phase=phases[job.state],
         done_bytes=0 if part is None else part.done_bytes,
         total_bytes=(0 if part is None else part.total_bytes) or known_bytes,
-        message=message,
+        message=reason(job.name, job.message),
+        waits=waits,
         hint=job.hint,
     )
 
@@ -64,6 +65,7 @@ def at_work(name: str, progress: FetchProgress) -> Transfer:
         files=progress.files,
         file=progress.detail if progress.total_bytes else "",
         message=message,
+        waits=progress.waits,
     )
 
 

@@ -22,11 +22,11 @@ def state(line: Transfer) -> str:
         parts = [f"{figures.size(line.bytes_per_s)}/s"] if line.bytes_per_s else []
         if line.left_s is not None:
             parts.append(f"{figures.time_left(line.left_s)} left")
-        return " · ".join([*parts, line.message] if line.message else parts)
+        return " · ".join(part for part in (*parts, line.waits, line.message) if part)
     if line.phase == "elsewhere":
         return "another quantchat fetches it"
     word = {"stalled": "stalled", "waiting": "waits", "stopped": "stopped", "failed": "failed"}
-    text = word[line.phase]
+    text = f"{word[line.phase]}, {line.waits}" if line.waits else word[line.phase]
     return f"{text}: {line.message}" if line.message else text
 
 

@@ -37,6 +37,8 @@ class Transfer:
     """The one at work."""
     message: str = ""
     """Why it failed, or what it waits for."""
+    waits: str = ""
+    """What it does while nothing comes."""
     hint: str = ""
 
 

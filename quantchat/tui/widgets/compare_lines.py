@@ -10,7 +10,7 @@ from textual.style import Style
 
 from quantchat.comparing.record import Mode
 from quantchat.comparing.turns import TURNS_WORDS
-from quantchat.comparing.words import quoted
+from quantchat.comparing.words import change, percent, quoted
 from quantchat.events import Candidate, TokenScore
 from quantchat.store.votes import Tally
 from quantchat.tui import figures
@@ -140,12 +140,12 @@ def _agreement_line(difference: Difference, palette: Palette, width: int) -> Con
         parts = [
             _figure(
                 " same likeliest token" if wide else " same top",
-                f"{found.same_top_share:.1%}",
+                percent(found.same_top_share, 1),
                 palette,
             ),
             _figure("KL mean", figures.divergence(found.kl_mean), palette),
             _figure("max", figures.divergence(found.kl_max), palette),
-            _figure("p of the token" if wide else "Δp", _signed(found.delta_p_mean), palette),
+            _figure("p of the token" if wide else "Δp", change(found.delta_p_mean), palette),
         ]
         count = f"{found.tokens} of {_tokens(difference.scored_of)}{_exactly(difference)}"
         gap = Content("   " if wide else "  ")
@@ -172,11 +172,6 @@ def _exactly(difference: Difference) -> str:
     if difference.exact_tokens >= difference.scored_of:
         return ", exact"
     return f", {difference.exact_tokens} exactly" if difference.exact_tokens else ", so far"
-
-
-def _signed(share: float) -> str:
-    """A change, with a minus as wide as the plus: +1.20%, −0.03%."""
-    return f"{share:+.2%}".replace("-", "−")
 
 
 def vote_lines(
@@ -214,7 +209,8 @@ def tally_line(tally: Tally | None, names: tuple[str, str], palette: Palette) ->
     interval, share = tally.interval(), tally.right_share
     if interval is not None and share is not None and tally.left + tally.right > 1:
         low, high = interval
-        text = f"   {right} was better in {share:.0%} (95 %: {low:.0%} to {high:.0%})"
+        between = f"95 %: {percent(low)} to {percent(high)}"
+        text = f"   {right} was better in {percent(share)} ({between})"
         line += Content.styled(text, palette.muted)
     return line
 
@@ -237,8 +233,10 @@ def token_lines(
         return [head + Content.styled(f"   {why}", palette.muted)]
     half = max(20, (width - 2) // 2)
     if score.base_p is not None and score.kl is not None:
-        change = f"   p of {_word(score.text)}: {_share(score.base_p)} → {_share(score.p)}   KL "
-        head += Content.styled(change, palette.muted)
+        before_after = (
+            f"   p of {_word(score.text)}: {_share(score.base_p)} → {_share(score.p)}   KL "
+        )
+        head += Content.styled(before_after, palette.muted)
         head += Content.styled(figures.divergence(score.kl), palette.strong)
     lines = [head, _two(f" {names[0]}", f" {names[1]}", half, palette)]
     for at in range(TOP):
@@ -268,7 +266,7 @@ def _candidate(
 
 
 def _share(p: float) -> str:
-    return f"{p:.1%}" if p >= 0.0005 or p == 0 else f"{p:.0e}"
+    return percent(p, 1) if p >= 0.0005 or p == 0 else f"{p:.0e}"
 
 
 def _word(piece: str) -> str:

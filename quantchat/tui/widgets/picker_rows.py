@@ -129,7 +129,7 @@ def transfer_line(
         add(transfer_words.amount(transfer), 20)
     inks = {"failed": palette.error, "stalled": palette.warning, "stopped": palette.warning}
     words = transfer_words.state(transfer) or "beginning"
-    add(words, 32 if wide else 26, inks.get(transfer.phase, palette.muted), right=False)
+    add(words, 32 if wide else 28, inks.get(transfer.phase, palette.muted), right=False)
     style = palette.error if transfer.phase == "failed" else palette.primary
     first = Content.assemble(
         mark,
