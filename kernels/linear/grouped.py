@@ -38,14 +38,19 @@ class GroupedTile:
     stages: int = 3
 
 
-_BLOCK_ROWS: Mapping[int, tuple[tuple[int, int], ...]] = MappingProxyType(
+BlockRows: TypeAlias = tuple[tuple[int, int], ...]
+"""Up to so many rows of an expert in the mean, rows of a block; MOST_ROWS above."""
+MOST_ROWS = 128
+_BLOCK_ROWS: Mapping[int, BlockRows] = MappingProxyType(
     {
         INT4.value: ((24, 8), (48, 64)),
         INT8.value: ((8, 8), (16, 16), (32, 32), (64, 64)),
         DENSE.value: ((8, 8), (16, 16), (32, 32), (64, 64)),
     }
 )
-"""Up to so many rows of an expert in the mean, rows of a block; eight are gemv.py's."""
+"""Eight are gemv.py's."""
+_WIDE_ROWS: BlockRows = ((12, 8), (24, 32), (48, 64))
+"""The same where more than eight are grouped_wide.py's."""
 GroupedWeight: TypeAlias = Int4Tiles | RowWeight
 
 
@@ -196,16 +201,19 @@ def grouped_tile(code: int, block_rows: int, sm: int) -> GroupedTile:
     return GroupedTile(outputs=64, depth=64)
 
 
-def block_rows(weight: GroupedWeight, slots: int, experts: int) -> int:
+def block_limits(weight: GroupedWeight, *, wide: bool) -> BlockRows:
+    """Which blocks the rows of an expert are cut into."""
+    return _WIDE_ROWS if wide else _BLOCK_ROWS[code_of(weight)]
+
+
+def block_rows(limits: BlockRows, slots: int, experts: int) -> int:
     """Rows of a block where so many slots have chosen among so many experts."""
-    mean, limits = slots / experts, _BLOCK_ROWS[code_of(weight)]
-    return next((rows for most, rows in limits if mean <= most), 128)
+    return next((rows for most, rows in limits if slots <= most * experts), MOST_ROWS)
 
 
-def every_block(weight: GroupedWeight, experts: int) -> tuple[int, ...]:
+def every_block(limits: BlockRows, experts: int) -> tuple[int, ...]:
     """Slots for which block_rows gives each of its answers."""
-    mosts = [most for most, _ in _BLOCK_ROWS[code_of(weight)]]
-    return (*(most * experts for most in mosts), mosts[-1] * experts + 1)
+    return (*(most * experts for most, _ in limits), limits[-1][0] * experts + 1)
 
 
 def code_of(weight: GroupedWeight) -> int:

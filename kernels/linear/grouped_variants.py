@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from .._launch import power_of_2
 from .._variants import POINTEE, SM_VERSIONS, Variant
 from .choose import choose_kernel
@@ -15,7 +17,10 @@ from .grouped_order import (
     order_warps,
     spread_kernel,
 )
+from .grouped_wide import grouped_wide_kernel, staged
 from .launch import LOWEST_SM
+from .wide import SM as WIDE_SM
+from .wide import word_layout, x_layout
 
 _NAMES = {INT4.value: "int4", INT8.value: "int8", DENSE.value: "dense"}
 
@@ -107,6 +112,35 @@ def _collect(active: int, dtype: str, block: int) -> Variant:
     )
 
 
+def _wide(rows: int, group: int, dtype: str, *, gated: bool) -> Variant:
+    value, words = POINTEE[dtype], word_layout()
+    x = x_layout(rows, torch.bfloat16 if dtype == "bf16" else torch.float16)
+    return Variant(
+        name=f"grouped-wide-{rows}-g{group}-{dtype}-gated{gated:d}",
+        kernel=grouped_wide_kernel,
+        signature={
+            "x_desc": f"tensordesc<{dtype}[{rows}, 64],{x!r}>",
+            "w_desc": f"tensordesc<i32[8, 128],{words!r}>",
+            "s_desc": f"tensordesc<i32[8, 16],{words!r}>",
+            "blocks_ptr": "*i32",
+            "y_ptr": value,
+            **dict.fromkeys(("blocks", "outputs", "tiles", "units"), "i32"),
+        },
+        constexprs={
+            "GROUP": group,
+            "GATED": gated,
+            "GELU": False,
+            "BF16": dtype == "bf16",
+            "BM": rows,
+            "STAGES": staged(rows),
+        },
+        warps=8,
+        only_sms=(WIDE_SM,),
+        most_stack_bytes=0,
+        dependent=True,
+    )
+
+
 def _spread(dtype: str, block: int) -> Variant:
     value = POINTEE[dtype]
     return Variant(
@@ -147,6 +181,9 @@ def grouped_variants() -> tuple[Variant, ...]:
         *_grouped(INT4.value, 128, "bf16", 128, gated=True),
         *_grouped(INT4.value, 64, "fp16", 32),
         *_grouped(INT4.value, 32, "bf16", 16, gated=True, gelu=True, even=False),
+        _wide(32, 128, "fp16", gated=True),
+        _wide(64, 64, "bf16", gated=False),
+        _wide(128, 128, "bf16", gated=True),
         *_grouped(INT8.value, 0, "bf16", 64, gated=True),
         *_grouped(INT8.value, 0, "fp16", 16, even=False),
         *_grouped(DENSE.value, 0, "bf16", 128, gated=True),

@@ -13,12 +13,15 @@ import torch
 
 from quantchat.kernels.linear.choose import choose
 from quantchat.kernels.linear.grouped import (
+    BlockRows,
     GroupedWeight,
+    block_limits,
     block_rows,
     every_block,
     linear_grouped,
 )
-from quantchat.kernels.linear.grouped_order import collect, order, spread
+from quantchat.kernels.linear.grouped_order import Order, collect, order, spread
+from quantchat.kernels.linear.grouped_wide import boxed_experts, linear_grouped_wide
 from quantchat.kernels.linear.launch import (
     COLUMN_ROWS,
     Chosen,
@@ -30,6 +33,7 @@ from quantchat.kernels.linear.launch import (
 from quantchat.kernels.linear.pack import Int4Tiles
 from quantchat.kernels.linear.reference import Gate
 from quantchat.kernels.linear.table_pack import TableTiles
+from quantchat.kernels.linear.wide import BoxedTiles
 from quantchat.ops.linear import LinearOp
 from quantchat.ops.linear_tiles import TileLinear
 from quantchat.ops.plain import Mlp
@@ -39,18 +43,52 @@ SLOT_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ExpertBank:
-    """Gate and up, and down, of all experts; each weight is the first of many alike."""
+class Side:
+    """One weight of every expert."""
 
-    gate_up: GroupedWeight
-    down: GroupedWeight
+    weight: GroupedWeight
+    """The first of many alike, one behind the other in memory."""
+    boxed: BoxedTiles | None
+    """All of them, where the kernel of warpgroup products takes them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExpertBank:
+    """Gate and up, and down, of all experts."""
+
+    gate_up: Side
+    down: Side
     count: int
     gate: Gate
     dependent: bool
+    limits: BlockRows
+    """How many rows share a block."""
+
+    @classmethod
+    def of(
+        cls,
+        gate_up: GroupedWeight,
+        down: GroupedWeight,
+        count: int,
+        gate: Gate,
+        *,
+        dependent: bool,
+    ) -> ExpertBank:
+        """From the first expert of `count`."""
+        boxes = [_boxed(weight, count) for weight in (gate_up, down)]
+        wide = None not in boxes
+        return cls(
+            gate_up=Side(weight=gate_up, boxed=boxes[0] if wide else None),
+            down=Side(weight=down, boxed=boxes[1] if wide else None),
+            count=count,
+            gate=gate,
+            dependent=dependent,
+            limits=block_limits(gate_up, wide=wide),
+        )
 
     def row_counts(self, active: int) -> tuple[int, ...]:
         """See Bank.row_counts."""
-        slots: tuple[int, ...] = every_block(self.gate_up, self.count)
+        slots: tuple[int, ...] = every_block(self.limits, self.count)
         return tuple(max(SLOT_ROWS + 1, -(-number // active)) for number in slots)
 
     def choose(
@@ -76,7 +114,7 @@ class ExpertBank:
         chosen = experts.view(-1)
         inner = linear(
             x,
-            self.gate_up,
+            self.gate_up.weight,
             chosen=Chosen(experts=chosen, share=active),
             gated=True,
             gate=self.gate,
@@ -84,7 +122,7 @@ class ExpertBank:
         )
         made: torch.Tensor = linear(
             inner,
-            self.down,
+            self.down.weight,
             chosen=Chosen(experts=chosen, share=1),
             row_scale=shares.reshape(-1),
             out_dtype=torch.float32,
@@ -96,24 +134,38 @@ class ExpertBank:
         self, x: torch.Tensor, experts: torch.Tensor, shares: torch.Tensor
     ) -> torch.Tensor:
         """Blocks of rows that share an expert; results are rounded to x's type, then added."""
-        rows = block_rows(self.gate_up, experts.numel(), self.count)
+        rows = block_rows(self.limits, experts.numel(), self.count)
         turn = order(experts, self.count, rows)
-        if rows == COLUMN_ROWS:
-            blocks = Grouped(blocks=turn.blocks)
-            inner = linear(
-                spread(x, turn),
-                self.gate_up,
-                chosen=blocks,
-                gated=True,
-                gate=self.gate,
-                dependent=self.dependent,
-            )
-            made = linear(inner, self.down, chosen=blocks, dependent=self.dependent)
-        else:
-            inner = linear_grouped(x, self.gate_up, turn, gathered=True, gated=True, gate=self.gate)
-            made = linear_grouped(inner, self.down, turn, gathered=False)
+        inner = self._product(x, self.gate_up, turn, gated=True)
+        made = self._product(inner, self.down, turn, gated=False)
         out: torch.Tensor = collect(made, turn, shares.contiguous())
         return out
+
+    def _product(self, x: torch.Tensor, side: Side, turn: Order, *, gated: bool) -> torch.Tensor:
+        """x by place, but where `gated` as it came -> by place."""
+        y: torch.Tensor
+        if turn.block_rows > COLUMN_ROWS and side.boxed is None:
+            y = linear_grouped(x, side.weight, turn, gathered=gated, gated=gated, gate=self.gate)
+            return y
+        x = spread(x, turn) if gated else x
+        if side.boxed is not None and turn.block_rows > COLUMN_ROWS:
+            assert isinstance(side.weight, Int4Tiles)
+            y = linear_grouped_wide(x, side.weight, turn, side.boxed, gated=gated, gate=self.gate)
+            return y
+        blocks = Grouped(blocks=turn.blocks)
+        y = linear(
+            x,
+            side.weight,
+            chosen=blocks,
+            gated=gated,
+            gate=self.gate,
+            dependent=self.dependent,
+        )
+        return y
+
+
+def _boxed(weight: GroupedWeight, count: int) -> BoxedTiles | None:
+    return boxed_experts(weight, count) if isinstance(weight, Int4Tiles) else None
 
 
 def bank_of(
@@ -127,7 +179,7 @@ def bank_of(
     sides = [_side_by_side(gate_ups), _side_by_side(downs)]
     gate_up, down = sides[0][0].weight, sides[1][0].weight
     assert not isinstance(gate_up, TableTiles) and not isinstance(down, TableTiles)
-    bank = ExpertBank(gate_up=gate_up, down=down, count=len(mlps), gate=gate, dependent=dependent)
+    bank = ExpertBank.of(gate_up, down, len(mlps), gate, dependent=dependent)
     made = (Mlp(gate_up=one, down=two) for one, two in zip(*sides, strict=True))
     return bank, tuple(made)
 

@@ -15,6 +15,7 @@ from quantchat.kernels.linear import reference
 from quantchat.kernels.linear.choose import choose
 from quantchat.kernels.linear.grouped import linear_grouped
 from quantchat.kernels.linear.grouped_order import collect, order, spread
+from quantchat.kernels.linear.grouped_wide import boxed_experts, linear_grouped_wide
 from quantchat.kernels.linear.launch import COLUMN_ROWS, LOWEST_SM, Grouped, RowWeight, linear
 from quantchat.kernels.linear.pack import Int4Tiles
 from quantchat.kernels.linear.reference import Gate
@@ -29,6 +30,13 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
 TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 6e-3}
 FORMS = (("int4", 128), ("int4", 64), ("int4", 32), ("int8", 0), ("dense", 0))
+
+
+KINDS: tuple[tuple[torch.dtype, bool, Gate], ...] = (
+    (torch.float16, True, "silu"),
+    (torch.bfloat16, False, "silu"),
+    (torch.bfloat16, True, "gelu_tanh"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -68,50 +76,53 @@ def test_order(card: torch.device, rows: int, active: int, count: int, block_row
     assert [row for row in table if row[0] >= 0] == blocks
 
 
-@pytest.mark.parametrize(("code", "group"), FORMS)
-@pytest.mark.parametrize("block_rows", [COLUMN_ROWS, 16, 32, 64, 128])
 @pytest.mark.parametrize(
-    ("dtype", "gated", "gate"),
+    ("form", "block_rows", "kind"),
     [
-        (torch.float16, True, "silu"),
-        (torch.bfloat16, True, "gelu_tanh"),
-        (torch.bfloat16, False, "silu"),
+        (form, rows, KINDS[(i + j) % len(KINDS)])
+        for i, form in enumerate(FORMS)
+        for j, rows in enumerate((COLUMN_ROWS, 16, 32, 64, 128))
     ],
 )
 def test_products(
     card: torch.device,
-    code: str,
-    group: int,
+    form: tuple[str, int],
     block_rows: int,
-    dtype: torch.dtype,
-    gated: bool,
-    gate: Gate,
+    kind: tuple[torch.dtype, bool, Gate],
 ) -> None:
     """One expert has most rows, one has none."""
+    (code, group), (dtype, gated, gate) = form, kind
     count, rows, columns, outputs = 5, 150, 384, 200
-    made = [
+    weights = [
         stored(code, group, outputs * (2 if gated else 1), columns, dtype, gated=gated)
         for _ in range(count)
     ]
-    first = stacked([weight for weight, _ in made])[0]
+    first = stacked([weight for weight, _ in weights])[0]
     assert isinstance(first, Int4Tiles | RowWeight)
     draw = torch.tensor([0.75, 0.1, 0.0, 0.1, 0.05], device=card).expand(rows, count)
     experts = torch.multinomial(draw, 2).int()
     turn = order(experts, count, block_rows)
     x = torch.randn(rows, columns, device=card).to(dtype)
+    options = {"gated": gated, "gate": gate}
+    by_place = spread(x, turn)
     if block_rows == COLUMN_ROWS:
         blocks = Grouped(blocks=turn.blocks)
-        got = linear(spread(x, turn), first, chosen=blocks, gated=gated, gate=gate)
+        made = [linear(by_place, first, chosen=blocks, **options)]
     else:
-        got = linear_grouped(x, first, turn, gathered=True, gated=gated, gate=gate)
-        apart = linear_grouped(spread(x, turn), first, turn, gathered=False, gated=gated, gate=gate)
-        assert torch.equal(got, apart)
+        made = [
+            linear_grouped(x, first, turn, gathered=True, **options),
+        ]
+        if isinstance(first, Int4Tiles) and (boxed := boxed_experts(first, count)) is not None:
+            made.append(
+                linear_grouped_wide(by_place, first, turn, boxed, **options)
+            )
     places = turn.places.long().view(rows, 2)
-    for expert, (_, dense) in enumerate(made):
+    for expert, (_, dense) in enumerate(weights):
         row, slot = torch.where(experts == expert)
         if len(row):
             wanted = reference.linear(x[row], dense, gated=gated, gate=gate)
-            assert relative(got[places[row, slot]], wanted) < TOLERANCE[dtype], expert
+            for got in made:
+                assert relative(got[places[row, slot]], wanted) < TOLERANCE[dtype], expert
 
 
 @pytest.mark.parametrize(("code", "group"), [("int4", 128), ("int8", 0), ("dense", 0)])
@@ -127,15 +138,10 @@ def test_a_layer_over_many_rows(card: torch.device, code: str, group: int, rows:
         )
         for _ in range(spec.count)
     ]
-    sides = [stacked([pair[i][0] for pair in made])[0] for i in range(2)]
-    assert all(isinstance(side, Int4Tiles | RowWeight) for side in sides)
-    bank = ExpertBank(
-        gate_up=sides[0],  # type: ignore[arg-type]
-        down=sides[1],  # type: ignore[arg-type]
-        count=spec.count,
-        gate="silu",
-        dependent=torch.cuda.get_device_capability()[0] >= 9,
-    )
+    gate_up, down = (stacked([pair[i][0] for pair in made])[0] for i in range(2))
+    assert isinstance(gate_up, Int4Tiles | RowWeight) and isinstance(down, Int4Tiles | RowWeight)
+    dependent = torch.cuda.get_device_capability()[0] >= 9
+    bank = ExpertBank.of(gate_up, down, spec.count, "silu", dependent=dependent)
     router = torch.randn(spec.count, width, device=card) * 0.1
     layer = Experts(spec=spec, router=router, mlps=(), bank=bank)
     shape = replace(SHAPES["smollm2-135m"], hidden=width)

@@ -68,7 +68,10 @@ def test_a_bank_is_its_experts_in_one_piece(form: str) -> None:
     made = bank_of(mlps, "silu", dependent=False)
     assert made is not None
     bank, moved = made
-    for part, first in (("gate_up", bank.gate_up), ("down", bank.down)):
+    for part, first in (
+        ("gate_up", bank.gate_up.weight),
+        ("down", bank.down.weight),
+    ):
         ops: list[TileLinear] = [getattr(mlp, part) for mlp in moved]
         assert ops[0].weight is first
         steps = {pointer(b) - pointer(a) for a, b in itertools.pairwise(ops)}
@@ -107,9 +110,9 @@ def test_some_rows_are_named_for_every_size_of_a_block(form: str) -> None:
     made = bank_of(experts(form)[0], "silu", dependent=False)
     assert made is not None
     bank = made[0]
-    every = {block_rows(bank.gate_up, rows * ACTIVE, COUNT) for rows in range(9, 2000)}
+    every = {block_rows(bank.limits, rows * ACTIVE, COUNT) for rows in range(9, 2000)}
     named = bank.row_counts(ACTIVE)
-    assert {block_rows(bank.gate_up, rows * ACTIVE, COUNT) for rows in named} == every
+    assert {block_rows(bank.limits, rows * ACTIVE, COUNT) for rows in named} == every
     assert min(named) > SLOT_ROWS
 
 
@@ -125,7 +128,7 @@ def test_few_rows_ask_the_bank_for_the_router_s_choice(monkeypatch: pytest.Monke
         x: torch.Tensor, weight: object, *, chosen: Chosen, **options: object
     ) -> torch.Tensor:
         asked.append(chosen)
-        side = 0 if weight is bank.gate_up else 1
+        side = 0 if weight is bank.gate_up.weight else 1
         rows = x.repeat_interleave(chosen.share, dim=0)
         scale = options.get("row_scale")
         assert scale is None or isinstance(scale, torch.Tensor)
