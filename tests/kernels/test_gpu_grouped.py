@@ -113,9 +113,7 @@ def test_products(
             linear_grouped(x, first, turn, gathered=True, **options),
         ]
         if isinstance(first, Int4Tiles) and (boxed := boxed_experts(first, count)) is not None:
-            made.append(
-                linear_grouped_wide(by_place, first, turn, boxed, **options)
-            )
+            made.append(linear_grouped_wide(by_place, first, turn, boxed, **options))
     places = turn.places.long().view(rows, 2)
     for expert, (_, dense) in enumerate(weights):
         row, slot = torch.where(experts == expert)
