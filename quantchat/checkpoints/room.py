@@ -68,5 +68,5 @@ def too_large(path: Path, what: str) -> CheckpointError:
     return CheckpointError(
         path,
         f"{what} would take more memory than twice the model's size",
-        hint="no real model is like this; get it from another source",
+        hint="the file is cut off, or made to fill the memory; download it again",
     )

@@ -254,7 +254,10 @@ class QuantchatApp(Opening):
             return False
         if self.refuse_busy():
             return False
-        return bool(self.guarded(lambda: self.conversation.send(text, attachments)))
+        sent = bool(self.guarded(lambda: self.conversation.send(text, attachments)))
+        if self.conversation.waiting and not self.loads.busy:
+            self.notify(f"No model is loaded: {self.key_name('app.models')} leads to them.")
+        return sent
 
     def refuse_busy(self) -> bool:
         """Say so while an answer streams or a question waits."""

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from app_support import FakeLibrary, answered, ask, fake, make_app, ready, shown, wait_until
+from app_support import (
+    FakeLibrary,
+    answered,
+    ask,
+    fake,
+    make_app,
+    notes,
+    ready,
+    shown,
+    wait_until,
+)
 from fakes import FakeEngine, Script
 from textual.widgets import Button, Static, TextArea
 from transfer_support import FakeTransfers
@@ -70,6 +80,20 @@ async def test_the_first_load_failing_offers_ways_out(tmp_path: Path) -> None:
         await ready(pilot, app)
         assert app.loads.info is not None and app.loads.info.scheme == "int4"
         assert app.preferences.settings.scheme == "int4"
+
+
+async def test_a_question_without_a_model_is_kept_and_the_way_to_models_told(
+    tmp_path: Path,
+) -> None:
+    engine = FakeEngine(load_failures={"fp16": ("no room for 16 bits", "take int4")})
+    app = make_app(tmp_path, engine, scheme="fp16")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_until(pilot, lambda: dialog_text(app))
+        await pilot.press("c")
+        await ask(pilot, app, "anyone?")
+        await wait_until(pilot, lambda: "No model is loaded: ^o leads to them" in notes(app))
+        app.switching.take("int4", "auto")
+        await answered(pilot, app, 2)
 
 
 @pytest.mark.parametrize(("key", "kind"), [("s", SchemesScreen), ("m", ModelsScreen)])
