@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from quantchat import __version__
 from quantchat.hardware.facts import Facts
+from quantchat.hardware.probe import installed_version
 
 PEER_PACKAGES = ("transformers", "xllamacpp")
 
@@ -25,7 +25,7 @@ def machine_record(facts: Facts) -> dict[str, Any]:
         "software": {
             **asdict(facts.software),
             "quantchat": __version__,
-            **{name: _version(name) for name in PEER_PACKAGES},
+            **{name: installed_version(name) for name in PEER_PACKAGES},
         },
         "commit": commit(),
         "load_1m": load_1m(),
@@ -70,10 +70,3 @@ def _git(root: Path, *words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

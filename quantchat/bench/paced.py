@@ -10,7 +10,6 @@ import itertools
 import sys
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 
 from quantchat.bench.scripted import (
@@ -23,6 +22,7 @@ from quantchat.bench.scripted import (
     token,
     unscored,
 )
+from quantchat.engine.event_queue import EventQueue
 from quantchat.engine.session import SWITCH_INTERVAL_S
 from quantchat.events import Done, EngineStopped, Event, FinishReason, Metrics, Stats, Unloaded
 from quantchat.requests import ChatRequest, LoadRequest, ScoreRequest, Slot
@@ -51,8 +51,8 @@ class PacedEngine:
         self._pieces = pieces_of(text)
         self._wait_s = max(0.0, 1 / tok_per_s - HOST_S)
         self._loops = loops_of(HOST_S)
-        self._events: deque[Event] = deque()
-        self._arrived = threading.Condition()
+        self._events = EventQueue()
+        self._emit = self._events.put
         self._ids = itertools.count(1)
         self._answers: dict[int, _Answer] = {}
         self._asked = threading.Event()
@@ -99,27 +99,17 @@ class PacedEngine:
 
     def drain(self) -> list[Event]:
         """See Engine.drain."""
-        with self._arrived:
-            events = list(self._events)
-            self._events.clear()
-        return events
+        return self._events.drain()
 
     def wait(self, timeout_s: float) -> list[Event]:
         """See Engine.wait."""
-        with self._arrived:
-            self._arrived.wait_for(lambda: self._events, timeout_s)
-        return self.drain()
+        return self._events.wait(timeout_s)
 
     def close(self) -> None:
         """See Engine.close."""
         self._closed = True
         self._asked.set()
         self._thread.join(timeout=10)
-
-    def _emit(self, event: Event) -> None:
-        with self._arrived:
-            self._events.append(event)
-            self._arrived.notify_all()
 
     def _run(self) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL_S)

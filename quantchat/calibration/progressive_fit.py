@@ -11,7 +11,12 @@ from dataclasses import dataclass
 
 import torch
 
-from quantchat.quant.progressive_rounding import LARGEST_STEP, PROTECTED_RANGE, SMALLEST_SCALE
+from quantchat.quant.progressive_rounding import (
+    LARGEST_STEP,
+    PROTECTED_RANGE,
+    SMALLEST_SCALE,
+    range_with_zero,
+)
 from quantchat.quant.slices import row_slices
 
 SHRINKS = tuple(1 - 0.03 * i for i in range(13))
@@ -64,7 +69,7 @@ def _fit_groups(
     wide: torch.Tensor, blocks: torch.Tensor, shrinks: tuple[float, ...]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Step and zero point [R, G] of w / scale [G, R, g] with the blocks [G, g, g] of the Gram."""
-    low, high = _range(wide)
+    low, high = range_with_zero(wide)
     best_step, best_zero = torch.ones_like(low), torch.zeros_like(low)
     least = torch.full_like(low, float("inf"))
     for shrink in shrinks:
@@ -89,7 +94,7 @@ def _fit_rows(
     zero = torch.empty((n, 1), dtype=torch.float32, device=weight.device)
     for rows in row_slices(weight, 6):
         w = weight[rows].view(-1, k // size, size).transpose(0, 1).contiguous()
-        low, high = _range(weight[rows])
+        low, high = range_with_zero(weight[rows])
         least = torch.full_like(low, float("inf"))
         best_scale, best_zero = torch.ones_like(low), torch.zeros_like(low)
         for shrink in shrinks:
@@ -123,9 +128,3 @@ def _diagonal_blocks(gram: torch.Tensor, size: int) -> torch.Tensor:
     count = gram.shape[0] // size
     parts = gram.reshape(count, size, count, size).diagonal(dim1=0, dim2=2)
     return parts.permute(2, 0, 1).contiguous()
-
-
-def _range(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Smallest and largest along the last axis, kept, with 0 between them."""
-    low, high = values.aminmax(dim=-1, keepdim=True)
-    return low.clamp_max(0), high.clamp_min(0)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantchat.cli.bench_words import one_line, words
+from quantchat.cli.bench_words import one_line
+from quantchat.cli.eval_words import WorkLines
+from quantchat.cli.lists import words
 from quantchat.errors import QuantchatError, UsageError
 
 if TYPE_CHECKING:
@@ -55,11 +57,12 @@ def command(
 
     if prompts > len(PROMPTS):
         raise UsageError(f"there are {len(PROMPTS)} prompts", hint=f"--prompts {len(PROMPTS)}")
+    schemes, kvs = words(scheme, "--scheme"), words(kv, "--kv")
     found: list[Agreement] = []
     subject = open_subject(model)
     try:
-        for name in words(scheme):
-            for precision in words(kv):
+        for name in schemes:
+            for precision in kvs:
                 found.append(
                     agree(
                         subject,
@@ -68,7 +71,7 @@ def command(
                         kv=precision,
                         device=device,
                         tokens=tokens,
-                        on_work=_Lines(),
+                        on_work=WorkLines(),
                         cancelled=lambda: False,
                     )
                 )
@@ -108,15 +111,3 @@ def _divergence(found: Divergence) -> str:
     return (
         f"KL mean {found.kl_mean.value:.2e}, 99 % {found.kl_p99:.2e}, max {found.kl_max:.2e}{bad}"
     )
-
-
-class _Lines:
-    """One line on stderr whenever the work changes."""
-
-    def __init__(self) -> None:
-        self._label = ""
-
-    def __call__(self, label: str, done: int, total: int) -> None:
-        if label != self._label:
-            self._label = label
-            click.echo(label, err=True)

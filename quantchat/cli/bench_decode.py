@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from quantchat.cli.bench_words import model_beside, numbers, one_line, words
+from quantchat.cli.bench_words import model_beside, one_line
 from quantchat.cli.choices import SCHEME_HELP
-from quantchat.errors import QuantchatError, UsageError
+from quantchat.cli.lists import numbers, words
+from quantchat.errors import QuantchatError
 
 BUSY_LOAD = 1.0
 SCHEMES_HELP = f"Several of {SCHEME_HELP}"
@@ -100,9 +101,7 @@ def command(
 ) -> None:
     """Parse, measure, print."""
     model = model_beside(shape, model)
-    schemes, names = words(scheme), words(peers)
-    if not schemes:
-        raise UsageError("no scheme is named", hint="--scheme fp16,int8,int4")
+    names = words(peers, "--peers") if peers else ()
     from quantchat.bench.decode import Options, measure
     from quantchat.bench.machine import load_1m, machine_line, machine_record
     from quantchat.bench.peers import PEERS
@@ -112,8 +111,8 @@ def command(
     options = Options(
         model=model,
         shape=shape,
-        schemes=schemes,
-        kvs=words(kv) or ("auto",),
+        schemes=words(scheme, "--scheme"),
+        kvs=words(kv, "--kv"),
         device=device,
         contexts=numbers(context, "--context"),
         rows=numbers(rows, "--rows"),

@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from quantchat.cli.bench_words import numbers, one_line, words
+from quantchat.cli.bench_words import one_line
+from quantchat.cli.lists import numbers, words
 from quantchat.errors import PlanError, QuantchatError
 
 
@@ -49,8 +50,8 @@ def command(
     spec = shape_named(shape)
     options = KernelOptions(
         device="cuda",
-        schemes=words(scheme),
-        kvs=words(kv),
+        schemes=words(scheme, "--scheme"),
+        kvs=words(kv, "--kv"),
         rows=numbers(rows, "--rows"),
         contexts=numbers(context, "--context"),
     )

@@ -1,4 +1,4 @@
-"""What the benchmarks' commands share: lists in options, and the object on the last line."""
+"""What the benchmarks' commands share: what is measured, spreads, and the object on the last line."""
 
 from __future__ import annotations
 
@@ -11,23 +11,6 @@ from quantchat.errors import UsageError
 
 if TYPE_CHECKING:
     from quantchat.bench.stats import Summary
-
-
-def words(text: str) -> tuple[str, ...]:
-    """Words between commas, each once."""
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-
-
-def numbers(text: str, option: str) -> tuple[int, ...]:
-    """Numbers from 1 between commas; raises UsageError naming the option."""
-    found = []
-    for word in words(text):
-        if not word.isdecimal() or int(word) < 1:
-            raise UsageError(f"{option}: {word!r} is no number from 1 on")
-        found.append(int(word))
-    if not found:
-        raise UsageError(f"{option} names nothing", hint="separate several with commas")
-    return tuple(found)
 
 
 def model_beside(shape: str, model: str) -> str:

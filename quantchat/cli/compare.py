@@ -14,7 +14,8 @@ import click
 
 from quantchat.cli.answer_options import answer_options, changed_settings, messages_for
 from quantchat.cli.choices import KV_HELP, SCHEME_HELP
-from quantchat.cli.eval_words import drawn, words
+from quantchat.cli.eval_words import drawn
+from quantchat.cli.lists import words
 from quantchat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _scheme(name: str) -> str:
 
 
 def _kv(name: str) -> str:
-    from quantchat.cli.eval_words import kv_words
+    from quantchat.cli.lists import kv_words
 
     return name if name == "auto" else kv_words(name)[0]
 

@@ -14,13 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from quantchat.cli.eval_words import (
-    Progress,
-    kv_words,
-    model_and_calibration,
-    progress,
-    scheme_words,
-)
+from quantchat.cli.eval_words import Progress, model_and_calibration, progress
+from quantchat.cli.lists import kv_words, scheme_words
 from quantchat.errors import UsageError
 
 if TYPE_CHECKING:

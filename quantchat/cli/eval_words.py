@@ -1,4 +1,4 @@
-"""What the measuring commands share: lists of words, progress on stderr, a first Ctrl-C that stops.
+"""What the measuring commands share: progress on stderr, a first Ctrl-C that stops.
 
 Progress is a bar where stderr is a terminal, else a line whenever the work changes.
 """
@@ -17,39 +17,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantchat.errors import UsageError
-
 if TYPE_CHECKING:
     from quantchat.calibration.settings import CalibrationSettings
-
-
-def words(text: str, option: str) -> tuple[str, ...]:
-    """Words between commas, each once; raises UsageError where there are none."""
-    found = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not found:
-        raise UsageError(f"{option} names nothing", hint="separate several with commas")
-    return found
-
-
-def scheme_words(text: str) -> tuple[str, ...]:
-    """Names of schemes, or all; raises UsageError for unknown ones."""
-    from quantchat.quant.registry import SCHEMES, scheme_named
-
-    names = tuple(SCHEMES) if text == "all" else words(text, "--schemes")
-    return tuple(dict.fromkeys(scheme_named(name).name for name in names))
-
-
-def kv_words(text: str) -> tuple[str, ...]:
-    """Names of KV precisions, or all; raises UsageError for unknown ones."""
-    from quantchat.hardware.memory import KV_FORMATS
-
-    names = tuple(KV_FORMATS) if text == "all" else words(text, "--kv")
-    for name in names:
-        if name not in KV_FORMATS:
-            raise UsageError(
-                f"unknown KV precision {name!r}", hint=f"some of: all, {', '.join(KV_FORMATS)}"
-            )
-    return names
 
 
 def model_and_calibration(model: str | None, text: Path | None) -> tuple[str, CalibrationSettings]:
@@ -93,7 +62,7 @@ def progress() -> Iterator[Progress]:
 def drawn() -> Iterator[Progress]:
     """Progress until the block ends; Ctrl-C ends it as it ends everything."""
     if not sys.stderr.isatty():
-        yield Progress(_Lines(), lambda text: click.echo(text, err=True))
+        yield Progress(WorkLines(), lambda text: click.echo(text, err=True))
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -138,8 +107,8 @@ def _interruptible(shown: Progress) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-class _Lines:
-    """One line whenever the work changes."""
+class WorkLines:
+    """One line on stderr whenever the work changes."""
 
     def __init__(self) -> None:
         self._label = ""

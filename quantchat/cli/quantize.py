@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantchat.cli.eval_words import kv_words, model_and_calibration, progress
+from quantchat.cli.eval_words import model_and_calibration, progress
+from quantchat.cli.lists import kv_words
 
 if TYPE_CHECKING:
     from quantchat.evals.quantizing import Made

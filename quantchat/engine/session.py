@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 import weakref
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from quantchat.engine.commands import (
     Unload,
 )
 from quantchat.engine.device_errors import first_line, forget_frames
+from quantchat.engine.event_queue import EventQueue
 from quantchat.engine.loads import Loads
 from quantchat.errors import Cancelled, DeviceLostError, EngineError, QuantchatError
 from quantchat.events import EngineStopped, Event, Failed, Loaded, Unloaded
@@ -57,8 +57,8 @@ class Session:
 
     def __init__(self) -> None:
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self._events: deque[Event] = deque()
-        self._arrived = threading.Condition()
+        self._events = EventQueue()
+        self._emit = self._events.put
         self._ids = itertools.count(1)
         self._runtimes: dict[Slot, Runtime] = {}
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -104,27 +104,17 @@ class Session:
 
     def drain(self) -> list[Event]:
         """See Engine.drain."""
-        with self._arrived:
-            events = list(self._events)
-            self._events.clear()
-        return events
+        return self._events.drain()
 
     def wait(self, timeout_s: float) -> list[Event]:
         """See Engine.wait."""
-        with self._arrived:
-            self._arrived.wait_for(lambda: self._events, timeout_s)
-        return self.drain()
+        return self._events.wait(timeout_s)
 
     def close(self) -> None:
         """See Engine.close."""
         self._loads.cancel_all()
         self._commands.put(Close())
         self._thread.join(timeout=10)
-
-    def _emit(self, event: Event) -> None:
-        with self._arrived:
-            self._events.append(event)
-            self._arrived.notify_all()
 
     def _run(self) -> None:
         message, hint = "", ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 
@@ -28,6 +29,8 @@ from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hardware.memory import kv_bytes_per_token, weight_bytes
 from quantchat.model.decoder import Decoder
 from quantchat.ops.kv_pool import KvPool
+
+AnyRow = TypeVar("AnyRow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,30 +112,17 @@ def evaluate(
         subject, wish.schemes, wish.kvs, wish.device, passages.longest_tokens
     )
     base = reference_for(subject, passages, wish.reference, wish.device, on_work, cancelled)
-    rows: list[Row] = []
     nll: torch.Tensor | None = None
-    stopped = False
-    try:
-        for group in plans:
-            scheme = group[0].scheme.name
-            try:
-                loaded = subject.decoder(
-                    group[0], phases(scheme, on_work), cancelled, wish.calibration
-                )
-                for plan in group:
-                    row, positions = measure(
-                        subject, loaded.decoder, plan, passages, base, wish, on_work, cancelled
-                    )
-                    nll = positions.base_nll
-                    rows.append(row)
-                    on_row(row)
-                del loaded
-            except (PlanError, DeviceMemoryError) as error:
-                refused.append(f"{scheme}: {error.message}")
-    except Cancelled:
-        if not rows:
-            raise
-        stopped = True
+
+    def measured(decoder: Decoder, plan: ExecutionPlan) -> Row:
+        nonlocal nll
+        row, positions = measure(subject, decoder, plan, passages, base, wish, on_work, cancelled)
+        nll = positions.base_nll
+        return row
+
+    rows, stopped = rows_of(
+        subject, wish, plans, refused, measured, on_work=on_work, cancelled=cancelled, on_row=on_row
+    )
     return Study(
         model=subject.name,
         identity=subject.identity,
@@ -145,6 +135,42 @@ def evaluate(
         refused=tuple(refused),
         stopped=stopped,
     )
+
+
+def rows_of(
+    subject: Subject,
+    wish: Wish,
+    plans: list[list[ExecutionPlan]],
+    refused: list[str],
+    measured: Callable[[Decoder, ExecutionPlan], AnyRow],
+    *,
+    on_work: OnWork,
+    cancelled: Callable[[], bool],
+    on_row: Callable[[AnyRow], None],
+) -> tuple[list[AnyRow], bool]:
+    """A row of each plan, a group's weights loaded once, and whether it was stopped before the end.
+
+    What does not fit is added to `refused`. Raises Cancelled where not one row was finished.
+    """
+    rows: list[AnyRow] = []
+    try:
+        for group in plans:
+            scheme = group[0].scheme.name
+            try:
+                loaded = subject.decoder(
+                    group[0], phases(scheme, on_work), cancelled, wish.calibration
+                )
+                for plan in group:
+                    rows.append(measured(loaded.decoder, plan))
+                    on_row(rows[-1])
+                del loaded
+            except (PlanError, DeviceMemoryError) as error:
+                refused.append(f"{scheme}: {error.message}")
+    except Cancelled:
+        if not rows:
+            raise
+        return rows, True
+    return rows, False
 
 
 def score(

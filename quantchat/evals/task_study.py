@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 
 from quantchat.engine.loading import build_pool, scheme_detail
-from quantchat.errors import Cancelled, DeviceMemoryError, PlanError, UsageError
+from quantchat.errors import UsageError
 from quantchat.evals.choosing import Prompted, choose, prompted
 from quantchat.evals.solving import Asked, asked, solve
 from quantchat.evals.statistics import Estimate, share
-from quantchat.evals.study import Wish, card_weight_bytes, plans_for
-from quantchat.evals.subject import OnWork, Subject, phases
+from quantchat.evals.study import Wish, card_weight_bytes, plans_for, rows_of
+from quantchat.evals.subject import OnWork, Subject
 from quantchat.evals.task_files import Task
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.model.decoder import Decoder
@@ -63,26 +63,16 @@ def run_schemes(
     """Every pair that the plan allows; raises PlanError if it allows none, Cancelled without rows."""
     items = _items(subject, task, max_tokens)
     plans, refused = plans_for(subject, wish.schemes, wish.kvs, wish.device, items.longest_tokens)
-    rows: list[TaskRow] = []
-    stopped = False
-    try:
-        for group in plans:
-            scheme = group[0].scheme.name
-            try:
-                loaded = subject.decoder(
-                    group[0], phases(scheme, on_work), cancelled, wish.calibration
-                )
-                for plan in group:
-                    row = _row(subject, loaded.decoder, plan, items, on_work, cancelled)
-                    rows.append(row)
-                    on_row(row)
-                del loaded
-            except (PlanError, DeviceMemoryError) as error:
-                refused.append(f"{scheme}: {error.message}")
-    except Cancelled:
-        if not rows:
-            raise
-        stopped = True
+    rows, stopped = rows_of(
+        subject,
+        wish,
+        plans,
+        refused,
+        lambda decoder, plan: _row(subject, decoder, plan, items, on_work, cancelled),
+        on_work=on_work,
+        cancelled=cancelled,
+        on_row=on_row,
+    )
     return TaskStudy(
         model=subject.name, task=task, rows=tuple(rows), refused=tuple(refused), stopped=stopped
     )

@@ -41,21 +41,22 @@ def probe() -> Facts:
 
 def read_software() -> SoftwareFacts:
     """Versions of what the plan and a bug report care about."""
-    torch = _version("torch")
+    torch = installed_version("torch")
     return SoftwareFacts(
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         torch=torch,
         torch_cuda=None if torch is None else _torch_cuda(),
-        triton=_version("triton"),
-        transformers=_version("transformers"),
-        textual=_version("textual"),
+        triton=installed_version("triton"),
+        transformers=installed_version("transformers"),
+        textual=installed_version("textual"),
     )
 
 
-def _version(name: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Version of an installed package; None for what is not there."""
     try:
-        return metadata.version(name)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 

@@ -63,7 +63,7 @@ def _protected_scale(w: torch.Tensor) -> torch.Tensor:
 
 def _row_scale(w: torch.Tensor) -> torch.Tensor:
     """Scale of each row [R, 1, 1] whose 15 steps span w [R, 1, K] and 0."""
-    low, high = _range(w)
+    low, high = range_with_zero(w)
     return ((high - low) / 15).clamp_min(SMALLEST_SCALE)
 
 
@@ -72,7 +72,7 @@ def fit_groups(codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.T
 
     Steps and zero points are [R, G, 1], all float32. Steps of least squared error are kept.
     """
-    low, high = _range(codes)
+    low, high = range_with_zero(codes)
     paper = ((high - low) / 15).round_()
     step, zero, q, least = paper, paper, codes, torch.full_like(paper, float("inf"))
     for choice in STEP_CHOICES:
@@ -89,12 +89,12 @@ def fit_groups(codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.T
 
 def group_codes(values: torch.Tensor, step: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Zero point of each group [R, G, 1] and nearest codes of values [R, G, g], 0 to 15."""
-    low, _ = _range(values)
+    low, _ = range_with_zero(values)
     zero = (low / step).round_().neg_().clamp_(0, 15)
     return zero, (values / step).round_().add_(zero).clamp_(0, 15)
 
 
-def _range(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Smallest and largest along the last axis, [R, G, 1], with 0 between them."""
+def range_with_zero(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Smallest and largest along the last axis, kept as 1, with 0 between them."""
     low, high = values.aminmax(dim=-1, keepdim=True)
     return low.clamp_max(0), high.clamp_min(0)

@@ -6,8 +6,10 @@ import importlib
 from collections.abc import Iterator
 
 import click
+import pytest
 
-from quantchat.cli.main import COMMANDS
+from quantchat.cli.main import COMMANDS, group
+from quantchat.errors import UsageError
 
 LETTERS = {"--model": "-m", "--models": "-m", "--scheme": "-s", "--schemes": "-s"}
 
@@ -27,3 +29,20 @@ def test_models_and_schemes_have_their_letters() -> None:
                 assert letter in opts, f"{command.name} {long} without {letter}"
                 seen += 1
     assert seen > 12
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bench", "agree", "--check", "--scheme", ","],
+        ["bench", "agree", "--check", "--kv", ","],
+        ["bench", "decode", "--scheme", ","],
+        ["bench", "decode", "--peers", ","],
+        ["bench", "decode", "--rows", ","],
+        ["eval", "--schemes", ","],
+    ],
+    ids=" ".join,
+)
+def test_a_list_of_nothing_is_no_measurement_that_passed(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="names nothing"):
+        group.main(words, standalone_mode=False)

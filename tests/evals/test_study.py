@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from quantchat import paths
 from quantchat.cli.eval import command
-from quantchat.cli.eval_words import kv_words, scheme_words
+from quantchat.cli.lists import kv_words, scheme_words
 from quantchat.errors import Cancelled, PlanError, UsageError
 from quantchat.evals.report import COLUMNS, cells
 from quantchat.evals.study import Wish, evaluate
