@@ -124,17 +124,11 @@ def _fetch_tables(
 
 @gluon.jit
 def fetch_stage(
-    words0,
-    words1,
-    pairs0,
-    pairs1,
-    tables,
+    rings,
     item,
     slot,
     items,
-    w_ptr,
-    s_ptr,
-    t_ptr,
+    sources,
     outputs,
     K: gl.constexpr,
     CODE: gl.constexpr,
@@ -152,8 +146,11 @@ def fetch_stage(
 ):
     """Starts the copies of one step of one tile, as one group, empty beyond the last.
 
-    A tile's own tables come with its first step; TABLES of them have room at once.
+    A tile's own tables come with its first step; TABLES of them have room at once. rings: shared
+    memory of both parts of words, of what is beside them, and of tables; sources: where they are.
     """
+    words0, words1, pairs0, pairs1, tables = rings
+    w_ptr, s_ptr, t_ptr = sources
     if item < items:
         tile = gl.program_id(0) + item // STEPS * gl.num_programs(0)
         step = item % STEPS

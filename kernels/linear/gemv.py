@@ -191,19 +191,15 @@ def linear_kernel(
         if ROW_SCALED:
             row_scale_ptr += slot
     items = gl.maximum((tiles - pid + stride - 1) // stride, 0) * STEPS
+    rings = (words0, words1, pairs0, pairs1, tables)
+    sources = (w_ptr, s_ptr, table_ptr)
     for ahead in gl.static_range(STAGES):
         fetch_stage(
-            words0,
-            words1,
-            pairs0,
-            pairs1,
-            tables,
+            rings,
             ahead,
             ahead,
             items,
-            w_ptr,
-            s_ptr,
-            table_ptr,
+            sources,
             outputs,
             K,
             CODE,
@@ -317,17 +313,11 @@ def linear_kernel(
                 e2 = table.slice(2, 1, dim=3).load(LV)
                 e3 = table.slice(3, 1, dim=3).load(LV)
         fetch_stage(
-            words0,
-            words1,
-            pairs0,
-            pairs1,
-            tables,
+            rings,
             item + STAGES,
             stage,
             items,
-            w_ptr,
-            s_ptr,
-            table_ptr,
+            sources,
             outputs,
             K,
             CODE,
