@@ -248,7 +248,9 @@ async def test_a_hub_that_is_gone_is_told_once_and_asked_again(
             await wait_until(pilot, half_there(app, "own/plug"))
             first.close()
             await wait_until(pilot, lambda: said("plug was not downloaded", "by itself"))
-            await wait_until(pilot, lambda: "tries again in" in app.status.activity()[0])
+            await wait_until(
+                pilot, lambda: "plug waits, tries again in" in app.status.activity()[0]
+            )
             assert app.loads.awaited == "own/plug"
             kept_bytes = unfinished()[0].done_bytes
             with serve(FakeServer(repos=repos), urlsplit(plug.url).port or 0) as again:

@@ -47,7 +47,10 @@ def under_way(lines: Sequence[Transfer]) -> Transfer | None:
 def summary(lines: Sequence[Transfer], line: Transfer) -> str:
     """One line about `line`, its figures first, and how many others are on their way."""
     others = sum(other.phase in UNDER_WAY for other in lines if other.name != line.name)
-    parts = [f"fetching {amount(line)}".rstrip(), state(line), line.name.rpartition("/")[2]]
+    name = line.name.rpartition("/")[2]
+    parts = [f"fetching {amount(line)}".rstrip(), state(line), name]
+    if line.phase == "waiting":
+        parts = [f"{name} {state(line)}"]
     if others:
         parts.append(f"{others} more on the list")
     return " · ".join(part for part in parts if part)
