@@ -14,12 +14,6 @@ PROMPT = list(range(5, 69))
 IDS = tuple((7 * i * i + 3) % 40_000 for i in range(24))
 
 
-@pytest.fixture(autouse=True)
-def needs_card() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-
-
 def test_the_limits_are_in_order() -> None:
     from quantchat.bench.ceilings import measure
 

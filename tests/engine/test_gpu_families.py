@@ -22,12 +22,6 @@ CASES: list[tuple[str, KvPrecision, torch.dtype, float]] = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def needs_card() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-
-
 @pytest.mark.parametrize(("scheme", "kv", "dtype", "most"), CASES)
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.inference_mode()

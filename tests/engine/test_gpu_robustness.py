@@ -51,12 +51,6 @@ SLACK_BYTES = 8 << 20
 PENALTY = Sampling(temperature=0, repetition_penalty=1.3)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def card() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-
-
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose prompts need tens of MiB."""

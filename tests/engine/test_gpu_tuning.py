@@ -30,7 +30,7 @@ BOUND_S = 3.0
 
 @pytest.fixture(autouse=True)
 def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    if not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0):
+    if torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("no card with linears on tensor cores")
     from quantchat.kernels.linear.tiles import forget_installed
 

@@ -37,12 +37,6 @@ SHAPE = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def card() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-
-
 def load(path: Path, **wish: object) -> LoadedModel:
     request = LoadRequest(model=str(path), device="cuda", context_tokens=512, **wish)  # type: ignore[arg-type]
     return load_model(request, lambda *_: None, lambda: False, SharedDecoders.empty())

@@ -7,14 +7,6 @@ import pytest
 pytestmark = pytest.mark.gpu
 
 
-@pytest.fixture(autouse=True)
-def needs_card() -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-
-
 @pytest.mark.parametrize("dtype_name", ["float16", "bfloat16"])
 def test_kernels_agree_with_their_references(dtype_name: str) -> None:
     import torch

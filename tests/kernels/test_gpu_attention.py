@@ -13,12 +13,6 @@ pytestmark = pytest.mark.gpu
 LLAMA = Heads(heads=32, kv_heads=8, head_dim=128)
 
 
-@pytest.fixture(autouse=True)
-def needs_card() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-
-
 def device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 

@@ -22,12 +22,6 @@ pytestmark = pytest.mark.gpu
 ROWS = 8
 
 
-@pytest.fixture(autouse=True)
-def needs_card() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-
-
 def dependents() -> tuple[bool, ...]:
     return (False, True) if torch.cuda.get_device_capability() >= (9, 0) else (False,)
 

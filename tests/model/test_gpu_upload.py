@@ -10,10 +10,7 @@ import torch
 
 from quantchat.model.upload import Range, Uploader
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 SIZE = 60_000_003
 COUNTS = (1, 77, 4096, 3_000_001, 20_000_000)
 

@@ -23,8 +23,8 @@ PAGE = 16
 
 @pytest.fixture(autouse=True)
 def needs_flash() -> None:
-    if not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0):
-        pytest.skip("no CUDA device of SM 80 or newer")
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("needs SM 80 or newer")
 
 
 def spec_of(heads: int, kv_heads: int, head_dim: int) -> DecoderSpec:
