@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import gc
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
-import factory
 import pytest
 from engine_log import GREEDY, LONG, Log, chat
 from failing_ops import BUSY, LOST, OOM, Faults
@@ -17,38 +15,12 @@ from quantchat.engine import loading, room, runtime
 from quantchat.engine.model import LoadedModel
 from quantchat.engine.recovery import Failure
 from quantchat.engine.runner import Runner
-from quantchat.engine.session import Session
 from quantchat.events import Done, Event, Failed, Loaded, LoadFailed, LoadProgress, Token, Unloaded
 from quantchat.hardware import memory
 from quantchat.hardware.facts import Facts
 from quantchat.hardware.memory import GIB
 from quantchat.model.families import open_model
 from quantchat.requests import LoadRequest
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_hf(tmp_path_factory.mktemp("tiny"), "llama", max_position_embeddings=256)
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
-    made = Faults()
-    monkeypatch.setattr(loading, "make_ops", made.make_ops)
-    return made
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    session = Session()
-    yield Log(session)
-    session.close()
-
-
-def failed(log: Log, request_id: int) -> Failed:
-    event = log.until(lambda e: isinstance(e, Done | Failed) and e.request_id == request_id)
-    assert isinstance(event, Failed), event
-    return event
 
 
 def refused(log: Log, **wish: object) -> LoadFailed:
@@ -71,7 +43,7 @@ def test_no_memory_for_the_prompt(log: Log, tiny: Path, faults: Faults) -> None:
     log.load(model=str(tiny), scheme="fp16", context_tokens=256)
     expected = log.ask("hello there", sampling=LONG).text
     faults.prefill.append(OOM)
-    event = failed(log, log.session.chat(chat("another prompt", sampling=LONG)))
+    event = log.failed(log.session.chat(chat("another prompt", sampling=LONG)))
     says_memory(event)
     assert "reading the prompt" in event.message and event.text == ""
     again = log.ask("hello there", sampling=LONG)
@@ -107,7 +79,7 @@ def test_no_memory_while_writing_keeps_the_text(log: Log, tiny: Path, faults: Fa
     whole = log.ask("hello", sampling=LONG, max_tokens=12).text
     faults.decode_after = 5
     faults.decode.append(OOM)
-    event = failed(log, log.session.chat(chat("hello", sampling=LONG, max_tokens=12)))
+    event = log.failed(log.session.chat(chat("hello", sampling=LONG, max_tokens=12)))
     says_memory(event)
     assert event.text and whole.startswith(event.text) and event.text != whole
     assert log.ask("hello", sampling=LONG, max_tokens=12).text == whole
@@ -127,7 +99,7 @@ def test_no_memory_for_a_fresh_runner_goes_on_without_graphs(
 
     monkeypatch.setattr(LoadedModel, "make_runner", no_graph)
     faults.decode.append(OOM)
-    failed(log, log.session.chat(chat("hello")))
+    log.failed(log.session.chat(chat("hello")))
     assert log.ask("hello").text == whole
 
 
@@ -187,13 +159,13 @@ def test_a_lost_device_takes_its_models_and_the_app_lives(
     faults.decode_after = 4
     faults.decode.append(LOST)
     request_id = log.session.chat(chat("hello", sampling=LONG))
-    event = failed(log, request_id)
+    event = log.failed(request_id)
     assert "illegal memory access" in event.message and "\n" not in event.message
     assert "cpu" in event.hint and "start quantchat again" in event.hint
     assert event.text
     log.until(lambda e: isinstance(e, Unloaded) and e.slot == "main")
     del installed
-    again = failed(log, log.session.chat(chat("still there?")))
+    again = log.failed(log.session.chat(chat("still there?")))
     assert "illegal memory access" in again.message and "cpu" in again.hint
     assert "illegal memory access" in refused(log, model=str(tiny), device="cuda").message
     assert log.load(model=str(tiny), context_tokens=128).info.device == "cpu"
@@ -207,7 +179,7 @@ def _on_card(model: LoadedModel) -> object:
 def test_an_unknown_failure_ends_the_answer_alone(log: Log, tiny: Path, faults: Faults) -> None:
     log.load(model=str(tiny), scheme="fp16", context_tokens=256)
     faults.decode.append(AssertionError("a row without a page"))
-    event = failed(log, log.session.chat(chat("hello")))
+    event = log.failed(log.session.chat(chat("hello")))
     assert "a row without a page" in event.message
     assert isinstance(log.ask("hello"), Done)
 
@@ -222,7 +194,7 @@ def test_a_model_that_cannot_go_on_is_unloaded(
         raise AssertionError("and so is the next runner")
 
     monkeypatch.setattr(runtime, "renewed_runner", broken)
-    event = failed(log, log.session.chat(chat("hello")))
+    event = log.failed(log.session.chat(chat("hello")))
     assert "broken" in event.message
     log.until(lambda e: isinstance(e, Unloaded))
     assert log.load(model=str(tiny), context_tokens=128).info.model

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import factory
@@ -57,13 +57,6 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return factory.write_hf(tmp_path_factory.mktemp("wide"), "llama", dtype="float16", **WIDE)
 
 
-@pytest.fixture
-def log() -> Iterator[Log]:
-    session = Session()
-    yield Log(session)
-    session.close()
-
-
 def hog() -> list[torch.Tensor]:
     """Takes all memory of the card, down to what the allocator keeps for small tensors.
 
@@ -80,12 +73,6 @@ def hog() -> list[torch.Tensor]:
     return held
 
 
-def failed(log: Log, request_id: int) -> Failed:
-    event = log.until(lambda e: isinstance(e, Done | Failed) and e.request_id == request_id)
-    assert isinstance(event, Failed), event
-    return event
-
-
 def says_memory(event: Failed | LoadFailed) -> None:
     assert "not enough memory" in event.message, event.message
     assert "needed" in event.message and "free" in event.message
@@ -98,7 +85,7 @@ def test_no_memory_for_the_prompt(log: Log, wide: Path, scheme: str) -> None:
     log.ask("hello")
     before = log.ask("hello").text
     held = hog()
-    event = failed(log, log.session.chat(chat("many words " * 150)))
+    event = log.failed(log.session.chat(chat("many words " * 150)))
     says_memory(event)
     assert "reading the prompt" in event.message
     held.clear()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import factory
 import psutil
 import pytest
 from engine_log import LONG, Log
@@ -16,19 +14,6 @@ from quantchat.engine.session import Session
 from quantchat.evals.subject import open_subject
 from quantchat.events import Stats
 from quantchat.hardware import bandwidth
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A llama of a few thousand weights with a tokenizer."""
-    return factory.write_hf(tmp_path_factory.mktemp("tiny"), "llama", max_position_embeddings=256)
-
-
-@pytest.fixture
-def session() -> Iterator[Session]:
-    made = Session()
-    yield made
-    made.close()
 
 
 def test_a_step_reads_the_weights_once_and_the_context(session: Session, tiny: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import factory
 import pytest
 from engine_log import GREEDY, LONG, Log, chat
 
@@ -16,11 +15,6 @@ from quantchat.engine.session import Session
 from quantchat.events import Done, Failed, FinishReason, Started, Token
 from quantchat.requests import Sampling
 from quantchat.tokenizer import Detokenizer, from_folder
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_hf(tmp_path_factory.mktemp("tiny"), "llama", max_position_embeddings=256)
 
 
 @pytest.fixture(scope="module")

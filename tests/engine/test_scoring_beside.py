@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import factory
 import pytest
 from engine_log import GREEDY, LONG, Log, chat
 from failing_ops import LOST, OOM, Faults
 from score_log import ended, refused, scores_of, wish
 
-from quantchat.engine import loading, scorings
+from quantchat.engine import scorings
 from quantchat.engine.session import Session
 from quantchat.events import Done, Failed, Scored, Token, Unloaded
 from quantchat.requests import LoadRequest, Message
 
 CONTEXT = 256
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return factory.write_hf(
-        tmp_path_factory.mktemp("tiny"), "llama", max_position_embeddings=CONTEXT
-    )
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
-    made = Faults()
-    monkeypatch.setattr(loading, "make_ops", made.make_ops)
-    return made
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    session = Session()
-    yield Log(session)
-    session.close()
 
 
 def load_both(log: Log, tiny: Path, context_tokens: int = CONTEXT) -> None:

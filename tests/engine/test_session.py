@@ -5,11 +5,9 @@ from __future__ import annotations
 import gc
 import time
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import factory
 import pytest
 from engine_log import LONG, Log, chat
 
@@ -28,19 +26,6 @@ from quantchat.events import (
     Unloaded,
 )
 from quantchat.requests import LoadRequest, Sampling
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A llama of a few thousand weights with a tokenizer."""
-    return factory.write_hf(tmp_path_factory.mktemp("tiny"), "llama", max_position_embeddings=256)
-
-
-@pytest.fixture
-def session() -> Iterator[Session]:
-    made = Session()
-    yield made
-    made.close()
 
 
 def test_an_answer_streams_and_adds_up(session: Session, tiny: Path) -> None:

@@ -46,6 +46,11 @@ class Log:
         assert isinstance(event, Done), event
         return event
 
+    def failed(self, request_id: int) -> Failed:
+        event = self.until(lambda e: isinstance(e, Done | Failed) and e.request_id == request_id)
+        assert isinstance(event, Failed), event
+        return event
+
     def of(self, kind: type[Event]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kind)]
 
