@@ -109,6 +109,7 @@ class DirectLaunch:
     __slots__ = (
         "_block",
         "_boxed",
+        "_compiled",
         "_config",
         "_described",
         "_fixed",
@@ -122,6 +123,8 @@ class DirectLaunch:
     def __init__(self, compiled: Any, layout: Layout, driver: Driver) -> None:
         """`compiled` has been launched by Triton before: it is on the card."""
         facts = compiled.metadata
+        # A kernel that nobody holds is taken off the card.
+        self._compiled = compiled
         self._write = struct.Struct(layout.format).pack_into
         size = struct.calcsize(layout.format)
         # One memory: configuration, attribute, the arguments' addresses, the arguments.
