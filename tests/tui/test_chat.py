@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from app_support import answered, ask, fake, make_app, ready, shown, wait_until
+from app_support import answered, ask, fake, make_app, notes, ready, shown, wait_until
 from fakes import FakeEngine, Script
 
 from quantchat.tui import clipboard
@@ -41,6 +41,29 @@ async def test_a_question_typed_during_the_load_is_sent_when_it_ends(tmp_path: P
         fake(app).hold_loads = False
         await answered(pilot, app, 2)
         assert "The sky is blue." in shown(app)
+
+
+async def test_a_key_that_finds_nothing_to_do_says_so(tmp_path: Path) -> None:
+    app = make_app(tmp_path, FakeEngine([Script("one two", endless=True)]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        for key, said in (
+            ("ctrl+r", "There is no question to answer yet."),
+            ("ctrl+g", "There is no answer to continue yet."),
+            ("f3", "There is no answer yet."),
+            ("ctrl+up", "There is no message to choose yet."),
+            ("alt+p", "There is no folded paste."),
+        ):
+            await pilot.press(key)
+            await wait_until(pilot, lambda words=said: words in notes(app))
+        await ask(pilot, app, "a question")
+        await wait_until(pilot, lambda: "two" in shown(app))
+        await pilot.press("ctrl+r")
+        await wait_until(pilot, lambda: "Escape stops the answer first." in notes(app))
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: app.conversation.answering is None)
+        await pilot.press("alt+left")
+        await wait_until(pilot, lambda: "There is one version of it." in notes(app))
 
 
 async def test_stopping_keeps_the_text_and_continuing_adds_to_it(tmp_path: Path) -> None:

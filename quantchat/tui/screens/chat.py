@@ -182,11 +182,13 @@ class ChatScreen(WritingScreen):
 
     def action_regenerate(self) -> None:
         """Answer the last question again."""
-        self.desk.guarded(self.desk.conversation.regenerate)
+        self.do_or_say(self.desk.conversation.regenerate, "There is no question to answer yet.")
 
     def action_go_on(self) -> None:
         """Continue a stopped answer."""
-        self.desk.guarded(self.desk.conversation.go_on)
+        begun = bool(self.desk.conversation.path)
+        nothing = "The model is not ready." if begun else "There is no answer to continue yet."
+        self.do_or_say(self.desk.conversation.go_on, nothing)
 
     def action_new(self) -> None:
         """An empty conversation."""

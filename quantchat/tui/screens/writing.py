@@ -5,11 +5,14 @@ Owns keys and messages of these; the state of writing belongs to `control.compos
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from textual.binding import Binding, BindingType
 from textual.events import DescendantFocus, Key, Paste
 from textual.widgets import TextArea
 
 from quantchat.reasoning import parts_of
+from quantchat.store.records import Turn as StoredTurn
 from quantchat.tui.control.completing import Completing
 from quantchat.tui.control.composing import Composing
 from quantchat.tui.keymap import key_of, short_key
@@ -146,8 +149,16 @@ class WritingScreen(AppScreen):
         """What to do about the context."""
         self.composing.offer_room()
 
+    def do_or_say(self, action: Callable[[], bool | None], nothing: str) -> None:
+        """Run what may not be possible now, and say why where it is not."""
+        if self.desk.guarded(action) is False and not self.desk.refuse_busy():
+            self.notify(nothing)
+
     def action_choose(self, step: int) -> None:
         """Choose the message before or after; after the last, the prompt."""
+        if not self.transcript.turns:
+            self.notify("There is no message to choose yet.")
+            return
         key = self.transcript.stack.neighbour(step)
         self.transcript.choose(key)
         # At once: what is pressed next is meant for the message already.
@@ -162,18 +173,23 @@ class WritingScreen(AppScreen):
 
     def action_flip(self, step: int) -> None:
         """Another version of the last answer."""
-        last = self.desk.conversation.last_answer()
+        last = self._answer_or_say()
         if last is not None:
             self.action_version(last.id, step)
 
     def action_version(self, key: int, step: int) -> None:
         """Another version of a turn."""
-        if self.desk.guarded(lambda: self.desk.conversation.flip(key, step)) is False:
+        conversation = self.desk.conversation
+        before = list(conversation.path)
+        flipped = self.desk.guarded(lambda: conversation.flip(key, step))
+        if flipped is False:
             self.desk.refuse_busy()
+        elif flipped and conversation.path == before:
+            self.notify("There is one version of it.")
 
     def action_copy_answer(self) -> None:
         """The last answer to the clipboard."""
-        last = self.desk.conversation.last_answer()
+        last = self._answer_or_say()
         if last is not None:
             self.action_copy_turn(last.id)
 
@@ -188,7 +204,7 @@ class WritingScreen(AppScreen):
 
     def action_copy_block(self) -> None:
         """The last code block of the last answer to the clipboard."""
-        last = self.desk.conversation.last_answer()
+        last = self._answer_or_say()
         if last is not None:
             self.action_copy_code(last.id, -1)
 
@@ -199,6 +215,12 @@ class WritingScreen(AppScreen):
             self.desk.copy_text(blocks[index], "code")
         else:
             self.notify("There is no code in the last answer.")
+
+    def _answer_or_say(self) -> StoredTurn | None:
+        last = self.desk.conversation.last_answer()
+        if last is None:
+            self.notify("There is no answer yet.")
+        return last
 
     def _typed_elsewhere(self) -> bool:
         return self.focused is self.transcript and self.transcript.stack.chosen is None

@@ -116,6 +116,8 @@ class Prompt(Keyed, TextArea):
         found = self._chip_at(self.cursor_location) or self._last_chip()
         if found is not None:
             self._unfold(*found)
+        else:
+            self.notify("There is no folded paste.")
 
     def action_delete_left(self) -> None:
         """A folded paste goes as a whole."""
