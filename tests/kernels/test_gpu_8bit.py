@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("triton")
 
 import torch
+from nearness import relative
 from quantchat.kernels.activation import reference as activation_reference
 from quantchat.kernels.activation.reference import Activation
 from quantchat.kernels.activation.rows import activate, activate_quantized
@@ -55,10 +56,6 @@ def nearest(
     values = x.float() / truth_scale[:, None]
     error, least = ((part.float() - values).abs() for part in (codes, truth))
     assert bool((error <= least * (1 + 1e-4) + values.abs() * last_bit + 1e-6).all())
-
-
-def relative(result: torch.Tensor, truth: torch.Tensor) -> float:
-    return float((result.double() - truth.double()).norm() / truth.double().norm())
 
 
 @pytest.mark.parametrize("form", FORMS)

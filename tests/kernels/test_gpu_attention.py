@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from nearness import relative
 from quantchat.kernels.rope_append.formats import FORMATS, VECTORS, KvFormat, stored_width
 
 from quantchat.bench.attention_gate import Heads, grown, make_step
@@ -15,10 +16,6 @@ LLAMA = Heads(heads=32, kv_heads=8, head_dim=128)
 
 def device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
-
-
-def relative(result: torch.Tensor, truth: torch.Tensor) -> float:
-    return float((result.double() - truth.double()).norm() / truth.double().norm())
 
 
 @pytest.mark.parametrize("kv", FORMATS)

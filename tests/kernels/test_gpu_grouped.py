@@ -10,6 +10,7 @@ pytest.importorskip("triton")
 
 import torch
 from linear_cases import stored
+from nearness import relative
 from quantchat.kernels._ahead import noting
 from quantchat.kernels.linear import reference
 from quantchat.kernels.linear.choose import choose
@@ -46,10 +47,6 @@ def card() -> torch.device:
         pytest.skip(f"experts in one piece begin at SM {LOWEST_SM}")
     torch.manual_seed(3)
     return torch.device("cuda")
-
-
-def relative(result: torch.Tensor, truth: torch.Tensor) -> float:
-    return float((result.double() - truth.double()).norm() / truth.double().norm())
 
 
 @pytest.mark.parametrize("block_rows", [8, 16, 128])

@@ -20,6 +20,7 @@ from linear_cases import (
     run,
     stored,
 )
+from nearness import relative
 from quantchat.kernels.linear import reference
 from quantchat.kernels.linear.dequantize import dequantize, expand
 from quantchat.kernels.linear.launch import LOWEST_SM, Chosen, NextNorm, RowWeight, linear
@@ -51,10 +52,6 @@ def compiled() -> None:
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         failures = [said for said in pool.map(compile_job, (*CHAINS, *CASES), chunksize=2) if said]
     assert not failures, "\n".join(failures[:5])
-
-
-def relative(result: torch.Tensor, truth: torch.Tensor) -> float:
-    return float((result.double() - truth.double()).norm() / truth.double().norm())
 
 
 @pytest.mark.usefixtures("compiled")

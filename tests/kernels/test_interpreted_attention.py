@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from nearness import close
 from quantchat.kernels.attention.attend import attend
 from quantchat.kernels.attention.splits import Splits
 from quantchat.kernels.attention.workspace import Workspace
@@ -40,12 +41,6 @@ APPENDED = [(shape, kv) for shape in (ODD, PADDED, WIDE) for kv in FORMATS if ha
 CUT = ((ODD, 3, 4), (PADDED, 3, 2), (WIDE, 1, 8))
 ATTENDED = [(*cut, kv) for cut in CUT for kv in FORMATS if has_format(cut[0], kv)]
 ATTENDED += [(GROUPED, 2, 16, kv) for kv in ("16bit", "int8", "k8v4")]
-
-
-def close(result: torch.Tensor, truth: torch.Tensor, tolerance: float) -> None:
-    assert torch.isfinite(result.float()).all(), "some outputs were not written"
-    error = (result.double() - truth.double()).norm() / truth.double().norm().clamp_min(1e-30)
-    assert error <= tolerance, f"relative error {error:.2e}"
 
 
 def check(step: Step, splits: Splits, workspace: Workspace | None = None) -> torch.Tensor:

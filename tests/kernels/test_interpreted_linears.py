@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nearness
 import pytest
 import torch
 from quantchat.kernels.w8a16 import gemv as w8_gemv
@@ -18,9 +19,7 @@ TOLERANCE = {torch.float16: 5e-4, torch.bfloat16: 8e-3}
 
 
 def close(result: torch.Tensor, truth: torch.Tensor) -> None:
-    assert torch.isfinite(result).all(), "some outputs were not written"
-    error = (result.double() - truth.double()).norm() / truth.double().norm()
-    assert error <= TOLERANCE[truth.dtype], f"relative error {error:.2e}"
+    nearness.close(result, truth, TOLERANCE[truth.dtype])
 
 
 def int4_weights(outputs: int, columns: int, group: int) -> tuple[torch.Tensor, ...]:

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from nearness import relative
 from quantchat.kernels.quantize.matmul import Tile, scaled_matmul
 from quantchat.kernels.quantize.tiles import SMALL, SQUARE, WALKED, Parted, product_tile
 
@@ -34,10 +35,6 @@ FORMS = ("int8", "fp8")
 def weight_of(form: CodeFormat, n: int, k: int) -> Int8ChannelWeight | Fp8ChannelWeight:
     w = torch.randn(n, k) * 0.05
     return int8_channel(w) if form == "int8" else fp8_channel(w)
-
-
-def relative(result: torch.Tensor, truth: torch.Tensor) -> float:
-    return float((result.double() - truth.double()).norm() / truth.double().norm())
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from nearness import close
 from quantchat.kernels.activation.rows import activate, activate_quantized
 from quantchat.kernels.norm.rows import norm_rows
 from quantchat.kernels.quantize import reference
@@ -17,12 +18,6 @@ DTYPES = (torch.float16, torch.bfloat16)
 # The interpreter cuts where a card rounds to bf16, at every rounding of the op.
 TOLERANCE = {torch.float16: 5e-4, torch.bfloat16: 1.2e-2}
 WIDTHS = (1, 100, 576, 640, 896, 1536, 3072, 3584, 5120, 8192)
-
-
-def close(result: torch.Tensor, truth: torch.Tensor, tolerance: float) -> None:
-    assert torch.isfinite(result.float()).all(), "some outputs were not written"
-    error = (result.double() - truth.double()).norm() / truth.double().norm().clamp_min(1e-30)
-    assert error <= tolerance, f"relative error {error:.2e}"
 
 
 def nearest_codes(x: torch.Tensor, codes: torch.Tensor, form: CodeFormat) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from nearness import close
 from quantchat.kernels.activation import reference as activation_reference
 from quantchat.kernels.activation.reference import Activation
 from quantchat.kernels.activation.rows import activate
@@ -15,12 +16,6 @@ from quantchat.kernels.norm.stream import stream_norm
 DTYPES = (torch.float16, torch.bfloat16)
 # The interpreter cuts where a card rounds to bf16, at every rounding of the op.
 TOLERANCE = {torch.float16: 5e-4, torch.bfloat16: 1.2e-2}
-
-
-def close(result: torch.Tensor, truth: torch.Tensor, tolerance: float) -> None:
-    assert torch.isfinite(result.float()).all(), "some outputs were not written"
-    error = (result.double() - truth.double()).norm() / truth.double().norm().clamp_min(1e-30)
-    assert error <= tolerance, f"relative error {error:.2e}"
 
 
 def poisoned(*shape: int, dtype: torch.dtype) -> torch.Tensor:
