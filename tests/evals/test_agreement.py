@@ -9,7 +9,6 @@ from typing import Any
 
 import factory
 import pytest
-import torch
 from click.testing import CliRunner
 
 from quantchat.cli.bench import command
@@ -20,7 +19,7 @@ from quantchat.evals.agreement import agree
 from quantchat.evals.divergence import concat, summarize
 from quantchat.evals.greedy import write_answers
 from quantchat.evals.prompts import PROMPTS
-from quantchat.evals.subject import Subject, open_subject
+from quantchat.evals.subject import Subject
 from quantchat.model.decoder import Decoder
 from quantchat.ops.kv_pool import KvPool
 
@@ -31,14 +30,6 @@ TOKENS = 6
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("agree") / "tiny"
     return factory.write_hf(path, "qwen3", max_position_embeddings=1024)
-
-
-@pytest.fixture
-def subject(folder: Path) -> Any:
-    torch.set_num_threads(1)
-    opened = open_subject(str(folder))
-    yield opened
-    opened.close()
 
 
 def run(subject: Subject, **changes: Any) -> agreement.Agreement:

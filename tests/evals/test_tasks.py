@@ -19,7 +19,7 @@ from quantchat.evals import solving
 from quantchat.evals.choosing import choose, prompted
 from quantchat.evals.logprobs import chunk_batch, log_softmax
 from quantchat.evals.solving import last_number, number
-from quantchat.evals.subject import Subject, open_subject
+from quantchat.evals.subject import Subject
 from quantchat.evals.task_files import Question, Task, read_task
 from quantchat.model.decoder import Decoder
 
@@ -34,14 +34,6 @@ QUESTIONS = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tasks") / "tiny"
     return factory.write_hf(path, "qwen3", max_position_embeddings=512)
-
-
-@pytest.fixture
-def subject(folder: Path) -> Any:
-    torch.set_num_threads(1)
-    opened = open_subject(str(folder))
-    yield opened
-    opened.close()
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
