@@ -144,9 +144,8 @@ def _divergent(round_: Round, sides: tuple[str, str]) -> Table:
 
 
 def _candidates(top: Sequence[Candidate]) -> str:
-    return "  ".join(
-        f"{words.quoted(each.text)} {words.percent(each.p)}" for each in top[:CANDIDATES]
-    )
+    lines = (f"{words.percent(each.p):>5}  {words.quoted(each.text)}" for each in top[:CANDIDATES])
+    return "\n".join(lines)
 
 
 def _step(kl: float | None) -> int:

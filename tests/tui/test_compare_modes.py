@@ -103,6 +103,8 @@ async def test_blind_nothing_tells_which_is_which(tmp_path: Path) -> None:
         await ask(pilot, app, "colour?")
         await wait_until(pilot, lambda: len(engine.chats) == 2)
         await wait_until(pilot, lambda: "both write" in difference(screen))
+        await pilot.press("1")
+        await wait_until(pilot, lambda: screen.prompt.text == "1")
         engine.hold_answers = False
         await wait_until(pilot, lambda: "Which answer is better?" in difference(screen))
         everything = "\n".join(
@@ -112,6 +114,8 @@ async def test_blind_nothing_tells_which_is_which(tmp_path: Path) -> None:
         for word in ("fp16", "int4", "tok/s", "bits", "left", "right"):
             assert word not in everything
         swapped = "red" in screen.left.text_on_screen()
+        await pilot.press("backspace")
+        await wait_until(pilot, lambda: app.focused is None)
         await pilot.press("2")
         await wait_until(pilot, lambda: "fp16" in " ".join(heads(screen)))
         shown = screen.comparison.shown

@@ -221,6 +221,11 @@ class CompareScreen(CompareAsks):
         elif not voting and self.focused is None:
             self.prompt.focus()
 
+    def on_text_area_changed(self) -> None:
+        """Where what was begun is taken back, digits are votes again."""
+        if self._voting and not self.prompt.text:
+            self.set_focus(None)
+
     def _mark_changed(self) -> None:
         self._stale = True
 
