@@ -69,6 +69,8 @@ class EagerRunner:
         self.pool = pool
         self.device = decoder.ops.device
         self._picker = picker
+        self._numbers = array("q", range(pool.pages * pool.page_tokens))
+        """0, 1, ...: positions and slots are pieces of it."""
         self._governor = ThreadGovernor(threads) if threads else None
 
     def prefill(self, sequence: Sequence, start: int, count: int) -> int | None:
@@ -105,24 +107,27 @@ class EagerRunner:
         sequence.seen = None
 
     def _batch(self, parts: list[tuple[Sequence, int, int]]) -> Batch:
-        ids: list[int] = []
-        positions: list[int] = []
-        slots: list[int] = []
+        ids, positions, slots = array("q"), array("q"), array("q")
         spans: list[Span] = []
-        page_tokens = self.pool.page_tokens
+        page_tokens, numbers = self.pool.page_tokens, self._numbers
         for sequence, start, count in parts:
             end = start + count
             pages = tuple(sequence.pages[: -(-end // page_tokens)])
-            spans.append(Span(len(ids), count, end, pages))
-            ids += sequence.tokens[start:end]
-            positions += range(start, end)
+            span = Span(len(ids), count, end, pages)
+            spans.append(span)
+            ids += array("q", sequence.tokens[start:end])
+            positions += numbers[start:end]
+            if span.run is not None:
+                base = span.run * page_tokens
+                slots += numbers[base + start : base + end]
+                continue
             for place in range(start // page_tokens, len(pages)):
                 base = pages[place] * page_tokens
                 low = max(0, start - place * page_tokens)
-                slots += range(base + low, base + min(page_tokens, end - place * page_tokens))
+                slots += numbers[base + low : base + min(page_tokens, end - place * page_tokens)]
         # Each of the three begins where a kernel may take many values at once.
-        filling = [0] * (-len(ids) % ROW_ALIGNMENT)
-        values = array("q", (*ids, *filling, *positions, *filling, *slots, *filling))
+        filling = array("q", [0]) * (-len(ids) % ROW_ALIGNMENT)
+        values = ids + filling + positions + filling + slots + filling
         table = sent(torch.frombuffer(values, dtype=torch.int64), self.device).view(3, -1)
         table = table[:, : len(ids)]
         decode = all(count == 1 for _, _, count in parts)

@@ -15,7 +15,7 @@ PAGE = 16
 
 def runner() -> EagerRunner:
     decoder = SimpleNamespace(ops=SimpleNamespace(device=torch.device("cpu")))
-    return EagerRunner(decoder, SimpleNamespace(page_tokens=PAGE))  # type: ignore[arg-type]
+    return EagerRunner(decoder, SimpleNamespace(pages=900, page_tokens=PAGE))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_the_runner_draws_the_same_with_it(sampling: Sampling, penalty: float) -
     answers = []
     for picker in (None, DevicePicker(VOCAB, CPU, dependent=False)):
         decoder = SimpleNamespace(ops=SimpleNamespace(device=CPU))
-        runner = EagerRunner(decoder, SimpleNamespace(page_tokens=16), picker=picker)  # type: ignore[arg-type]
+        runner = EagerRunner(decoder, SimpleNamespace(pages=1, page_tokens=16), picker=picker)  # type: ignore[arg-type]
         sequence = SimpleNamespace(
             sampling=sampling, seed=9, draws=0, tokens=[int(table[0].argmax()), 7], seen=None
         )
