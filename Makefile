@@ -14,7 +14,7 @@ FUZZ_INPUTS ?= 100000
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help chat setup setup-test test suite check format lint types imports soak fuzz snapshots recording clean
+.PHONY: help chat setup setup-test test suite check format lint types imports soak fuzz kills snapshots recording clean
 
 help:
 	@echo 'make chat     set up, fetch the starter model, open the app'

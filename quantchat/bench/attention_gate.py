@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -192,13 +193,13 @@ def attention_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
                 continue
             yield Case(
                 name=f"attend {shape.label} {kv}",
-                run=lambda a=shape, b=kv: _attend(a, b, dtype, device),  # type: ignore[misc]
+                run=partial(_attend, shape, kv, dtype, device),
                 tolerance=TOLERANCE[dtype],
                 part=f"{kv} KV",
             )
             yield Case(
                 name=f"rope_append {shape.label} {kv}",
-                run=lambda a=shape, b=kv: _append(a, b, dtype, device),  # type: ignore[misc]
+                run=partial(_append, shape, kv, dtype, device),
                 tolerance=TOLERANCE[dtype] * max(APPEND_FACTOR[form] for form in VECTORS[kv]),
                 part=f"{kv} KV",
             )

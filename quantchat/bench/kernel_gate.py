@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -123,13 +124,13 @@ def _linear_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
         shape = f"{rows}x{outputs}x{columns}"
         yield Case(
             name=f"int4 g{group} {shape}",
-            run=lambda a=rows, b=outputs, c=columns, d=group: int4(a, b, c, d),  # type: ignore[misc]
+            run=partial(int4, rows, outputs, columns, group),
             tolerance=tolerance,
             part=OLD_CARDS,
         )
         yield Case(
             name=f"int8 {shape}",
-            run=lambda a=rows, b=outputs, c=columns: int8(a, b, c),  # type: ignore[misc]
+            run=partial(int8, rows, outputs, columns),
             tolerance=tolerance,
             part=OLD_CARDS,
         )
@@ -141,7 +142,7 @@ def _linear_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     ):
         yield Case(
             name=f"dequantize g{group} {outputs}x{columns}",
-            run=lambda a=outputs, b=columns, c=group: dense(a, b, c),  # type: ignore[misc]
+            run=partial(dense, outputs, columns, group),
             tolerance=TOLERANCE[dtype] / 10,
         )
 
@@ -173,12 +174,12 @@ def _row_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     for rows, columns in ((1, 576), (3, 4096), (65, 8192), (2, 18944)):
         yield Case(
             name=f"norm {rows}x{columns}",
-            run=lambda a=rows, b=columns: norm(a, b),  # type: ignore[misc]
+            run=partial(norm, rows, columns),
             tolerance=TOLERANCE[dtype],
         )
         yield Case(
             name=f"silu_mul {rows}x{columns}",
-            run=lambda a=rows, b=columns: gated(a, b),  # type: ignore[misc]
+            run=partial(gated, rows, columns),
             tolerance=TOLERANCE[dtype],
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -59,9 +60,7 @@ def linear_cases(ops: TorchOps) -> Iterator[Case]:
         name = f"{form} {outputs}x{columns}{' + bias' if biased else ''}"
         yield Case(
             name=f"linear {name}",
-            run=lambda a=form, b=outputs, c=columns, d=group, e=biased: _linear(  # type: ignore[misc]
-                ops, a, b, c, d, e
-            ),
+            run=partial(_linear, ops, form, outputs, columns, group, biased),
             tolerance=TOLERANCE[ops.dtype],
             part=form,
         )
@@ -131,7 +130,7 @@ def sampling_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
         for greedy in (True, False):
             yield Case(
                 name=f"sample {vocab} {'greedy' if greedy else 'drawn'}",
-                run=lambda a=vocab, b=greedy: _sample(a, b, device, dtype),  # type: ignore[misc]
+                run=partial(_sample, vocab, greedy, device, dtype),
                 tolerance=0.0,
             )
 

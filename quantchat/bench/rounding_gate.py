@@ -6,10 +6,12 @@ Owns random rows with outliers and random sparse matrices whose rows differ in l
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 
 from quantchat.bench.kernel_gate import TOLERANCE, Case
+from quantchat.kernels._launch import sm_version
 from quantchat.kernels.linear.reference import squares_of
 from quantchat.kernels.quantize import reference
 from quantchat.kernels.quantize.matmul import LOWEST_SM, scaled_matmul
@@ -46,32 +48,31 @@ _GIVEN = 0.02
 
 def rounding_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     """Every kernel on awkward and on real shapes."""
-    sm = 10 * torch.cuda.get_device_capability(device)[0]
-    sm += torch.cuda.get_device_capability(device)[1]
+    sm = sm_version(device)
     for rows, columns in ROWS:
         for threshold in (None, OUTLIER_THRESHOLD):
             outliers = "" if threshold is None else ", outliers"
             yield Case(
                 name=f"prepare {rows}x{columns}{outliers}",
-                run=lambda a=rows, b=columns, c=threshold: _prepared(a, b, c, device, dtype, sm),  # type: ignore[misc]
+                run=partial(_prepared, rows, columns, threshold, device, dtype, sm),
                 tolerance=TOLERANCE[dtype],
                 part="int8 inputs",
             )
         yield Case(
             name=f"given scale {rows}x{columns}",
-            run=lambda a=rows, b=columns: _given(a, b, device, dtype),  # type: ignore[misc]
+            run=partial(_given, rows, columns, device, dtype),
             tolerance=EXACT,
         )
     for outputs, columns in SPARSE:
         yield Case(
             name=f"sparse product {outputs}x{columns}",
-            run=lambda a=outputs, b=columns: _sparse(a, b, device, dtype, sm),  # type: ignore[misc]
+            run=partial(_sparse, outputs, columns, device, dtype, sm),
             tolerance=SPARSE_TOLERANCE,
             part="lut4",
         )
         yield Case(
             name=f"sparse into dense {outputs}x{columns}",
-            run=lambda a=outputs, b=columns: _added(a, b, device, dtype),  # type: ignore[misc]
+            run=partial(_added, outputs, columns, device, dtype),
             tolerance=TOLERANCE[dtype],
             part="lut4",
         )
@@ -80,9 +81,7 @@ def rounding_cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
         for form in forms:
             yield Case(
                 name=f"{form} product {rows}x{outputs}x{columns}",
-                run=lambda a=rows, b=outputs, c=columns, d=form: _product(
-                    a, b, c, d, device, dtype
-                ),  # type: ignore[misc]
+                run=partial(_product, rows, outputs, columns, form, device, dtype),
                 tolerance=TOLERANCE[dtype],
                 part=f"{form} inputs",
             )
