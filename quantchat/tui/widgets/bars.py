@@ -20,7 +20,7 @@ SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 class TopBar(Painted):
     """The app's name, the model that answers, the title of what is open."""
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._info: ModelInfo | None = None
         self._state = ""
@@ -58,7 +58,7 @@ class TopBar(Painted):
 class Activity(Painted):
     """One line about what is on its way; hidden when nothing is."""
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._text = ""
         self._share: float | None = None
@@ -102,7 +102,7 @@ class Key:
 class KeyBar(Painted):
     """As many keys as fit, the most important ones first."""
 
-    def __init__(self, keys: Sequence[Key], *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, keys: Sequence[Key], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._keys = tuple(keys)
 

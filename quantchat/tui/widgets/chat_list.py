@@ -55,7 +55,7 @@ class ChatList(LineList):
     class NearEnd(Message):
         """The cursor or the view came near the last row that is known."""
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.found: list[Found] = []
         self.total = 0

@@ -64,7 +64,7 @@ class ModeLine(Painted):
 class _Lines(Painted):
     """As many rows as lines, each cut to the width; only a change is drawn."""
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002
+    def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._lines: list[Content] = []
 

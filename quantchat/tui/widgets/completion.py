@@ -35,7 +35,7 @@ class Completion(Painted):
             super().__init__()
             self.offer = offer
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._offers: tuple[Offer, ...] = ()
         self._at = 0

@@ -64,7 +64,7 @@ class Dial(Painted, can_focus=True):
     class Changed(Message):
         """The key line says something else."""
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.display = False
         self._read: Callable[[str, Take], None] | None = None

@@ -29,7 +29,7 @@ NOTHING = "–"
 class FitTable(Painted):
     """Draws verdicts; says what is being worked out, or why nothing is known."""
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._found: Fits | NoFits | None = None
         self._waiting = ""

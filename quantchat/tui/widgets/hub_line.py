@@ -14,7 +14,7 @@ from quantchat.tui.widgets.turn import click
 class HubLine(Painted):
     """Drawn from the search; `tick` moves its spinner."""
 
-    def __init__(self, search: HubSearch, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, search: HubSearch, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._search = search
         self._ticks = 0

@@ -39,7 +39,7 @@ class LineList(ScrollView, can_focus=False):
     }}
     """
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.cursor = 0
         self._palette: Palette | None = None

@@ -54,7 +54,7 @@ class MeterPanel(Painted, can_focus=True):
     class Left(Message):
         """The keys are wanted elsewhere."""
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.reading = Reading()
         self._meters: list[Meter] = []
@@ -180,7 +180,7 @@ class MeterPanel(Painted, can_focus=True):
 class MeterLine(Painted):
     """The same in one line, for narrow terminals."""
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._reading = Reading()
 

@@ -26,7 +26,7 @@ class ModelInput(Input):
         *,
         placeholder: str,
         max_length: int,
-        id: str,  # noqa: A002
+        id: str,
     ) -> None:
         super().__init__(placeholder=placeholder, max_length=max_length, id=id)
         self._changed = changed

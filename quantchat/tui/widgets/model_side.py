@@ -20,7 +20,7 @@ from quantchat.tui.widgets.fit_words import one_line
 class ModelSide(Vertical, can_focus=False):
     """Beside the list where there is room, else below it, with the table or a line in its place."""
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._words = Static(id="about", markup=False)
         self._table = FitTable(id="fits")

@@ -12,7 +12,7 @@ from quantchat.tui.widgets.painted import Painted
 class Note(Painted):
     """A few lines, each cut to the width."""
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._lines: tuple[Content, ...] = ()
         self.display = False

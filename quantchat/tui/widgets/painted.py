@@ -13,7 +13,7 @@ from quantchat.tui.widgets.turn import ACTION
 class Painted(Keyed, Widget):
     """Has `palette`; is drawn anew when the theme changes."""
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._painted_palette: Palette | None = None
 

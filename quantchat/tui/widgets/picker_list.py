@@ -42,7 +42,7 @@ class PickerList(LineList):
     class Taken(Message):
         """The entry under the cursor was clicked."""
 
-    def __init__(self, fits_of: FitsOf, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, fits_of: FitsOf, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.sections: tuple[Section, ...] = ()
         self.loaded = ""

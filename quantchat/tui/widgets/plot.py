@@ -21,7 +21,7 @@ class Plot(Painted):
             super().__init__()
             self.index = index
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._chart: Columns | Curve | None = None
         self._drawn = Drawn(())

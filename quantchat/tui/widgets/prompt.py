@@ -62,7 +62,7 @@ class Prompt(Keyed, TextArea):
             """The prompt it came from."""
             return self.prompt
 
-    def __init__(self, *, id: str | None = None, placeholder: str = "") -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None, placeholder: str = "") -> None:
         super().__init__(
             id=id,
             placeholder=placeholder,

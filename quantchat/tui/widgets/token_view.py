@@ -50,7 +50,7 @@ class TokenView(ScrollView, can_focus=False):
             """The view it stands in."""
             return self.view
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._blocks: list[Words | Tokens] = []
         self._flows = Flows()

@@ -57,7 +57,7 @@ class Transcript(TurnRows, can_focus=True):
     class Chosen(Message):
         """Another turn is chosen, or none."""
 
-    def __init__(self, *, id: str | None = None, empty: Content | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None, empty: Content | None = None) -> None:
         super().__init__(id=id)
         self._empty = empty or Content("")
         self._moving = False

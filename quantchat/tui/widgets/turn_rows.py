@@ -26,7 +26,7 @@ MARK = "┃"
 class TurnRows(Keyed, ScrollView):
     """Paints the rows of a stack of turns."""
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.stack = TurnStack()
         self._strips: dict[int, Strip] = {}
