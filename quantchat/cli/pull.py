@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -109,6 +109,7 @@ def _pull(names: list[str]) -> None:
             click.echo("stopped; `quantchat pull` goes on with what has come", err=True)
             raise click.Abort
         raise failed[0]
+    _say_wanted(pull.errors)
     _raise(list(pull.errors.values()))
 
 
@@ -133,6 +134,17 @@ def _work(names: list[str], pull: _Pull, cancel: threading.Event) -> None:
         cancel=cancel,
         takes=lambda job: job.name in keys if names else job.state != "running",
     )
+
+
+def _say_wanted(errors: Mapping[str, QuantchatError]) -> None:
+    from quantchat.hub.downloads import NotFetched
+
+    left = [name for name, error in errors.items() if isinstance(error, NotFetched) and error.again]
+    if left:
+        rm = f"quantchat rm {left[0]}"
+        click.echo(
+            f"still wanted: {', '.join(left)}; the app tries again, `{rm}` gives it up", err=True
+        )
 
 
 def _raise(errors: list[QuantchatError]) -> None:

@@ -147,10 +147,21 @@ def test_several_are_pulled_and_one_given_up(
     assert [Path(line).name for line in out.splitlines()] == ["tiny.Q4.gguf", "two.Q4.gguf"]
     code, out, _ = run(environment, "models")
     assert "Unfinished" in out and "own/nothing  failed" in out
+    assert "still wanted" not in err
     code, out, _ = run(environment, "rm", "own/nothing")
     assert code == 0 and "not wanted any more" in out
     code, _, err = run(environment, "pull")
     assert code == 0 and "nothing waits" in err
+
+
+def test_what_no_network_held_up_stays_on_the_list_and_that_is_said(
+    environment: dict[str, str],
+) -> None:
+    code, _, err = run({**environment, "HF_ENDPOINT": "http://127.0.0.1:9"}, "pull", "own/one")
+    assert code == 1 and "own/one could not be downloaded" in err
+    assert "still wanted: own/one; the app tries again, `quantchat rm own/one`" in err
+    code, out, _ = run(environment, "rm", "own/one")
+    assert code == 0 and "not wanted any more" in out
 
 
 def test_a_bar_has_bytes_speed_and_time_left() -> None:
