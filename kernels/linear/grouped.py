@@ -7,6 +7,7 @@ block and more; eight are gemv.py's.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -39,17 +40,17 @@ class GroupedTile:
 
 
 BlockRows: TypeAlias = tuple[tuple[int, int], ...]
-"""Up to so many rows of an expert in the mean, rows of a block; MOST_ROWS above."""
-MOST_ROWS = 128
+"""Up to so many rows of an expert in the mean, rows of a block."""
+_ANY = sys.maxsize
 _BLOCK_ROWS: Mapping[int, BlockRows] = MappingProxyType(
     {
-        INT4.value: ((24, 8), (48, 64)),
-        INT8.value: ((8, 8), (16, 16), (32, 32), (64, 64)),
-        DENSE.value: ((8, 8), (16, 16), (32, 32), (64, 64)),
+        INT4.value: ((24, 8), (48, 64), (_ANY, 128)),
+        INT8.value: ((6, 8), (12, 16), (24, 32), (_ANY, 64)),
+        DENSE.value: ((2, 8), (12, 16), (24, 32), (_ANY, 64)),
     }
 )
 """Eight are gemv.py's."""
-_WIDE_ROWS: BlockRows = ((12, 8), (24, 32), (48, 64))
+_WIDE_ROWS: BlockRows = ((24, 8), (48, 64), (_ANY, 128))
 """The same where more than eight are grouped_wide.py's."""
 GroupedWeight: TypeAlias = Int4Tiles | RowWeight
 
@@ -193,9 +194,9 @@ def grouped_kernel(
 def grouped_tile(code: int, block_rows: int, sm: int) -> GroupedTile:
     """The tile of a weight's form for blocks of so many rows, on a card of that SM version."""
     if code == INT4.value:
-        return GroupedTile(outputs=64, depth=UNIT_COLUMNS, stages=4)
+        return GroupedTile(outputs=128, depth=UNIT_COLUMNS)
     if code == INT8.value:
-        return GroupedTile(outputs=64, depth=64 if sm not in WIDE_SMS else 128)
+        return GroupedTile(outputs=128, depth=64)
     if block_rows >= 64 and sm in WIDE_SMS:
         return GroupedTile(outputs=128, depth=64, warps=8, stages=4)
     return GroupedTile(outputs=64, depth=64)
@@ -208,12 +209,13 @@ def block_limits(weight: GroupedWeight, *, wide: bool) -> BlockRows:
 
 def block_rows(limits: BlockRows, slots: int, experts: int) -> int:
     """Rows of a block where so many slots have chosen among so many experts."""
-    return next((rows for most, rows in limits if slots <= most * experts), MOST_ROWS)
+    return next(rows for most, rows in limits if slots <= most * experts)
 
 
 def every_block(limits: BlockRows, experts: int) -> tuple[int, ...]:
     """Slots for which block_rows gives each of its answers."""
-    return (*(most * experts for most, _ in limits), limits[-1][0] * experts + 1)
+    below = [most * experts for most, _ in limits[:-1]]
+    return (*below, below[-1] + 1)
 
 
 def code_of(weight: GroupedWeight) -> int:

@@ -21,6 +21,7 @@ _COLUMNS = 1024
 _APART = 16
 """Tables begin at multiples of so many numbers."""
 TABLE_BLOCKS = 128
+_FEWEST_BINS = 64
 NOBODY = tl.constexpr(-1)
 """In place of an expert: a block without rows."""
 
@@ -34,7 +35,9 @@ class Order:
     places: torch.Tensor
     """int32 [S]: the place of each slot."""
     blocks: torch.Tensor
-    """int32 [3, blocks]: expert, first place and the one behind the last; NOBODY, 0 and 1."""
+    """int32 [3, blocks]: expert, first place and the one behind the last; then NOBODY, 0 and 1."""
+    used: torch.Tensor
+    """int32 [1]: blocks that have rows, which come first."""
     block_rows: int
 
 
@@ -50,23 +53,26 @@ def order_kernel(
     BM: tl.constexpr,
     BS: tl.constexpr,
     BB: tl.constexpr,
+    BE: tl.constexpr,
 ):
-    """One program an expert. Its blocks begin at a number that leaves room for all before it."""
+    """One program an expert; each counts all slots."""
     expert = tl.program_id(0)
     s = tl.arange(0, BS)
-    before = tl.zeros([BS], tl.int32)
-    mine = tl.zeros([BS], tl.int32)
+    e = tl.arange(0, BE)
+    counts = tl.zeros([BE], tl.int32)
     for start in range(0, S, BS):
-        chosen = tl.load(experts_ptr + start + s, mask=start + s < S, other=0x7FFFFFFF)
-        before += (chosen < expert).to(tl.int32)
-        mine += (chosen == expert).to(tl.int32)
-    first = tl.sum(before)
-    count = tl.sum(mine)
+        inside = start + s < S
+        chosen = tl.load(experts_ptr + start + s, mask=inside, other=0)
+        counts += tl.histogram(chosen, BE, mask=inside)
+    needed = (counts + BM - 1) // BM
+    first = tl.sum(tl.where(e < expert, counts, 0))
+    count = tl.sum(tl.where(e == expert, counts, 0))
+    block = tl.sum(tl.where(e < expert, needed, 0))
     end = first + count
     taken = (count + BM - 1) // BM
-    block = first // BM + expert
-    behind = end // BM + expert + 1
+    behind = block + taken
     if expert == tl.num_programs(0) - 1:
+        tl.store(blocks_ptr + 3 * blocks, behind)
         behind = blocks
     for start in range(block, behind, BB):
         b = start + tl.arange(0, BB)
@@ -120,6 +126,11 @@ def order_warps(slots: int) -> int:
     return 4 if slots == FEW_SLOTS else 8
 
 
+def bins_of(count: int) -> int:
+    """Experts that are counted at once."""
+    return max(_FEWEST_BINS, power_of_2(count))
+
+
 def block_count(slots: int, experts: int, block_rows: int) -> int:
     """Blocks that so many slots can take at most, whoever chooses whom."""
     return slots // block_rows + experts
@@ -132,7 +143,7 @@ def order(experts: torch.Tensor, count: int, block_rows: int) -> Order:
     assert slots > 0
     blocks = block_count(slots, count, block_rows)
     apart = ceil_div(slots, _APART) * _APART
-    made = torch.empty(2 * apart + 3 * blocks, dtype=torch.int32, device=experts.device)
+    made = torch.empty(2 * apart + 3 * blocks + 1, dtype=torch.int32, device=experts.device)
     tokens, places, table = made[:slots], made[apart : apart + slots], made[2 * apart :]
     few = slots <= FEW_SLOTS
     launch(
@@ -148,9 +159,16 @@ def order(experts: torch.Tensor, count: int, block_rows: int) -> Order:
         BM=block_rows,
         BS=FEW_SLOTS if few else MANY_SLOTS,
         BB=TABLE_BLOCKS,
+        BE=bins_of(count),
         warps=order_warps(FEW_SLOTS if few else MANY_SLOTS),
     )
-    return Order(tokens=tokens, places=places, blocks=table.view(3, blocks), block_rows=block_rows)
+    return Order(
+        tokens=tokens,
+        places=places,
+        blocks=table[:-1].view(3, blocks),
+        used=table[-1:],
+        block_rows=block_rows,
+    )
 
 
 def _columns(width: int) -> int:

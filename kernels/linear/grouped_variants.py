@@ -12,6 +12,7 @@ from .grouped_order import (
     FEW_SLOTS,
     MANY_SLOTS,
     TABLE_BLOCKS,
+    bins_of,
     collect_kernel,
     order_kernel,
     order_warps,
@@ -79,9 +80,9 @@ def _grouped(
     ]
 
 
-def _order(slots: int, active: int, rows: int) -> Variant:
+def _order(slots: int, active: int, rows: int, count: int) -> Variant:
     return Variant(
-        name=f"order-{slots}-{active}-{rows}",
+        name=f"order-{slots}-{active}-{rows}-{count}",
         kernel=order_kernel,
         signature={
             "experts_ptr": "*i32",
@@ -91,7 +92,13 @@ def _order(slots: int, active: int, rows: int) -> Variant:
             "S": "i32",
             "blocks": "i32",
         },
-        constexprs={"ACTIVE": active, "BM": rows, "BS": slots, "BB": TABLE_BLOCKS},
+        constexprs={
+            "ACTIVE": active,
+            "BM": rows,
+            "BS": slots,
+            "BB": TABLE_BLOCKS,
+            "BE": bins_of(count),
+        },
         warps=order_warps(slots),
     )
 
@@ -123,6 +130,7 @@ def _wide(rows: int, group: int, dtype: str, *, gated: bool) -> Variant:
             "w_desc": f"tensordesc<i32[8, 128],{words!r}>",
             "s_desc": f"tensordesc<i32[8, 16],{words!r}>",
             "blocks_ptr": "*i32",
+            "used_ptr": "*i32",
             "y_ptr": value,
             **dict.fromkeys(("blocks", "outputs", "tiles", "units"), "i32"),
         },
@@ -173,8 +181,9 @@ def grouped_variants() -> tuple[Variant, ...]:
     return (
         _choose(128, 8, renormalise=True),
         _choose(60, 4, renormalise=False),
-        _order(FEW_SLOTS, 8, 8),
-        _order(MANY_SLOTS, 2, 128),
+        _order(FEW_SLOTS, 8, 8, 128),
+        _order(MANY_SLOTS, 2, 128, 8),
+        _order(MANY_SLOTS, 10, 64, 512),
         _spread("bf16", 1024),
         _collect(8, "bf16", 1024),
         _collect(2, "fp16", 512),

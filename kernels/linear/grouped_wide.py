@@ -47,7 +47,16 @@ def _store_layout(OUTS, BM):
 
 
 @gluon.jit
-def _copy(descs, stages, full, empty, blocks_ptr, sizes, GROUP: gl.constexpr):
+def _block_at(tables, item, parts, blocks):
+    """Expert, first row and the one behind the last of an item's block."""
+    block = gl.minimum(item // parts, blocks - 1)
+    expert = gl.load(tables[0] + block)
+    first = gl.load(tables[0] + blocks + block)
+    return expert, first, gl.load(tables[0] + blocks * 2 + block)
+
+
+@gluon.jit
+def _copy(descs, stages, full, empty, tables, sizes, GROUP: gl.constexpr):
     """Keeps the stages filled."""
     blocks, _, tiles, units = sizes
     x_desc, w_desc, s_desc = descs
@@ -56,21 +65,24 @@ def _copy(descs, stages, full, empty, blocks_ptr, sizes, GROUP: gl.constexpr):
     BM: gl.constexpr = xs.shape[1]
     parts = (tiles + TILES - 1) // TILES
     i = 0
+    item = gl.program_id(0)
     wait_for_producers()
-    for item in range(gl.program_id(0), blocks * parts, gl.num_programs(0)):
-        block = item // parts
-        expert = gl.load(blocks_ptr + block)
-        first = gl.load(blocks_ptr + blocks + block)
+    items = gl.load(tables[1]) * parts
+    expert, first, _ = _block_at(tables, item, parts, blocks)
+    while item < items:
         tile = expert * tiles + item % parts * TILES
-        count = gl.where(expert < 0, 0, units)
-        for unit in range(0, count):
+        row = first
+        item += gl.num_programs(0)
+        # What comes next is on its way before it is needed.
+        expert, first, _ = _block_at(tables, item, parts, blocks)
+        for unit in range(0, units):
             slot = i % STAGES
             ready = full.index(slot)
             mbarrier.wait(empty.index(slot), (i // STAGES & 1) ^ 1)
             mbarrier.expect(ready, (BM * COLUMNS // 2 + TILES * (128 + 16)) * 4)
             tile_to_shared(w_desc, [tile, unit * 128], ready, ws.index(slot))
             tile_to_shared(s_desc, [tile, unit * COLUMNS // GROUP * 16], ready, ss.index(slot))
-            tile_to_shared(x_desc, [first, unit * COLUMNS], ready, xs.index(slot))
+            tile_to_shared(x_desc, [row, unit * COLUMNS], ready, xs.index(slot))
             i += 1
 
 
@@ -79,7 +91,7 @@ def _multiply(
     stages,
     full,
     empty,
-    blocks_ptr,
+    tables,
     y_ptr,
     sizes,
     GATED: gl.constexpr,
@@ -94,24 +106,26 @@ def _multiply(
     ROWS: gl.constexpr = _store_layout(OUTS, BM)
     parts = (tiles + TILES - 1) // TILES
     i = 0
+    item = gl.program_id(0)
     wait_for_producers()
-    for item in range(gl.program_id(0), blocks * parts, gl.num_programs(0)):
-        block = item // parts
-        if gl.load(blocks_ptr + block) >= 0:
-            first = gl.load(blocks_ptr + blocks + block)
-            end = gl.load(blocks_ptr + blocks * 2 + block)
-            made = _sums(stages, full, empty, i, i + units, MMA, BF16)
-            if GATED:
-                # tile, gate or up, row, row of x: both of an output are in the same lane
-                pair = gl.permute(gl.reshape(made, [OUTPUTS // 16, 2, 8, BM]), [0, 2, 3, 1])
-                upper, lower = gl.split(pair)
-                made = gl.reshape(gate_of(upper, GELU) * lower, [OUTS, BM])
-            y = gl.convert_layout(made.to(y_ptr.dtype.element_ty), ROWS)
-            n = item % parts * OUTS + gl.arange(0, OUTS, gl.SliceLayout(1, ROWS))
-            m = first + gl.arange(0, BM, gl.SliceLayout(0, ROWS))
-            p_y = y_ptr + m.to(gl.int64)[None, :] * outputs + n[:, None]
-            gl.store(p_y, y, mask=(m < end)[None, :] & (n < outputs)[:, None])
-            i += units
+    items = gl.load(tables[1]) * parts
+    _, first, end = _block_at(tables, item, parts, blocks)
+    while item < items:
+        n = item % parts * OUTS + gl.arange(0, OUTS, gl.SliceLayout(1, ROWS))
+        m = first + gl.arange(0, BM, gl.SliceLayout(0, ROWS))
+        inside = (m < end)[None, :] & (n < outputs)[:, None]
+        item += gl.num_programs(0)
+        _, first, end = _block_at(tables, item, parts, blocks)
+        made = _sums(stages, full, empty, i, i + units, MMA, BF16)
+        if GATED:
+            # tile, gate or up, row, row of x: both of an output are in the same lane
+            pair = gl.permute(gl.reshape(made, [OUTPUTS // 16, 2, 8, BM]), [0, 2, 3, 1])
+            upper, lower = gl.split(pair)
+            made = gl.reshape(gate_of(upper, GELU) * lower, [OUTS, BM])
+        y = gl.convert_layout(made.to(y_ptr.dtype.element_ty), ROWS)
+        p_y = y_ptr + m.to(gl.int64)[None, :] * outputs + n[:, None]
+        gl.store(p_y, y, mask=inside)
+        i += units
 
 
 @gluon.jit(do_not_specialize=["blocks", "outputs", "tiles", "units"])
@@ -120,6 +134,7 @@ def grouped_wide_kernel(
     w_desc,
     s_desc,
     blocks_ptr,
+    used_ptr,
     y_ptr,
     blocks,
     outputs,
@@ -146,10 +161,11 @@ def grouped_wide_kernel(
     dependents_may_start()
     stages = (xs, ws, ss)
     sizes = (blocks, outputs, tiles, units)
+    tables = (blocks_ptr, used_ptr)
     gl.warp_specialize(
         [
-            (_multiply, (stages, full, empty, blocks_ptr, y_ptr, sizes, GATED, GELU, BF16)),
-            (_copy, ((x_desc, w_desc, s_desc), stages, full, empty, blocks_ptr, sizes, GROUP)),
+            (_multiply, (stages, full, empty, tables, y_ptr, sizes, GATED, GELU, BF16)),
+            (_copy, ((x_desc, w_desc, s_desc), stages, full, empty, tables, sizes, GROUP)),
         ],
         [1],
         [COPY_REGISTERS],
@@ -203,6 +219,7 @@ def linear_grouped_wide(
         boxed.words,
         boxed.pairs,
         order.blocks,
+        order.used,
         out,
         blocks,
         outputs,

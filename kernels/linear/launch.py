@@ -35,7 +35,7 @@ CODE_NAMES = ("int4", "progressive4", "int8", "fp8", "dense", "table4")
 """Stored forms as limits of rows are kept by."""
 COLUMN_ROWS = 8
 """Tokens that one program works on."""
-_MOST_WALK = 8
+_MOST_WALK = 16
 """Tiles that a program of a block's takes, so that many blocks have no more programs than needed."""
 _WAVES = 3
 """Times that blocks' programs fill the card, where there are few blocks."""

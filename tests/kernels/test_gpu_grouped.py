@@ -68,7 +68,8 @@ def test_order(card: torch.device, rows: int, active: int, count: int, block_row
             blocks.append((expert, first, min(first + block_rows, start + size)))
         start += size
     table = [tuple(row) for row in made.blocks.t().tolist()]
-    assert [row for row in table if row[0] >= 0] == blocks
+    assert table[: len(blocks)] == blocks and made.used.tolist() == [len(blocks)]
+    assert set(table[len(blocks) :]) <= {(-1, 0, 1)}
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,8 @@ def test_order(kind: str, rows: int, active: int, count: int, block_rows: int) -
             wanted.append((expert, first, min(first + block_rows, start + size)))
         start += size
     table = [tuple(row) for row in made.blocks.t().tolist()]
-    assert [row for row in table if row[0] >= 0] == wanted
-    assert {row for row in table if row[0] < 0} <= {(-1, 0, 1)}
+    assert table[: len(wanted)] == wanted and made.used.tolist() == [len(wanted)]
+    assert set(table[len(wanted) :]) <= {(-1, 0, 1)}
 
 
 @dataclass(frozen=True, kw_only=True)
