@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from quantchat.checkpoints.base import Fetch, TensorEntry
 from quantchat.checkpoints.facts import Facts
-from quantchat.checkpoints.files import DISK, Bytes, Files
+from quantchat.checkpoints.files import DISK, Files
 from quantchat.checkpoints.ggml.types import TYPES, TYPES_BY_ID, GgmlType
 from quantchat.checkpoints.gguf_metadata import CUT_OFF_HINT, Cursor, read_metadata
+from quantchat.checkpoints.open_files import OpenFiles
 from quantchat.checkpoints.ranges import check_overlaps, check_range
 from quantchat.checkpoints.room import FREE_BYTES, room_for
 from quantchat.errors import CheckpointError, UnsupportedModelError
@@ -56,7 +56,7 @@ class Head:
     """First byte of the tensor table."""
 
 
-class GgufFile:
+class GgufFile(OpenFiles):
     """An open GGUF model (little endian, version 2 or 3), in one file or in all parts of a split
     one. See `Checkpoint` for how views live.
     """
@@ -66,8 +66,7 @@ class GgufFile:
 
         `path`: the file, or any part of a split model; the other parts lie beside it.
         """
-        self._files = files
-        self._mappings: dict[Path, Bytes] = {}
+        super().__init__(files)
         self._room = FREE_BYTES
         try:
             self.path, heads = self._open(path)
@@ -75,13 +74,13 @@ class GgufFile:
             self.close()
             raise
         self.version, self.metadata = heads[0].version, heads[0].metadata
-        self.tensors: Mapping[str, TensorEntry] = MappingProxyType(_joined(heads))
+        self.tensors = MappingProxyType(_joined(heads))
         self._header_sha256 = "|".join(head.sha256 for head in heads)
 
     def _open(self, path: Path) -> tuple[Path, list[Head]]:
         """Path and head of the first file, then the heads of all others."""
         beside = (path.with_name(name) for name in split_parts(path.name))
-        there = [part for part in beside if part != path and self._files.exists(part)]
+        there = [part for part in beside if part != path and self.files.exists(part)]
         self._room = room_for(sum(self._bytes(part).size for part in (path, *there)))
         head = self._read(path)
         count = head.metadata.integer(SPLIT_COUNT, default=1)
@@ -97,7 +96,7 @@ class GgufFile:
         paths = [path.with_name(name) for name in names]
         heads = []
         for number, part in enumerate(paths):
-            if part != path and not self._files.exists(part):
+            if part != path and not self.files.exists(part):
                 raise CheckpointError(
                     path,
                     f"is one of {count} parts of a model, and {part.name} is not beside it",
@@ -122,19 +121,9 @@ class GgufFile:
         self._room = cursor.room
         return head
 
-    def _bytes(self, path: Path) -> Bytes:
-        if path not in self._mappings:
-            self._mappings[path] = self._files.open(path)
-        return self._mappings[path]
-
     @property
     def container(self) -> Literal["gguf"]:
         return "gguf"
-
-    def raw(self, name: str) -> torch.Tensor:
-        """The tensor's blocks as stored: uint8 [nbytes], no copy."""
-        entry = self.tensors[name]
-        return self._mappings[entry.file].view(entry.offset, entry.nbytes)
 
     def dense(
         self,
@@ -153,10 +142,6 @@ class GgufFile:
         values = dequantize(raw, entry.dtype, dtype=torch.float32 if dtype is None else dtype)
         return values.reshape(entry.shape)
 
-    def add_views(self, views: Mapping[str, TensorEntry]) -> None:
-        """Names for parts of tensors: whole rows of them, inside the tensor's own bytes."""
-        self.tensors = MappingProxyType({**self.tensors, **views})
-
     def identity(self) -> str:
         """Hash of names, sizes, modification times and headers."""
         files = "|".join(
@@ -165,22 +150,6 @@ class GgufFile:
         )
         facts = f"{files}|{self._header_sha256}"
         return hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()[:20]
-
-    def close(self) -> None:
-        """Let go of the files; views made before stay valid."""
-        for mapping in self._mappings.values():
-            mapping.close()
-
-    def __enter__(self) -> GgufFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _joined(heads: list[Head]) -> dict[str, TensorEntry]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from quantchat.checkpoints.base import Fetch, TensorEntry
 from quantchat.checkpoints.facts import Facts
-from quantchat.checkpoints.files import DISK, Bytes, Files
+from quantchat.checkpoints.files import DISK, Files
+from quantchat.checkpoints.open_files import OpenFiles
 from quantchat.checkpoints.safetensors_header import Header, read_header, values
 from quantchat.errors import CheckpointError
 
@@ -30,23 +31,22 @@ INDEX = "model.safetensors.index.json"
 SUFFIX = ".safetensors"
 
 
-class SafetensorsFolder:
+class SafetensorsFolder(OpenFiles):
     """An open model folder. See `Checkpoint` for how views live."""
 
     def __init__(self, folder: Path, files: Files = DISK) -> None:
         """Raises CheckpointError naming the file, and the tensor or shard that is missing."""
+        super().__init__(files)
         self.path = folder
-        self.files = files
         config, config_bytes = files.read_object(folder / CONFIG)
         self.config = Facts(folder / CONFIG, MappingProxyType(config))
-        self._mappings: dict[Path, Bytes] = {}
         self._headers: dict[Path, Header] = {}
         self._modules: dict[str, PackedModule] = {}
         self.notes: tuple[str, ...] = ()
         """What of a quantized folder's layout is left out, in words."""
         self._digest = hashlib.sha256(config_bytes)
         try:
-            self.tensors: Mapping[str, TensorEntry] = MappingProxyType(self._open_tensors())
+            self.tensors = MappingProxyType(self._open_tensors())
         except BaseException:
             self.close()
             raise
@@ -65,11 +65,6 @@ class SafetensorsFolder:
                 for key, text in header.metadata.items()
             }
         )
-
-    def raw(self, name: str) -> torch.Tensor:
-        """The tensor's bytes as stored: uint8 [nbytes], no copy."""
-        entry = self.tensors[name]
-        return self._mappings[entry.file].view(entry.offset, entry.nbytes)
 
     def dense(
         self,
@@ -117,13 +112,9 @@ class SafetensorsFolder:
         module = self._modules[name]
         loaded = {}
         for part, entry in module.parts.items():
-            raw = self._mappings[entry.file].view(entry.offset, entry.nbytes)
-            loaded[part] = values(entry, raw.to(device) if fetch is None else fetch(entry))
+            moved = self._range(entry).to(device) if fetch is None else fetch(entry)
+            loaded[part] = values(entry, moved)
         return module.read(loaded)
-
-    def add_views(self, views: Mapping[str, TensorEntry]) -> None:
-        """Names for parts of tensors: whole rows of them, inside the tensor's own bytes."""
-        self.tensors = MappingProxyType({**self.tensors, **views})
 
     def identity(self) -> str:
         """Hash of names, sizes, modification times, headers and config."""
@@ -133,22 +124,6 @@ class SafetensorsFolder:
             line = f"|{path.name}|{mapping.size}|{mapping.modified_ns}|{header}"
             digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:20]
-
-    def close(self) -> None:
-        """Let go of all files; views made before stay valid."""
-        for mapping in self._mappings.values():
-            mapping.close()
-
-    def __enter__(self) -> SafetensorsFolder:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _open_tensors(self) -> dict[str, TensorEntry]:
         if self.files.exists(self.path / SINGLE):
@@ -168,8 +143,7 @@ class SafetensorsFolder:
 
     def _open_file(self, name: str) -> Header:
         path = self.path / name
-        self._mappings[path] = self.files.open(path)
-        self._headers[path] = read_header(self._mappings[path])
+        self._headers[path] = read_header(self._bytes(path))
         return self._headers[path]
 
     def _open_shards(self) -> dict[str, TensorEntry]:
