@@ -92,15 +92,6 @@ def test_what_moves_fast_has_an_upper_bound(project: dict[str, Any]) -> None:
         assert any(line.startswith(name) and "<" in line for line in wanted), name
 
 
-def test_layers_name_every_package(project: dict[str, Any]) -> None:
-    (contract,) = (
-        each for each in project["tool"]["importlinter"]["contracts"] if each["type"] == "layers"
-    )
-    layered = {name.strip() for layer in contract["layers"] for name in layer.split("|")}
-    top = {name for name in package_folders() if name.count(".") == 1}
-    assert top - layered == {"quantchat.kernels", "quantchat.themes"}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
     """A wheel from a clean copy of the tree, installed where the tree cannot be seen."""
