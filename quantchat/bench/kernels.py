@@ -20,7 +20,7 @@ from quantchat.bench.random_model import DEVIATION
 from quantchat.bench.stats import Summary, summarize
 from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts
-from quantchat.hardware.memory import linears_of
+from quantchat.hardware.linears import linears_of
 from quantchat.hardware.plan import plan as make_plan
 from quantchat.model.rope import rope_table
 from quantchat.ops.batch import Batch, Span

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import torch
 
 from quantchat.bench.random_model import DEVIATION
-from quantchat.hardware.memory import linears_of
+from quantchat.hardware.linears import linears_of
 from quantchat.model.loader import Phase
 from quantchat.model.weights import Matrix, matrix_names
 from quantchat.quant.codebook import NESTED_BLOCK, BlockScales, CodebookWeight, NestedScales

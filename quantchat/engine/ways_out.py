@@ -11,12 +11,12 @@ from typing import get_args
 from quantchat.errors import size_words
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hardware.kv_choice import kv_refusal
+from quantchat.hardware.linears import group_size_of
 from quantchat.hardware.memory import (
     RESERVE_SHARE,
     KvFormat,
     MemoryFit,
     fit,
-    group_size_of,
     kv_bytes_per_token,
     table_bytes,
 )

@@ -21,7 +21,8 @@ from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts
 from quantchat.hardware.holding import held_as
 from quantchat.hardware.kv_choice import asked_kv, choose_kv
-from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, fit, group_size_of, linears_of
+from quantchat.hardware.linears import group_size_of, linears_of
+from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, fit
 from quantchat.hardware.op_choice import OpChoice, OpTarget
 from quantchat.hardware.op_table import LOWEST_TENSOR_SM, captures, card_ops
 from quantchat.hardware.op_table_cpu import cpu_ops

@@ -11,7 +11,8 @@ from quantchat.errors import PlanError
 from quantchat.hardware.execution import PlanRequest
 from quantchat.hardware.holding import holding_refusal
 from quantchat.hardware.kv_choice import asked_kv, likely_kv
-from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, group_size_of, linears_of
+from quantchat.hardware.linears import group_size_of, linears_of
+from quantchat.hardware.memory import GIB, KvFormat, MemoryFit
 from quantchat.hardware.op_table import LOWEST_TENSOR_SM
 from quantchat.hardware.reasons import Reasons
 from quantchat.hardware.stored_types import PLAIN_TYPES, is_packed, runs_as_stored, stored_type

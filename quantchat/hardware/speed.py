@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from quantchat.hardware.execution import ExecutionPlan
-from quantchat.hardware.memory import read_share, table_bytes
+from quantchat.hardware.linears import read_share
+from quantchat.hardware.memory import table_bytes
 from quantchat.quant.scheme import WeightFormat
 from quantchat.spec import DecoderSpec
 

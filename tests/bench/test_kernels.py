@@ -15,7 +15,8 @@ from quantchat.bench.kernels import KernelOptions, Timing, measure
 from quantchat.cli import bench_kernels
 from quantchat.cli.bench import command
 from quantchat.errors import PlanError, QuantchatError
-from quantchat.hardware.memory import decode_read_bytes, group_size_of, kv_bytes_per_token
+from quantchat.hardware.linears import group_size_of
+from quantchat.hardware.memory import decode_read_bytes, kv_bytes_per_token
 from quantchat.hardware.probe import probe
 from quantchat.quant.registry import SCHEMES
 from quantchat.spec import DecoderSpec

@@ -46,7 +46,8 @@ def test_read_bytes_follow_the_formula(scheme: str, tied: bool) -> None:
 
     from bench_subjects import TINY, open_tiny
 
-    from quantchat.hardware.memory import decode_read_bytes, group_size_of
+    from quantchat.hardware.linears import group_size_of
+    from quantchat.hardware.memory import decode_read_bytes
     from quantchat.quant.registry import SCHEMES
 
     spec = dataclasses.replace(TINY, tied_head=tied)

@@ -9,13 +9,12 @@ import torch
 from quantchat.kernels.linear.pack import kernel_group, pack
 from quantchat.kernels.linear.table_pack import NestedTable, pack_codebook, pack_lut, pack_nested
 
+from quantchat.hardware.linears import group_size_of, linears_of
 from quantchat.hardware.matrix_bytes import MatrixFormat
 from quantchat.hardware.memory import (
     GIB,
     calibration_bytes,
     calibration_text_bytes,
-    group_size_of,
-    linears_of,
     load_peak_bytes,
     weight_bytes,
 )

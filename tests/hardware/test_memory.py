@@ -6,12 +6,11 @@ import dataclasses
 
 import pytest
 
+from quantchat.hardware.linears import group_size_of, linears_of
 from quantchat.hardware.memory import (
     decode_read_bytes,
     fit,
-    group_size_of,
     kv_bytes_per_token,
-    linears_of,
     load_peak_bytes,
     table_bytes,
     weight_bytes,

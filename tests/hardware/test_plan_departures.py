@@ -9,7 +9,8 @@ from machines import machine
 
 from quantchat.errors import PlanError
 from quantchat.hardware.execution import PlanRequest
-from quantchat.hardware.memory import decode_read_bytes, linears_of, read_share, weight_bytes
+from quantchat.hardware.linears import linears_of, read_share
+from quantchat.hardware.memory import decode_read_bytes, weight_bytes
 from quantchat.hardware.plan import plan
 from quantchat.hardware.speed import predicted_tok_per_s
 from quantchat.quant.registry import SCHEMES

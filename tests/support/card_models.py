@@ -11,7 +11,7 @@ import torch
 from decoders import batch_of, float32_decoder, make_pool
 from followed_experts import followed
 
-from quantchat.hardware.memory import group_size_of
+from quantchat.hardware.linears import group_size_of
 from quantchat.model.decoder import Decoder
 from quantchat.model.families import open_model
 from quantchat.model.loader import load_decoder
