@@ -132,7 +132,7 @@ def _wide(rows: int, group: int, dtype: str, *, gated: bool) -> Variant:
             "blocks_ptr": "*i32",
             "used_ptr": "*i32",
             "y_ptr": value,
-            **dict.fromkeys(("blocks", "outputs", "tiles", "units"), "i32"),
+            **dict.fromkeys(("blocks", "eighths", "tiles", "units"), "i32"),
         },
         constexprs={
             "GROUP": group,

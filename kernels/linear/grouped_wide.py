@@ -98,7 +98,8 @@ def _multiply(
     GELU: gl.constexpr,
     BF16: gl.constexpr,
 ):
-    blocks, outputs, tiles, units = sizes
+    blocks, eighths, tiles, units = sizes
+    outputs = eighths * 8
     xs, _, _ = stages
     BM: gl.constexpr = xs.shape[1]
     OUTS: gl.constexpr = OUTPUTS // 2 if GATED else OUTPUTS
@@ -128,7 +129,7 @@ def _multiply(
         i += units
 
 
-@gluon.jit(do_not_specialize=["blocks", "outputs", "tiles", "units"])
+@gluon.jit(do_not_specialize=["blocks", "eighths", "tiles", "units"])
 def grouped_wide_kernel(
     x_desc,
     w_desc,
@@ -137,7 +138,7 @@ def grouped_wide_kernel(
     used_ptr,
     y_ptr,
     blocks,
-    outputs,
+    eighths,
     tiles,
     units,
     GROUP: gl.constexpr,
@@ -147,7 +148,7 @@ def grouped_wide_kernel(
     BM: gl.constexpr,
     STAGES: gl.constexpr,
 ):
-    """`outputs` counts results, of which GATED takes two rows; `tiles` of an expert; `units` even."""
+    """`eighths`: results by eight, of which GATED takes two rows; `tiles` of an expert; `units` even."""
     xs = gl.allocate_shared_memory(x_desc.dtype, [STAGES, BM, COLUMNS], x_desc.layout)
     ws = gl.allocate_shared_memory(gl.int32, [STAGES, TILES, 128], w_desc.layout)
     ss = gl.allocate_shared_memory(gl.int32, [STAGES, TILES, 16], s_desc.layout)
@@ -160,7 +161,7 @@ def grouped_wide_kernel(
     everyone_arrives()
     dependents_may_start()
     stages = (xs, ws, ss)
-    sizes = (blocks, outputs, tiles, units)
+    sizes = (blocks, eighths, tiles, units)
     tables = (blocks_ptr, used_ptr)
     gl.warp_specialize(
         [
@@ -222,7 +223,7 @@ def linear_grouped_wide(
         order.used,
         out,
         blocks,
-        outputs,
+        outputs // 8,
         tiles,
         ceil_div(stored, 2) * 2,
         GROUP=weight.group_size,
