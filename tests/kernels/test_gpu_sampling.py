@@ -14,7 +14,8 @@ from quantchat.kernels.sample.greedy import pick_best
 from quantchat.kernels.sample.stochastic import pick_drawn
 from quantchat.kernels.sample.workspace import Feedback, Workspace
 
-from quantchat.engine.sampler import SamplingRows, penalize, pick_rows
+from quantchat.engine.device_picker import DevicePicker
+from quantchat.engine.sampler import SamplingRows, penalize, pick, pick_rows, uniform
 from quantchat.requests import Sampling
 
 pytestmark = pytest.mark.gpu
@@ -178,3 +179,24 @@ def test_a_captured_loop_feeds_itself(dependent: bool) -> None:
     place = steps - 1
     assert torch.equal(slots, pages[:, place // 16].long() * 16 + place % 16)
     assert feedback.positions.tolist() == [steps] * count
+
+
+def test_a_first_token_is_the_cpus() -> None:
+    rnd, vocab = random.Random(8), 128256
+    torch.manual_seed(8)
+    picker = DevicePicker(vocab, torch.device("cuda"), dependent=dependents()[-1])
+    for turn in range(30):
+        logits = torch.randn(vocab) * rnd.choice((0.02, 1.0, 3.0, 8.0))
+        sampling, seed, index = settings(rnd, vocab), rnd.getrandbits(64), rnd.randrange(5)
+        seen, wanted = None, logits
+        if sampling.repetition_penalty != 1:
+            seen = torch.rand(vocab) < 0.2
+            wanted = penalize(logits, seen, torch.tensor([sampling.repetition_penalty]))
+        token = picker.pick(
+            logits.cuda(),
+            sampling,
+            seed=seed,
+            index=index,
+            seen=None if seen is None else seen.cuda(),
+        )
+        assert token == pick(wanted, sampling, uniform(seed, index)), (turn, sampling)
