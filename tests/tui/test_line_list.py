@@ -108,8 +108,9 @@ def test_a_row_that_was_drawn_whole_is_freed_without_the_collector() -> None:
 
 def test_a_row_behind_a_filter_is_freed_too_and_made_once() -> None:
     row = WholeStrip([Segment("some words", Style.parse("dim #ff0000 on #0000ff"))], 10)
-    dimmed = row.apply_filter(DimFilter(), Color(0, 0, 0))
-    assert row.apply_filter(DimFilter(), Color(0, 0, 0)) is dimmed
+    dim, black = DimFilter(), Color(0, 0, 0)
+    dimmed = row.apply_filter(dim, black)
+    assert row.apply_filter(dim, black) is dimmed
     assert dimmed.text == "some words" and [*dimmed] != [*row]
     assert dimmed.divide([10]) == [dimmed]
     assert dimmed not in kept_by(dimmed)

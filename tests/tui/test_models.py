@@ -327,6 +327,36 @@ async def test_only_rows_on_the_screen_are_drawn(
         assert len(drawn) < 1000
 
 
+async def test_a_letter_that_leaves_the_rows_draws_none_of_them_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library()
+    library.found = [repo(f"o/qwen-{at}", downloads=at) for at in range(100)]
+    drawn: list[object] = []
+    plain = picker_list.row
+
+    def counted(entry: object, *args: object, **kwargs: object) -> object:
+        drawn.append(entry)
+        return plain(entry, *args, **kwargs)  # type: ignore[arg-type]
+
+    async with opened(tmp_path, library) as made:
+        await made.type("qwen")
+        rows = made.picker.rows
+        # The first key sorts what is known; the next ones keep its order.
+        made.picker.type("qwe")
+        await made.until(lambda: rows.count == 100 and rows.drawn == rows.shows)
+        monkeypatch.setattr(picker_list, "row", counted)
+        made.picker.type("qw")
+        await made.until(lambda least=rows.shows: rows.drawn >= least)
+        assert not drawn
+        made.app.theme = "paper"
+        await made.until(lambda: len(drawn) > 5)
+        drawn.clear()
+        rows.move_to(rows.cursor + 1)
+        await made.until(lambda: drawn)
+        assert len(drawn) <= 4
+
+
 async def test_what_is_typed_lays_out_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

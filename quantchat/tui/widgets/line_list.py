@@ -20,6 +20,8 @@ from quantchat.tui.markup.palette import Palette, palette_from
 from quantchat.tui.widgets.strips import WholeStrip, rows_as_drawn
 
 CURSOR = "line-list--cursor"
+ROWS_KEPT = 200
+"""Drawn rows of things that always look the same; a screen shows fifty."""
 
 
 class LineList(ScrollView, can_focus=False):
@@ -43,6 +45,8 @@ class LineList(ScrollView, can_focus=False):
         super().__init__(id=id)
         self.cursor = 0
         self._palette: Palette | None = None
+        self._kept: dict[tuple[int, bool], tuple[object, Strip]] = {}
+        self._kept_width = 0
 
     @abstractmethod
     def line(self, number: int, width: int, palette: Palette) -> Content:
@@ -51,6 +55,10 @@ class LineList(ScrollView, can_focus=False):
     @abstractmethod
     def is_chosen(self, number: int) -> bool:
         """Whether the line is under the cursor."""
+
+    def same_looking(self, number: int) -> object | None:
+        """What the line shows, where only width, theme and cursor change its look."""
+        return None
 
     @abstractmethod
     def lay_out(self) -> None:
@@ -99,8 +107,21 @@ class LineList(ScrollView, can_focus=False):
         if self._palette is None:
             return Strip.blank(width)
         number = y + self.scroll_offset.y
-        content = self.line(number, width, self._palette).truncate(width, ellipsis=True)
-        style = self._cursor_style() if self.is_chosen(number) else self.visual_style
+        chosen, what = self.is_chosen(number), self.same_looking(number)
+        if what is None:
+            return self._drawn(number, chosen, width, self._palette)
+        if width != self._kept_width or len(self._kept) >= ROWS_KEPT:
+            self._kept.clear()
+            self._kept_width = width
+        kept = self._kept.get((id(what), chosen))
+        if kept is None or kept[0] is not what:
+            kept = (what, self._drawn(number, chosen, width, self._palette))
+            self._kept[id(what), chosen] = kept
+        return kept[1]
+
+    def _drawn(self, number: int, chosen: bool, width: int, palette: Palette) -> Strip:
+        content = self.line(number, width, palette).truncate(width, ellipsis=True)
+        style = self._cursor_style() if chosen else self.visual_style
         pad = " " * max(0, width - content.cell_length)
         segments = (content + pad).render_segments(style)
         return WholeStrip.of(Strip(segments).adjust_cell_length(width, style.rich_style))
@@ -118,4 +139,5 @@ class LineList(ScrollView, can_focus=False):
 
     def _restyle(self, _: object) -> None:
         self._palette = palette_from(self.app.theme_variables)
+        self._kept.clear()
         self.refresh()

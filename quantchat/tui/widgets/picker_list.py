@@ -14,6 +14,7 @@ from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 
+from quantchat.tui.control.hub_finds import RepoEntry
 from quantchat.tui.control.picking import Entry, Section
 from quantchat.tui.markup.palette import Palette
 from quantchat.tui.printable import printable
@@ -139,6 +140,12 @@ class PickerList(LineList):
     def is_chosen(self, number: int) -> bool:
         """Whether the line is that of the entry under the cursor."""
         return self._count > 0 and self._at_line(number) == self.cursor
+
+    def same_looking(self, number: int) -> object | None:
+        """A repository: thousands of them stay where they are from letter to letter."""
+        at = self._at_line(number)
+        entry = None if at is None else self._entry(at)
+        return entry if isinstance(entry, RepoEntry) else None
 
     def line(self, number: int, width: int, palette: Palette) -> Content:
         """A heading, an entry or a note."""
