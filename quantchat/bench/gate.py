@@ -20,9 +20,10 @@ from quantchat.bench.rounded_inputs import ReferenceOps
 from quantchat.engine.forced import forced_steps, greedy_sequence, prefill, tapped_runner
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hardware.op_table import CPU_COPY_ROWS
+from quantchat.kv_formats import KvFormat
 from quantchat.model.decoder import Decoder
 from quantchat.ops.batch import Batch, Span
-from quantchat.ops.kv_pool import KvPool, KvPrecision
+from quantchat.ops.kv_pool import KvPool
 
 if TYPE_CHECKING:
     from quantchat.bench.own import OwnEngine, Subject
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 WHOLE_PARAMETERS = 600_000_000
 """Models up to this size are compared whole, larger ones in their first layers and head."""
 PART_LAYERS = 4
-KL_LIMIT: Mapping[KvPrecision, float] = MappingProxyType(
+KL_LIMIT: Mapping[KvFormat, float] = MappingProxyType(
     {"16bit": 0.02, "int8": 0.02, "fp8": 0.02, "int4": 0.5, "int4r": 0.5, "k8v4": 0.5}
 )
 """Mean over positions, by KV precision; packed int8 with bf16 activations costs 0.008 over 30 layers."""
-ERROR_LIMIT: Mapping[KvPrecision, float] = MappingProxyType(
+ERROR_LIMIT: Mapping[KvFormat, float] = MappingProxyType(
     {"16bit": 0.1, "int8": 0.1, "fp8": 0.1, "int4": 0.4, "int4r": 0.4, "k8v4": 0.4}
 )
 """Of centred logits: random weights give flat distributions, whose KL says little.
@@ -175,7 +176,7 @@ def _front(pool: KvPool, layers: int) -> KvPool:
     return view
 
 
-def _pool_like(decoder: Decoder, precision: KvPrecision, tokens: int) -> KvPool:
+def _pool_like(decoder: Decoder, precision: KvFormat, tokens: int) -> KvPool:
     """Pages for one prompt, rounded as the scheme's are; "16bit" stays float32."""
     return KvPool(
         decoder.spec,

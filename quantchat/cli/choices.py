@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantchat.hardware.memory import KV_FORMATS
+from quantchat.kv_formats import KV_FORMATS
 from quantchat.quant.registry import SCHEMES
 
 SCHEME_HELP = f"auto, {', '.join(SCHEMES)}."

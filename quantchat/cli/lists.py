@@ -32,7 +32,7 @@ def scheme_words(text: str) -> tuple[str, ...]:
 
 def kv_words(text: str) -> tuple[str, ...]:
     """Names of KV precisions, or all; raises UsageError for unknown ones."""
-    from quantchat.hardware.memory import KV_FORMATS
+    from quantchat.kv_formats import KV_FORMATS
 
     names = tuple(KV_FORMATS) if text == "all" else words(text, "--kv")
     for name in names:

@@ -14,12 +14,12 @@ from quantchat.hardware.kv_choice import kv_refusal
 from quantchat.hardware.linears import group_size_of
 from quantchat.hardware.memory import (
     RESERVE_SHARE,
-    KvFormat,
     MemoryFit,
     fit,
     kv_bytes_per_token,
     table_bytes,
 )
+from quantchat.kv_formats import KvFormat
 from quantchat.quant.registry import SCHEMES
 from quantchat.quant.scheme import Scheme
 from quantchat.requests import WayOut

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from quantchat.hardware.memory import KvFormat, MemoryFit
+from quantchat.hardware.memory import MemoryFit
 from quantchat.hardware.op_choice import OpChoice
 from quantchat.hardware.target import ComputeDtype
+from quantchat.kv_formats import KvFormat
 from quantchat.quant.scheme import ActivationFormat, Scheme
 
 
@@ -20,7 +21,7 @@ class PlanRequest:
 
     scheme: str = "auto"
     kv: str = "auto"
-    """auto, or a name of memory.KV_FORMATS."""
+    """auto, or a name of KV_FORMATS."""
     device: str = "auto"
     """auto, cpu or cuda."""
     context_tokens: int = 0

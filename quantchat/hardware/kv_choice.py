@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from quantchat.errors import PlanError, UsageError
 from quantchat.hardware.facts import GpuFacts
-from quantchat.hardware.memory import KV_BITS, KV_FORMATS, KvFormat, MemoryFit
+from quantchat.hardware.memory import MemoryFit
 from quantchat.hardware.ways import ways_of
+from quantchat.kv_formats import KV_FORMATS, KV_VECTORS, KvFormat
 from quantchat.spec import DecoderSpec
 
 LOWEST_FP8_SM = 89
@@ -61,7 +62,7 @@ def kv_refusal(kv: KvFormat, spec: DecoderSpec) -> str:
             f"int4r KV rotates heads by a Hadamard matrix, which needs a power of two; this model's "
             f"have {size} values"
         )
-    if 4 in KV_BITS[kv] and size % INT4_HEAD:
+    if "int4" in KV_VECTORS[kv] and size % INT4_HEAD:
         return f"{kv} KV packs heads of a multiple of {INT4_HEAD} values, this model's have {size}"
     return ""
 

@@ -7,18 +7,16 @@ cache keeps every token of every layer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from quantchat.hardware.linears import linears_of, read_share
 from quantchat.hardware.matrix_bytes import MatrixFormat
+from quantchat.kv_formats import KV_VECTORS, VECTOR_BITS, VECTOR_PARAMS, KvFormat
 from quantchat.quant.registry import SCHEMES
 from quantchat.quant.scheme import HeadFormat, Scheme, WeightFormat
 from quantchat.spec import DecoderSpec
 
-KvFormat: TypeAlias = Literal["16bit", "fp8", "int8", "k8v4", "int4r", "int4"]
 Verdict: TypeAlias = Literal["fits", "tight", "too_large"]
 
 MIB = 2**20
@@ -34,23 +32,6 @@ TIGHT_SHARE = 0.90
 """Above this part of the free memory a fit counts as tight."""
 FP8_CPU_BYTES = 2
 """fp8 on the CPU: no op reads it there, its values are held as bfloat16."""
-KV_BITS: Mapping[KvFormat, tuple[int, int]] = MappingProxyType(
-    {
-        "16bit": (16, 16),
-        "fp8": (8, 8),
-        "int8": (8, 8),
-        "k8v4": (8, 4),
-        "int4r": (4, 4),
-        "int4": (4, 4),
-    }
-)
-"""Bits of a stored element of K and of V."""
-KV_FORMATS: Mapping[str, KvFormat] = MappingProxyType({name: name for name in KV_BITS})
-"""The names that a user may ask for."""
-KV_HEAD_BYTES: Mapping[KvFormat, int] = MappingProxyType(
-    {"16bit": 0, "fp8": 2, "int8": 4, "k8v4": 4, "int4r": 4, "int4": 4}
-)
-"""Beside each vector: fp16 scale, and minimum of the integer formats, for K and for V each."""
 CAPPED_SCORES = 2**24
 """Most scores of an attention that soft-caps them which are held together."""
 ROUNDING_BYTES = 2**28
@@ -160,8 +141,11 @@ def table_bytes(spec: DecoderSpec, scheme: Scheme, *, dense_bytes: int = 2) -> i
 
 def kv_bytes_per_token(spec: DecoderSpec, kv: KvFormat) -> int:
     """Cache bytes that one token adds over all layers, K and V, with scales."""
-    elements = spec.kv_elements_per_token()
-    return elements // 2 * sum(KV_BITS[kv]) // 8 + elements // spec.head_dim * KV_HEAD_BYTES[kv]
+    each = spec.kv_elements_per_token() // 2
+    vectors = each // spec.head_dim
+    return sum(
+        each * VECTOR_BITS[form] // 8 + vectors * VECTOR_PARAMS[form] * 2 for form in KV_VECTORS[kv]
+    )
 
 
 def workspace_bytes(

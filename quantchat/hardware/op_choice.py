@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quantchat.hardware.memory import KvFormat
 from quantchat.hardware.target import ComputeDtype
+from quantchat.kv_formats import KvFormat
 from quantchat.quant.scheme import ActivationFormat, WeightFormat
 
 

@@ -22,7 +22,7 @@ from quantchat.hardware.facts import Facts
 from quantchat.hardware.holding import held_as
 from quantchat.hardware.kv_choice import asked_kv, choose_kv
 from quantchat.hardware.linears import group_size_of, linears_of
-from quantchat.hardware.memory import GIB, KvFormat, MemoryFit, fit
+from quantchat.hardware.memory import GIB, MemoryFit, fit
 from quantchat.hardware.op_choice import OpChoice, OpTarget
 from quantchat.hardware.op_table import LOWEST_TENSOR_SM, captures, card_ops
 from quantchat.hardware.op_table_cpu import cpu_ops
@@ -36,6 +36,7 @@ from quantchat.hardware.scheme_choice import (
 from quantchat.hardware.stored_types import stored_growth
 from quantchat.hardware.target import DTYPE_BYTES, ComputeDtype, Target, choose_target, cpu_target
 from quantchat.hardware.ways import ways_of
+from quantchat.kv_formats import KvFormat
 from quantchat.quant.registry import scheme_named
 from quantchat.quant.scheme import ActivationFormat, Scheme, WeightFormat
 from quantchat.spec import DecoderSpec, LongScaling

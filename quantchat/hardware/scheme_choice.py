@@ -12,12 +12,13 @@ from quantchat.hardware.execution import PlanRequest
 from quantchat.hardware.holding import holding_refusal
 from quantchat.hardware.kv_choice import asked_kv, likely_kv
 from quantchat.hardware.linears import group_size_of, linears_of
-from quantchat.hardware.memory import GIB, KvFormat, MemoryFit
+from quantchat.hardware.memory import GIB, MemoryFit
 from quantchat.hardware.op_table import LOWEST_TENSOR_SM
 from quantchat.hardware.reasons import Reasons
 from quantchat.hardware.stored_types import PLAIN_TYPES, is_packed, runs_as_stored, stored_type
 from quantchat.hardware.target import Target
 from quantchat.hardware.ways import ways_of
+from quantchat.kv_formats import KvFormat
 from quantchat.quant.registry import SCHEMES, scheme_named
 from quantchat.quant.scheme import Calibration, Scheme, WeightFormat
 from quantchat.spec import DecoderSpec

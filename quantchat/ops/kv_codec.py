@@ -3,37 +3,15 @@
 A vector is one token's D values of one KV head. fp8: e4m3 bits and a float16 scale; int8, int4:
 codes and float16 (scale, minimum), x ~ code * scale + minimum. Byte j of an int4 vector holds value
 j below and value j + D / 2 above. Codes answer to scale and minimum as stored; a vector too flat
-for a scale gets scale 0 and code 0. A precision says what K's and V's vectors are.
+for a scale gets scale 0 and code 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Literal, TypeAlias
-
 import torch
 
-KvPrecision: TypeAlias = Literal["16bit", "fp8", "int8", "k8v4", "int4r", "int4"]
-VectorFormat: TypeAlias = Literal["16bit", "fp8", "int8", "int4"]
+from quantchat.kv_formats import VectorFormat
 
-KV_VECTORS: Mapping[KvPrecision, tuple[VectorFormat, VectorFormat]] = MappingProxyType(
-    {
-        "16bit": ("16bit", "16bit"),
-        "fp8": ("fp8", "fp8"),
-        "int8": ("int8", "int8"),
-        "k8v4": ("int8", "int4"),
-        "int4r": ("int4", "int4"),
-        "int4": ("int4", "int4"),
-    }
-)
-"""What K and V of each precision are stored as."""
-KV_ROTATED: frozenset[KvPrecision] = frozenset({"int4r"})
-"""Precisions whose K, and the queries that meet it, go through `hadamard.rotated` first."""
-KV_PARAMS: Mapping[VectorFormat, int] = MappingProxyType(
-    {"16bit": 0, "fp8": 1, "int8": 2, "int4": 2}
-)
-"""float16 numbers beside each vector."""
 _LEVELS = {"int8": 255, "int4": 15}
 _FP8_MAX = 448.0
 """Largest finite e4m3 value."""
@@ -45,7 +23,7 @@ def stored_width(head_dim: int, form: VectorFormat) -> int:
 
 
 def quantize_kv(x: torch.Tensor, form: VectorFormat) -> tuple[torch.Tensor, torch.Tensor]:
-    """x [..., D] -> uint8 [..., width] and float16 [..., KV_PARAMS]."""
+    """x [..., D] -> uint8 [..., width] and float16 [..., VECTOR_PARAMS]."""
     x = x.float()
     if form == "fp8":
         params = (x.abs().amax(dim=-1, keepdim=True) / _FP8_MAX).to(torch.float16)

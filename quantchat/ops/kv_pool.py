@@ -2,7 +2,7 @@
 
 Owns tensors and their bytes; which page belongs to whom is the engine's affair.
 Layout: [pages, page_tokens, Hk, width], token-major, so that neighbouring pages are one long run.
-What the precisions store is kv_codec's, for K and for V; their parameters lie beside the pages.
+What the precisions store is kv_formats', for K and for V; their parameters lie beside the pages.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from quantchat.ops.kv_codec import KV_PARAMS, KV_VECTORS, KvPrecision, VectorFormat, stored_width
+from quantchat.kv_formats import KV_VECTORS, VECTOR_PARAMS, KvFormat, VectorFormat
+from quantchat.ops.kv_codec import stored_width
 from quantchat.spec import DecoderSpec
-
-__all__ = ["KvLayer", "KvPool", "KvPrecision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +38,14 @@ class KvPool:
         *,
         pages: int,
         page_tokens: int,
-        precision: KvPrecision,
+        precision: KvFormat,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
         shape = (spec.layers, pages, page_tokens, spec.kv_heads)
         self.pages = pages
         self.page_tokens = page_tokens
-        self.precision: KvPrecision = precision
+        self.precision: KvFormat = precision
         self.k_format: VectorFormat
         self.v_format: VectorFormat
         self.k_format, self.v_format = KV_VECTORS[precision]
@@ -57,7 +56,7 @@ class KvPool:
             width = stored_width(spec.head_dim, form)
             stored = dtype if form == "16bit" else torch.uint8
             made.append(torch.empty((*shape, width), dtype=stored, device=device))
-            count = KV_PARAMS[form]
+            count = VECTOR_PARAMS[form]
             beside = torch.empty((*shape, count), dtype=torch.float16, device=device)
             params.append(beside if count else None)
         held = [*made, *(part for part in params if part is not None)]

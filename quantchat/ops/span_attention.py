@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch.backends.cuda import SDPAParams, can_use_flash_attention
 
 from quantchat.hardware.memory import CAPPED_SCORES
+from quantchat.kv_formats import VectorFormat
 from quantchat.ops.batch import Batch, Span, sent
-from quantchat.ops.kv_codec import VectorFormat, dequantize_kv
+from quantchat.ops.kv_codec import dequantize_kv
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.plain import soft_capped
 from quantchat.spec import DecoderSpec

@@ -8,16 +8,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from quantchat.kv_formats import KV_ROTATED, KV_VECTORS, KvFormat, VectorFormat
 from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.hadamard import rotated
-from quantchat.ops.kv_codec import (
-    KV_ROTATED,
-    KV_VECTORS,
-    KvPrecision,
-    VectorFormat,
-    quantize_kv,
-)
+from quantchat.ops.kv_codec import quantize_kv
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import DenseLinear, LinearForm, LinearOp
 from quantchat.ops.linear_cpu import COPY_ROWS, cpu_linear
@@ -235,7 +230,7 @@ class TorchOps:
         rope: RopeTable,
         q_norm: torch.Tensor | None,
         k_norm: torch.Tensor | None,
-        precision: KvPrecision,
+        precision: KvFormat,
     ) -> torch.Tensor:
         """Turn q and k, put k and v into the cache. qkv [T, (Hq + 2 Hk) D] -> q [T, Hq, D]."""
         spec = self.spec

@@ -17,11 +17,11 @@ from quantchat.kernels.linear.launch import LOWEST_SM, NextNorm
 from quantchat.kernels.linear.reference import PARTIAL_COLUMNS
 from quantchat.kernels.norm.rows import Normed, norm_rows
 from quantchat.kernels.rope_append.append import rope_append
+from quantchat.kv_formats import KvFormat
 from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.embedding_cuda import embed_batch
 from quantchat.ops.few_inputs import FewInputs, InputRounding, run_rows
-from quantchat.ops.kv_codec import KvPrecision
 from quantchat.ops.kv_pool import KvLayer, KvPool
 from quantchat.ops.linear import LinearForm, LinearOp, StackedLinear
 from quantchat.ops.linear_cuda import cuda_linear, restored_linear
@@ -325,7 +325,7 @@ class TritonOps(TritonBlocks):
         rope: RopeTable,
         q_norm: torch.Tensor | None,
         k_norm: torch.Tensor | None,
-        precision: KvPrecision,
+        precision: KvFormat,
     ) -> torch.Tensor:
         """See TorchOps._append."""
         q: torch.Tensor = rope_append(

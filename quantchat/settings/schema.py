@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from quantchat.errors import SettingsError
+from quantchat.kv_formats import KV_FORMATS
 from quantchat.settings.spec import SettingSpec
 
-KV_CHOICES = ("auto", "16bit", "fp8", "int8", "k8v4", "int4r", "int4")
+KV_CHOICES = ("auto", *KV_FORMATS)
 
 SETTINGS: tuple[SettingSpec, ...] = (
     SettingSpec(

@@ -8,11 +8,11 @@ import pytest
 import torch
 from card_models import FAMILIES, furthest
 
-from quantchat.ops.kv_pool import KvPrecision
+from quantchat.kv_formats import KvFormat
 
 pytestmark = pytest.mark.gpu
 
-CASES: list[tuple[str, KvPrecision, torch.dtype, float]] = [
+CASES: list[tuple[str, KvFormat, torch.dtype, float]] = [
     # scheme, cache, compute dtype, most that logits may differ as a share of their spread
     ("fp16", "16bit", torch.float16, 0.02),
     ("fp16", "int8", torch.bfloat16, 0.1),
@@ -26,7 +26,7 @@ CASES: list[tuple[str, KvPrecision, torch.dtype, float]] = [
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.inference_mode()
 def test_logits_are_the_model_s(
-    family: str, scheme: str, kv: KvPrecision, dtype: torch.dtype, most: float, tmp_path: Path
+    family: str, scheme: str, kv: KvFormat, dtype: torch.dtype, most: float, tmp_path: Path
 ) -> None:
     device = torch.device("cuda", torch.cuda.current_device())
     off = furthest(tmp_path, family, scheme=scheme, device=device, dtype=dtype, kv=kv)

@@ -21,7 +21,7 @@ from quantchat.evals.report import COLUMNS, cells
 from quantchat.evals.study import Wish, evaluate
 from quantchat.evals.subject import open_subject
 from quantchat.evals.text import METHODS, cut
-from quantchat.hardware.memory import KV_FORMATS
+from quantchat.kv_formats import KV_FORMATS
 from quantchat.quant.registry import SCHEMES
 from quantchat.store.quality import measured_quality
 

@@ -8,8 +8,8 @@ import pytest
 from machines import machine
 
 from quantchat.errors import PlanError, UsageError
-from quantchat.hardware.memory import KV_FORMATS, KvFormat
 from quantchat.hardware.plan import PlanRequest, plan
+from quantchat.kv_formats import KV_FORMATS, KvFormat
 from quantchat.shapes import SHAPES
 
 

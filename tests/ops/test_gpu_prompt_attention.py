@@ -8,10 +8,11 @@ pytest.importorskip("triton")
 
 import torch
 
+from quantchat.kv_formats import KvFormat
 from quantchat.ops import span_attention
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.kv_codec import quantize_kv
-from quantchat.ops.kv_pool import KvPool, KvPrecision
+from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.span_attention import SpanAttention, takes_flash
 from quantchat.ops.span_attention_cuda import CardSpanAttention
 from quantchat.spec import DecoderSpec, RopeSpec
@@ -114,7 +115,7 @@ def test_every_row_is_softmax_by_hand(
 @pytest.mark.parametrize("head_dim", [64, 80, 128])
 @torch.inference_mode()
 def test_rounded_pages_are_read_as_torch_reads_them(
-    head_dim: int, precision: KvPrecision, dtype: torch.dtype
+    head_dim: int, precision: KvFormat, dtype: torch.dtype
 ) -> None:
     device = torch.device("cuda", torch.cuda.current_device())
     torch.manual_seed(head_dim)

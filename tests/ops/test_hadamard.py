@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from quantchat.kv_formats import KvFormat
 from quantchat.ops.batch import Batch, Span
 from quantchat.ops.hadamard import hadamard, has_hadamard, rotated
-from quantchat.ops.kv_pool import KvPool, KvPrecision
+from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.rope import RopeTable
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.shapes import SHAPES
@@ -37,7 +38,7 @@ def test_products_of_rotated_heads_are_those_of_heads() -> None:
     assert rotated(q.half()).dtype == torch.float16
 
 
-def answer(qkv: torch.Tensor, precision: KvPrecision) -> torch.Tensor:
+def answer(qkv: torch.Tensor, precision: KvFormat) -> torch.Tensor:
     """Attention of two heads over a prompt, its keys and values kept in that precision."""
     spec = replace(
         SHAPES["smollm2-135m"], layers=1, heads=2, kv_heads=2, head_dim=D, attention_scale=D**-0.5
@@ -72,7 +73,7 @@ def test_outlier_channels_of_k_cost_less_rotated() -> None:
     qkv[:, 4:] = torch.randint(0, 16, (TOKENS, 2, D)).float()
     qkv[:, 4:, 0], qkv[:, 4:, 1] = 0.0, 15.0
     truth = answer(qkv.flatten(1), "16bit")
-    names: tuple[KvPrecision, ...] = ("int4", "int4r", "k8v4", "int8")
+    names: tuple[KvFormat, ...] = ("int4", "int4r", "k8v4", "int8")
     plain, turned, eight, both = (
         float((answer(qkv.flatten(1), name) - truth).norm()) for name in names
     )

@@ -7,17 +7,16 @@ import torch
 from quantchat.kernels.rope_append import reference
 from quantchat.kernels.rope_append.formats import FORMATS, PARAMS, ROTATED, VECTORS
 
-from quantchat.hardware.memory import KV_FORMATS, kv_bytes_per_token
-from quantchat.ops.kv_codec import (
-    KV_PARAMS,
+from quantchat.hardware.memory import kv_bytes_per_token
+from quantchat.kv_formats import (
+    KV_FORMATS,
     KV_ROTATED,
     KV_VECTORS,
-    KvPrecision,
+    VECTOR_PARAMS,
+    KvFormat,
     VectorFormat,
-    dequantize_kv,
-    quantize_kv,
-    stored_width,
 )
+from quantchat.ops.kv_codec import dequantize_kv, quantize_kv, stored_width
 from quantchat.ops.kv_pool import KvPool
 from quantchat.shapes import SHAPES
 
@@ -57,13 +56,13 @@ def test_the_kernels_reference_reads_the_same(form: VectorFormat) -> None:
 
 
 def test_the_kernels_name_the_same_precisions() -> None:
-    assert dict(PARAMS) == dict(KV_PARAMS) and set(KV_PARAMS) == {"16bit", *ROUNDED}
+    assert dict(PARAMS) == dict(VECTOR_PARAMS) and set(VECTOR_PARAMS) == {"16bit", *ROUNDED}
     assert dict(VECTORS) == dict(KV_VECTORS) and ROTATED == KV_ROTATED
     assert FORMATS == tuple(KV_VECTORS) == tuple(KV_FORMATS)
 
 
 @pytest.mark.parametrize("precision", KV_VECTORS)
-def test_a_pool_takes_the_bytes_that_the_plan_counts(precision: KvPrecision) -> None:
+def test_a_pool_takes_the_bytes_that_the_plan_counts(precision: KvFormat) -> None:
     spec = SHAPES["smollm2-135m"]
     pool = KvPool(
         spec,

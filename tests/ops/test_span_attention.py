@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from quantchat.kv_formats import KvFormat
 from quantchat.ops import span_attention
 from quantchat.ops.batch import Batch, Span
-from quantchat.ops.kv_pool import KvPool, KvPrecision
+from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.span_attention import SpanAttention, takes_flash
 from quantchat.spec import DecoderSpec, RopeSpec
 
@@ -75,7 +76,7 @@ def flash(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     library._destroy()
 
 
-def pool_of(precision: KvPrecision) -> KvPool:
+def pool_of(precision: KvFormat) -> KvPool:
     made = KvPool(
         SPEC, pages=12, page_tokens=PAGE, precision=precision, dtype=torch.float32, device=CPU
     )
@@ -101,7 +102,7 @@ def batch_of(*spans: Span) -> Batch:
 @pytest.mark.parametrize("precision", ["16bit", "int8"])
 @pytest.mark.parametrize("window", [0, 1, 3, 6, 40])
 def test_the_flash_kernels_rule_is_the_masks(
-    pages: tuple[int, ...], precision: KvPrecision, window: int, monkeypatch: pytest.MonkeyPatch
+    pages: tuple[int, ...], precision: KvFormat, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
     pool = pool_of(precision)

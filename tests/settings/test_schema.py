@@ -145,7 +145,7 @@ def test_parse_refuses_with_a_hint(key: str, text: str) -> None:
 
 
 def test_kv_choices_are_the_plan_s() -> None:
-    from quantchat.hardware.memory import KV_FORMATS
+    from quantchat.kv_formats import KV_FORMATS
     from quantchat.settings.schema import SETTINGS
 
     kv = next(spec for spec in SETTINGS if spec.key == "kv")

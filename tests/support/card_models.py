@@ -12,12 +12,13 @@ from decoders import batch_of, float32_decoder, make_pool
 from followed_experts import followed
 
 from quantchat.hardware.linears import group_size_of
+from quantchat.kv_formats import KvFormat
 from quantchat.model.decoder import Decoder
 from quantchat.model.families import open_model
 from quantchat.model.loader import load_decoder
 from quantchat.model.weights import WeightRecipe
 from quantchat.ops.batch import Batch
-from quantchat.ops.kv_pool import KvPool, KvPrecision
+from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.triton_ops import TritonOps
 from quantchat.quant.registry import SCHEMES
 
@@ -85,7 +86,7 @@ def furthest(
     scheme: str = "fp16",
     device: torch.device = CPU,
     dtype: torch.dtype = torch.float16,
-    kv: KvPrecision = "16bit",
+    kv: KvFormat = "16bit",
 ) -> Furthest:
     """How far a prompt and two steps of a tiny model are from float32.
 

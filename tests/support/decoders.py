@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 
+from quantchat.kv_formats import KvFormat
 from quantchat.model.decoder import Decoder
 from quantchat.model.families import open_model
 from quantchat.model.loader import load_decoder
 from quantchat.model.weights import WeightRecipe
 from quantchat.ops.batch import Batch, Span
-from quantchat.ops.kv_pool import KvPool, KvPrecision
+from quantchat.ops.kv_pool import KvPool
 from quantchat.ops.torch_ops import TorchOps
 from quantchat.quant.registry import SCHEMES
 
@@ -37,7 +38,7 @@ def float32_decoder(path: Path, *, context_tokens: int, scheme: str = "fp16") ->
 
 
 def make_pool(
-    decoder: Decoder, *, pages: int, page_tokens: int, precision: KvPrecision = "16bit"
+    decoder: Decoder, *, pages: int, page_tokens: int, precision: KvFormat = "16bit"
 ) -> KvPool:
     """A cache whose untouched memory is NaN, so that reading past a sequence shows."""
     pool = KvPool(
