@@ -32,7 +32,8 @@ class DevicePicker:
 
         self._vocab = vocab
         self._device = device
-        self._given = torch.zeros(_FIELDS * _FIELD_BYTES, dtype=torch.uint8, pin_memory=on_card)
+        # Pageable: see ops.batch.sent.
+        self._given = torch.zeros(_FIELDS * _FIELD_BYTES, dtype=torch.uint8)
         self._held = torch.zeros(_FIELDS * _FIELD_BYTES, dtype=torch.uint8, device=device)
         self._given_row, self._given_index = _fields(self._given)
         self._row, self._index = _fields(self._held)

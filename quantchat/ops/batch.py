@@ -52,7 +52,9 @@ class Batch:
 
 
 def sent(host: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The same values on the device; nothing waits for the copy, nor the copy for what runs."""
-    if device.type != "cuda":
-        return host.to(device)
-    return host.pin_memory().to(device, non_blocking=True)
+    """The same values on the device, taken before this returns; nothing waits for what runs there.
+
+    From pageable memory: torch records an event when page-locked memory that it copied from is freed,
+    and the process ends with that where the card is lost.
+    """
+    return host.to(device, non_blocking=True)
