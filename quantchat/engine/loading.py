@@ -35,6 +35,7 @@ from quantchat.errors import Cancelled, CheckpointError, QuantchatError, Tokeniz
 from quantchat.events import LoadPhase, ModelInfo
 from quantchat.hardware.bandwidth import read_bytes_per_s as device_rate
 from quantchat.hardware.execution import ExecutionPlan
+from quantchat.hardware.memory import calibration_text_bytes
 from quantchat.hardware.probe import probe
 from quantchat.hub.local import LocalModel, resolve
 from quantchat.model.decoder import Decoder
@@ -60,8 +61,6 @@ SHARED = "weights shared with a loaded model"
 WARM_TOKENS = 16
 THREAD_BYTES = 1 << 29
 """Weights for which a thread more is worth its waiting in the warm-up."""
-SAMPLER_BYTES = 1 << 29
-"""What writing calibration text takes beside weights and KV: logits, and tensors on their way."""
 
 Report = Callable[[LoadPhase, int, int, str], None]
 """phase, done, total, detail."""
@@ -278,8 +277,7 @@ def _sampler(
     spec: DecoderSpec, ops: TorchOps, settings: CalibrationSettings
 ) -> tuple[torch.device, torch.dtype]:
     """Where the model writes its text, in 16 bits: on its device, or beside it where it is small."""
-    kv_elements = settings.sequences * settings.tokens * spec.kv_elements_per_token()
-    needed = 2 * (spec.parameters + kv_elements) + SAMPLER_BYTES
+    needed = calibration_text_bytes(spec, settings.sequences * settings.tokens)
     if ops.device.type == "cpu" or needed <= free_bytes(ops.device):
         return ops.device, ops.dtype
     logger.info("calibration text is written on the CPU: %d bytes do not fit on the card", needed)

@@ -13,7 +13,6 @@ from typing import Literal, TypeAlias
 from quantchat.hardware.linears import linears_of, read_share
 from quantchat.hardware.matrix_bytes import MatrixFormat
 from quantchat.kv_formats import KV_VECTORS, VECTOR_BITS, VECTOR_PARAMS, KvFormat
-from quantchat.quant.registry import SCHEMES
 from quantchat.quant.scheme import HeadFormat, Scheme, WeightFormat
 from quantchat.spec import DecoderSpec
 
@@ -41,6 +40,8 @@ AHEAD_BYTES = 2**28
 CALIBRATION_LENGTH = 256
 CALIBRATION_TOKENS = 16 * CALIBRATION_LENGTH
 """16 sequences, the default."""
+SAMPLER_BYTES = 2**29
+"""What writing calibration text takes beside weights and KV: logits, and tensors on their way."""
 CALIBRATION_BUDGET_BYTES = 2 * GIB
 """The default bound of activations held at a time."""
 
@@ -222,14 +223,12 @@ def calibration_bytes(spec: DecoderSpec, scheme: Scheme) -> int:
     return max(spec.embedding_parameters * 4, layer * 12 + taps + grams * widest**2 * 4)
 
 
-def calibration_text_bytes(spec: DecoderSpec, *, on_gpu: bool, dense_bytes: int = 2) -> int:
-    """Bytes while a model writes its calibration text: all weights dense, KV and the runtime.
+def calibration_text_bytes(spec: DecoderSpec, tokens: int = CALIBRATION_TOKENS) -> int:
+    """Bytes while a model writes its calibration text in 16 bits: all weights dense, KV, logits.
 
     Once a text is kept, or given by the user, nothing of it.
     """
-    weights = weight_bytes(spec, SCHEMES["fp16"], 0, dense_bytes=dense_bytes)
-    kv = CALIBRATION_TOKENS * spec.kv_elements_per_token() * dense_bytes
-    return weights + kv + (CUDA_CONTEXT_BYTES if on_gpu else CPU_RUNTIME_BYTES)
+    return 2 * (spec.parameters + tokens * spec.kv_elements_per_token()) + SAMPLER_BYTES
 
 
 def verdict_of(needed_bytes: int, free_bytes: int) -> Verdict:

@@ -21,6 +21,7 @@ from quantchat.calibration.walk import LayerWalk
 from quantchat.engine import loading
 from quantchat.engine.loading import SharedDecoders, load_model
 from quantchat.errors import Cancelled, UsageError
+from quantchat.hardware.memory import SAMPLER_BYTES
 from quantchat.model.families import ModelSource
 from quantchat.model.loader import LoadedDecoder, Phase, load_decoder
 from quantchat.model.packed_cache import PackedCache
@@ -222,7 +223,7 @@ def test_text_is_written_beside_a_card_that_is_too_small(monkeypatch: pytest.Mon
     settings = CalibrationSettings()
     monkeypatch.setattr(loading, "free_bytes", lambda device: 1 << 30)
     assert loading._sampler(TINY, ops, settings) == (card, torch.float16)
-    monkeypatch.setattr(loading, "free_bytes", lambda device: loading.SAMPLER_BYTES)
+    monkeypatch.setattr(loading, "free_bytes", lambda device: SAMPLER_BYTES)
     assert loading._sampler(TINY, ops, settings) == (CPU, torch.bfloat16)
     slow = TorchOps(TINY, device=CPU, dtype=torch.float32)
     assert loading._sampler(TINY, slow, settings) == (CPU, torch.float32)
