@@ -58,16 +58,17 @@ def attend(
 ) -> torch.Tensor:
     """Appends each row's token and attends to the newest `window` (0: all) tokens: [M, heads * D].
 
-    qkv [M, (heads + 2 Hk) * D] fp16 or bf16, one row a sequence; positions int32 [M]; seq_lens int32
-    [M], the new token included (0: zeros, nothing is stored); slots int64 [M], -1 stores nothing;
-    block_table int32 [M, max_pages]; cos, sin fp32 [context, R] turn the first 2 R values of a head
-    in adjacent pairs; pages and params as rope_append/formats.py has them. q_weight, k_weight [D]
-    norm the heads first (both or none). A `cap` c makes a score s c * tanh(s / c), 0: none. Where `kv` rotates, a launch of its own turns q and k into a
-    copy of the rows first. A workspace whose splits fit is reused between launches of
-    one stream; without one a fresh one is made. A `dependent` launch reads positions, lengths, page
-    table and older tokens before the kernel ahead of it has ended: they must be complete since the
-    last full boundary of the stream (a graph launch, a copy, a kernel launched plainly), as within
-    a decode step. The plain path waits all the same.
+    qkv [M, (heads + 2 Hk) * D] fp16 or bf16, one row a sequence; positions int32 [M]; seq_lens
+    int32 [M], the new token included (0: zeros, nothing is stored); slots int64 [M], -1 stores
+    nothing; block_table int32 [M, max_pages]; cos, sin fp32 [context, R] turn the first 2 R values
+    of a head in adjacent pairs; pages and params as rope_append/formats.py has them. q_weight,
+    k_weight [D] norm the heads first (both or none). A `cap` c makes a score s c * tanh(s / c), 0:
+    none. Where `kv` rotates, a launch of its own turns q and k into a copy of the rows first. A
+    workspace whose splits fit is reused between launches of one stream; without one a fresh one is
+    made. A `dependent` launch reads positions, lengths, page table and older tokens before the
+    kernel ahead of it has ended: they must be complete since the last full boundary of the stream
+    (a graph launch, a copy, a kernel launched plainly), as within a decode step. The plain path
+    waits all the same.
     """
     check_activation(qkv, "qkv")
     rows = qkv.shape[0]

@@ -203,13 +203,15 @@ def linear(
 ) -> torch.Tensor:
     """x [M, K] times a stored weight [N, K] -> [M, N], or [M, N / 2] where gated; M <= 64.
 
-    Gated outputs are `gate` of the upper half of N times the lower. x, residual, bias and the result are all fp16 or all bf16, or the result is `out_dtype`.
-    `squares` fp32 [M, ceil(K / 16)] divides the product by the root mean square of what x was
-    before gamma; `row_scale` fp32 [M] multiplies it instead. `extra` fp32 [M, weight rows] is added
-    to the product before either and before the weight's scales by row. `residual` [M, N] is added to and, where `out` is None, overwritten; then
-    `following` is filled. `dependent` starts the kernel while the one before it still runs (SM 90
-    and up). With `chosen` the weight is the first of many alike, and the result [S, ...] has a row for
-    each slot; `row_scale` is fp32 [S] then. With `Grouped` rows are multiplied block by block.
+    Gated outputs are `gate` of the upper half of N times the lower. x, residual, bias and the
+    result are all fp16 or all bf16, or the result is `out_dtype`. `squares` fp32 [M, ceil(K / 16)]
+    divides the product by the root mean square of what x was before gamma; `row_scale` fp32 [M]
+    multiplies it instead. `extra` fp32 [M, weight rows] is added to the product before either and
+    before the weight's scales by row. `residual` [M, N] is added to and, where `out` is None,
+    overwritten; then `following` is filled. `dependent` starts the kernel while the one before it
+    still runs (SM 90 and up). With `chosen` the weight is the first of many alike, and the result
+    [S, ...] has a row for each slot; `row_scale` is fp32 [S] then. With `Grouped` rows are
+    multiplied block by block.
     """
     check_activation(x)
     rows, columns = x.shape

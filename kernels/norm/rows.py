@@ -99,9 +99,10 @@ def norm_rows(
 ) -> Normed:
     """Norm of x, or of x + residual, [M, K] fp16 or bf16; as in reference.py.
 
-    With `form` the output is quantised as quantize/rows does it,
-    into `out` and `scale`, by the scale `given` fp32 [] where there is one. `total` may be `residual`. `dependent` starts it while the kernel
-    before it in the stream still runs (SM 90 and up). `cast` and `warps` are for tests and tuning.
+    With `form` the output is quantised as quantize/rows.py does it, into `out` and `scale`, by the
+    scale `given` fp32 [] where there is one. `total` may be `residual`. `dependent` starts it while
+    the kernel before it in the stream still runs (SM 90 and up). `cast` and `warps` are for tests
+    and tuning.
     """
     check_activation(x)
     check_given(given)

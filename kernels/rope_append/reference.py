@@ -1,8 +1,8 @@
 """Head norm, rotary embedding and cache write in plain torch: the truth for the kernel.
 
-Rotary pairs are adjacent (2i, 2i + 1). The head norm rounds as norm/reference.py does; the
-turn is fp32 and rounds once, and so is a Hadamard rotation after it. Codes answer to scale and minimum as stored, in fp16; a vector
-too flat for a scale has scale 0 and codes 0.
+Rotary pairs are adjacent (2i, 2i + 1). The head norm rounds as norm/reference.py does; the turn is
+fp32 and rounds once, and so is a Hadamard rotation after it. Codes answer to scale and minimum as
+stored, in fp16; a vector too flat for a scale has scale 0 and codes 0.
 """
 
 from __future__ import annotations

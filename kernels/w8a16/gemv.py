@@ -1,7 +1,8 @@
 """W8A16 for one to eight rows without tensor cores: for SM 75 and the interpreter.
 
-Codes are read once, products and sums are in fp32. A byte becomes 256 + q + 128 by one AND with a magic exponent; what that adds is taken off at the
-start of each word's sum, which costs one operation a word and no precision that 16 bits show.
+Codes are read once, products and sums are in fp32. A byte becomes 256 + q + 128 by one AND with a
+magic exponent; what that adds is taken off at the start of each word's sum, which costs one
+operation a word and no precision that 16 bits show.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The linears of a decoder, one after another: read or made, then as ops.
 
-Owns what runs beside what: reading ahead of asking, matrices side by side on the CPU. Putting the decoder
-together is the loader's.
+Owns what runs beside what: reading ahead of asking, matrices side by side on the CPU. Putting the
+decoder together is the loader's.
 """
 
 from __future__ import annotations
@@ -122,6 +122,7 @@ def is_gated(name: str, parts: int) -> bool:
 
 
 def biases_of(matrix: Matrix) -> list[torch.Tensor | None]:
+    """The bias of each part, None where there is none."""
     if matrix.bias is None:
         return [None] * len(matrix.parts)
     return list(torch.split(matrix.bias, [part.shape[0] for part in matrix.parts]))

@@ -1,8 +1,8 @@
 """Packed weights kept on disk, so that the second start and the second switch only read.
 
 One safetensors file per (model, scheme, group size, calibration, layout of the ops, format
-version): weights as the ops hold them, norms and embedding. Streamed beside its place and renamed, so that a killed
-process leaves nothing that could be taken for whole. The oldest files go first.
+version): weights as the ops hold them, norms and embedding. Streamed beside its place and renamed,
+so that a killed process leaves nothing that could be taken for whole. The oldest files go first.
 """
 
 from __future__ import annotations
