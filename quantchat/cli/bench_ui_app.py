@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from quantchat.bench.stats import percentile
+from quantchat.cli.frames import set_rate
 from quantchat.engine.api import Engine
 from quantchat.errors import EngineError
 from quantchat.events import Done, EngineStopped, Event, Failed, Loaded, LoadFailed
@@ -206,6 +207,7 @@ def run_app(
     # Textual reads these when it is imported.
     os.environ.setdefault("COLORTERM", "truecolor")
     os.environ.setdefault("TERM", "xterm-256color")
+    set_rate()
     from quantchat.store.chats import Chats
     from quantchat.store.db import open_database
     from quantchat.tui.app import QuantchatApp

@@ -10,6 +10,7 @@ import sys
 import click
 
 from quantchat.cli.choices import SCHEME_HELP
+from quantchat.cli.frames import set_rate
 
 
 @click.command(name="chat", help="Open the app.")
@@ -18,6 +19,7 @@ from quantchat.cli.choices import SCHEME_HELP
 @click.option("--theme", help="Colours of the app; kept in the settings.")
 def command(model: str | None = None, scheme: str | None = None, theme: str | None = None) -> None:
     """Open the app."""
+    set_rate()
     from quantchat import paths
     from quantchat.engine.session import Session
     from quantchat.errors import UsageError
