@@ -20,6 +20,12 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return None
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """An interpreted module that was named by hand says how it is run."""
+    if item.path.name.startswith("test_interpreted_") and not INTERPRETED:
+        pytest.skip("runs with TRITON_INTERPRET=1 in the environment")
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     import torch
