@@ -6,7 +6,7 @@ import torch
 
 from .._launch import power_of_2
 from .._variants import POINTEE, SM_VERSIONS, Variant
-from .choose import choose_kernel
+from .choose import ROUTE_DEPTH, ROUTE_ROWS, choose_kernel, route_kernel, route_stages
 from .grouped import DENSE, INT4, INT8, GroupedTile, grouped_kernel, grouped_tile
 from .grouped_order import (
     FEW_SLOTS,
@@ -176,11 +176,42 @@ def _choose(count: int, active: int, *, renormalise: bool) -> Variant:
     )
 
 
+def _route(count: int, active: int, dtype: str, *, even: bool) -> Variant:
+    return Variant(
+        name=f"route-{count}-{active}-{dtype}-even{even:d}",
+        kernel=route_kernel,
+        signature={
+            "x_ptr": POINTEE[dtype],
+            "router_ptr": "*fp32",
+            "shares_ptr": "*fp32",
+            "experts_ptr": "*i32",
+            "M": "i32",
+            "K": "i32",
+        },
+        constexprs={
+            "COUNT": count,
+            "ACTIVE": active,
+            "RENORMALISE": even,
+            "EVEN_K": even,
+            "BM": ROUTE_ROWS,
+            "BE": max(ROUTE_ROWS, power_of_2(count)),
+            "BK": ROUTE_DEPTH,
+            "BA": power_of_2(active),
+        },
+        stages=route_stages(count),
+        lowest_sm=LOWEST_SM,
+        divisible=("K",) if even else (),
+    )
+
+
 def grouped_variants() -> tuple[Variant, ...]:
     """Every configuration that must compile."""
     return (
         _choose(128, 8, renormalise=True),
         _choose(60, 4, renormalise=False),
+        _route(128, 8, "bf16", even=True),
+        _route(8, 2, "fp16", even=False),
+        _route(256, 8, "bf16", even=True),
         _order(FEW_SLOTS, 8, 8, 128),
         _order(MANY_SLOTS, 2, 128, 8),
         _order(MANY_SLOTS, 10, 64, 512),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from quantchat.kernels.linear.choose import choose
+from quantchat.kernels.linear.choose import MOST_ROUTED, choose, route
 from quantchat.kernels.linear.grouped import (
     BlockRows,
     GroupedWeight,
@@ -96,6 +96,17 @@ class ExpertBank:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """scores float32 [T, E] -> shares float32 and experts int32 [T, A]."""
         made: tuple[torch.Tensor, torch.Tensor] = choose(scores, active, renormalise=renormalise)
+        return made
+
+    def routes(self, x: torch.Tensor) -> bool:
+        """See Bank.routes."""
+        return x.is_cuda and x.shape[0] > SLOT_ROWS and self.count <= MOST_ROUTED
+
+    def route(
+        self, x: torch.Tensor, router: torch.Tensor, active: int, *, renormalise: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See Bank.route."""
+        made: tuple[torch.Tensor, torch.Tensor] = route(x, router, active, renormalise=renormalise)
         return made
 
     def __call__(

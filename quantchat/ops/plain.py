@@ -78,6 +78,14 @@ class Bank(Protocol):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """scores float32 [T, E] -> shares float32 and experts int32 [T, A]."""
 
+    def routes(self, x: torch.Tensor) -> bool:
+        """Whether `route` is the faster way for rows x [T, C]."""
+
+    def route(
+        self, x: torch.Tensor, router: torch.Tensor, active: int, *, renormalise: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same from rows and the router float32 [E, C]."""
+
     def __call__(
         self, x: torch.Tensor, experts: torch.Tensor, shares: torch.Tensor
     ) -> torch.Tensor:
@@ -120,8 +128,7 @@ class Experts:
 
     def __call__(self, x: torch.Tensor, ops: Products) -> torch.Tensor:
         """x [T, C] -> float32 [T, C]."""
-        wide = x.float()
-        weights, chosen = self.choose(wide @ self.router.t())
+        weights, chosen = self.pick(x)
         if self.bank is not None:
             out = self.bank(x, chosen, weights)
         else:
@@ -129,9 +136,16 @@ class Experts:
         if self.shared is not None:
             made = self.shared(x, ops).float()
             if self.shared_gate is not None:
-                made = made * torch.sigmoid(wide @ self.shared_gate)[:, None]
+                made = made * torch.sigmoid(x.float() @ self.shared_gate)[:, None]
             out += made
         return out
+
+    def pick(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Shares float32 and numbers of the experts of each row of x [T, C]: [T, A]."""
+        spec = self.spec
+        if self.bank is not None and self.bank.routes(x):
+            return self.bank.route(x, self.router, spec.active, renormalise=spec.renormalise)
+        return self.choose(x.float() @ self.router.t())
 
     def choose(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Shares float32 and numbers of each row's experts [T, A]. scores float32 [T, E]."""

@@ -13,7 +13,7 @@ from linear_cases import stored
 from nearness import relative
 from quantchat.kernels._ahead import noting
 from quantchat.kernels.linear import reference
-from quantchat.kernels.linear.choose import choose
+from quantchat.kernels.linear.choose import choose, route
 from quantchat.kernels.linear.grouped import linear_grouped
 from quantchat.kernels.linear.grouped_order import collect, order, spread
 from quantchat.kernels.linear.grouped_wide import boxed_experts, linear_grouped_wide
@@ -70,6 +70,26 @@ def test_order(card: torch.device, rows: int, active: int, count: int, block_row
     table = [tuple(row) for row in made.blocks.t().tolist()]
     assert table[: len(blocks)] == blocks and made.used.tolist() == [len(blocks)]
     assert set(table[len(blocks) :]) <= {(-1, 0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "count", "active", "columns", "dtype"),
+    [
+        (9, 8, 2, 4096, torch.float16),
+        (300, 128, 8, 2048, torch.bfloat16),
+        (70, 200, 10, 1000, torch.bfloat16),
+    ],
+)
+def test_route(
+    card: torch.device, rows: int, count: int, active: int, columns: int, dtype: torch.dtype
+) -> None:
+    x = torch.randn(rows, columns, device=card).to(dtype)
+    router = torch.randn(count, columns, device=card) * columns**-0.5
+    shares, experts = route(x, router, active, renormalise=False)
+    truth = torch.softmax(x.double() @ router.double().t(), dim=-1)
+    assert float((shares / truth.topk(active, dim=-1).values - 1).abs().max()) < 2e-4
+    assert float((shares / truth.gather(1, experts.long()) - 1).abs().max()) < 2e-4
+    assert all(len(set(row)) == active for row in experts.tolist())
 
 
 @pytest.mark.parametrize(
@@ -144,7 +164,7 @@ def test_a_layer_over_many_rows(card: torch.device, code: str, group: int, rows:
     with noting():
         layer(x, ops)
     got = layer(x, ops)
-    shares, experts = layer.choose(x.float() @ router.t())
+    shares, experts = layer.pick(x)
     truth = torch.zeros(rows, width, device=card)
     for expert, pair in enumerate(made):
         row, slot = torch.where(experts == expert)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from quantchat.kernels.linear import reference
-from quantchat.kernels.linear.choose import choose
+from quantchat.kernels.linear.choose import choose, route
 from quantchat.kernels.linear.grouped import linear_grouped
 from quantchat.kernels.linear.grouped_order import block_count, collect, order, spread
 from quantchat.kernels.linear.launch import RowWeight
@@ -171,6 +171,18 @@ def test_choice(count: int, active: int, renormalise: bool) -> None:
     assert odd.shape == among.shape == (1, active)
     for row in (*experts.tolist(), *among.tolist()):
         assert len(set(row)) == active and max(row) < count
+
+
+@pytest.mark.parametrize(
+    ("rows", "count", "active", "columns", "dtype"),
+    [(9, 5, 2, 72, torch.float16), (33, 40, 3, 64, torch.bfloat16)],
+)
+def test_route(rows: int, count: int, active: int, columns: int, dtype: torch.dtype) -> None:
+    x, router = torch.randn(rows, columns).to(dtype), torch.randn(count, columns)
+    shares, experts = route(x, router, active, renormalise=True)
+    wanted, among = choose(x.float() @ router.t(), active, renormalise=True)
+    assert torch.equal(experts, among)
+    torch.testing.assert_close(shares, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_many_rows_of_a_layer_go_through_its_bank() -> None:

@@ -21,6 +21,10 @@ class FollowedExperts(Experts):
     leading: Iterator[torch.Tensor] | None
     """The same of the other decoder; None: choices are one's own."""
 
+    def pick(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See Experts.pick; scores are always seen."""
+        return self.choose(x.float() @ self.router.t())
+
     def choose(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See Experts.choose."""
         self.noted.append(scores.cpu())
