@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from quantchat.requests import WayOut
+from quantchat.sizes import size_words
 
 MOST_CHARS = 400
 MOST_HINT_CHARS = 1000
@@ -133,12 +134,3 @@ class EngineError(QuantchatError):
 
 class StoreError(QuantchatError):
     """The conversation database cannot be opened or written."""
-
-
-def size_words(count_bytes: float) -> str:
-    """Bytes in the largest unit that fits, three digits."""
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count_bytes >= scale * 0.995:
-            value = count_bytes / scale
-            return f"{value:.2f} {unit}" if value < 10 else f"{value:.{value < 100:d}f} {unit}"
-    return f"{count_bytes:.0f} B"

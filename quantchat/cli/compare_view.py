@@ -15,6 +15,7 @@ from quantchat.comparing.difference import KL_STEPS, divergence, most_divergent,
 from quantchat.comparing.markdown import visible
 from quantchat.comparing.record import Answer, Comparison, Round
 from quantchat.events import Candidate
+from quantchat.sizes import size_words
 
 PIPED_COLUMNS = 120
 SIDE_BY_SIDE_COLUMNS = 72
@@ -64,7 +65,7 @@ def _figures(comparison: Comparison, round_: Round, sides: tuple[str, str]) -> T
         ("model", [words.model_name(info) for info in both]),
         (
             "weights",
-            [f"{info.bits_per_weight:.2f} bits, {words.size(info.weight_bytes)}" for info in both],
+            [f"{info.bits_per_weight:.2f} bits, {size_words(info.weight_bytes)}" for info in both],
         ),
         ("KV cache", [info.kv for info in both]),
         ("device", [words.printable(info.device_name, 60) for info in both]),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantchat.errors import QuantchatError, size_words
+from quantchat.errors import QuantchatError
+from quantchat.sizes import size_words
 
 if TYPE_CHECKING:
     from quantchat.tui.control.fits import Fits

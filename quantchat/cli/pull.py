@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantchat.errors import Cancelled, DownloadError, QuantchatError, size_words
+from quantchat.errors import Cancelled, DownloadError, QuantchatError
+from quantchat.sizes import size_words
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -10,9 +10,9 @@ import click
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def command(name: str, yes: bool) -> None:
     """Delete a model that quantchat downloaded, or what came of an unfinished download."""
-    from quantchat.errors import size_words
     from quantchat.hub.giving_up import give_up
     from quantchat.hub.local import find, remove, resolve
+    from quantchat.sizes import size_words
 
     if find(name) is None:
         freed_bytes = give_up(name)

@@ -15,6 +15,7 @@ from quantchat.comparing import words
 from quantchat.comparing.difference import divergence, most_divergent
 from quantchat.comparing.record import Answer, Comparison, Round
 from quantchat.events import Candidate, ModelInfo, TokenScore
+from quantchat.sizes import size_words
 
 MARK_OPEN, MARK_CLOSE = "⟪", "⟫"
 """Around the first token that differs."""
@@ -243,7 +244,7 @@ def _path(info: ModelInfo) -> str:
 
 
 def _bytes(count: int) -> str:
-    return f"{words.size(count)} ({count:,} bytes)"
+    return f"{size_words(count)} ({count:,} bytes)"
 
 
 def _device(info: ModelInfo) -> str:

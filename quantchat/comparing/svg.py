@@ -14,6 +14,7 @@ from quantchat.comparing.difference import KL_STEPS, divergence, scored_pieces
 from quantchat.comparing.record import Answer, Comparison, Round
 from quantchat.comparing.text_rows import TextRow, wrapped
 from quantchat.events import ModelInfo, TokenScore
+from quantchat.sizes import size_words
 
 CELL, LINE, FONT_SIZE = 7.8, 19, 13
 """Pixels: a cell is 0.6 of the font's size in every monospace font that is asked for."""
@@ -178,7 +179,7 @@ def _draw_pane(
     put(_rect(left, top, width, height, PANE, radius=6))
     x, y = left + CELL, top + LINE * 0.35
     put(_text(x, y, words.printable(side, PANE_CELLS), INK, bold=True))
-    head = f"{info.bits_per_weight:.2f} bits/weight, {words.size(info.weight_bytes)}"
+    head = f"{info.bits_per_weight:.2f} bits/weight, {size_words(info.weight_bytes)}"
     put(_text(left + width - CELL, y, head, MUTED, end=True))
     y += LINE * 1.3
     for row in shown:

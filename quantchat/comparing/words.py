@@ -20,6 +20,7 @@ from quantchat.comparing.difference import (
 from quantchat.comparing.record import Answer, Comparison, Round
 from quantchat.events import Metrics, ModelInfo
 from quantchat.requests import Sampling
+from quantchat.sizes import size_words
 
 ENDINGS = {
     "stop": "ended",
@@ -30,19 +31,6 @@ ENDINGS = {
 }
 PIECE_CHARACTERS = 32
 NAME_CHARACTERS = 64
-
-
-def size(count_bytes: float) -> str:
-    """Bytes in the largest unit that fits, three digits."""
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if abs(count_bytes) >= scale * 0.995:
-            value = count_bytes / scale
-            return (
-                f"{value:.2f} {unit}"
-                if abs(value) < 10
-                else f"{value:.{abs(value) < 100:d}f} {unit}"
-            )
-    return f"{count_bytes:.0f} B"
 
 
 def duration(seconds: float) -> str:
@@ -191,10 +179,12 @@ def weight_words(comparison: Comparison) -> str:
     """What the right saves."""
     left, right = comparison.left.weight_bytes, comparison.right.weight_bytes
     if not left or not right or left == right:
-        return f"weights of both: {size(left)}"
+        return f"weights of both: {size_words(left)}"
     less, more = sorted((left, right))
     side = "right" if right == less else "left"
-    return f"the {side}'s weights are {more / less:.2f} times smaller: {size(more - less)} less"
+    return (
+        f"the {side}'s weights are {more / less:.2f} times smaller: {size_words(more - less)} less"
+    )
 
 
 def choice_words(round_: Round, sides: tuple[str, str]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import get_args
 
-from quantchat.errors import size_words
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.hardware.kv_choice import kv_refusal
 from quantchat.hardware.linears import group_size_of
@@ -23,6 +22,7 @@ from quantchat.kv_formats import KvFormat
 from quantchat.quant.registry import SCHEMES
 from quantchat.quant.scheme import Scheme
 from quantchat.requests import WayOut
+from quantchat.sizes import size_words
 from quantchat.spec import DecoderSpec
 
 NARROWER = ("int8", "int4")

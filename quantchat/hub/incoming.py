@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantchat import paths
-from quantchat.errors import DownloadError, size_words
+from quantchat.errors import DownloadError
 from quantchat.hub.locks import is_locked, try_lock
 from quantchat.hub.manifest import read_manifest
+from quantchat.sizes import size_words
 
 _STALE_S = 24 * 3600.0
 _FRESH_S = 60.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from quantchat.errors import size_words
 from quantchat.events import FinishReason, Metrics, ModelInfo
+from quantchat.sizes import size_words
 from quantchat.store.records import Figures
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
