@@ -46,7 +46,13 @@ LINES = [
         file="model-00002-of-00003.gguf",
     ),
     Transfer(name="someone/waits", phase="waiting", total_bytes=2 * GIB),
-    Transfer(name="someone/stalled", phase="stalled", waits="tries again in 8 s", done_bytes=GIB, total_bytes=2 * GIB),
+    Transfer(
+        name="someone/stalled",
+        phase="stalled",
+        waits="tries again in 8 s",
+        done_bytes=GIB,
+        total_bytes=2 * GIB,
+    ),
     Transfer(
         name="someone/failed",
         phase="failed",
