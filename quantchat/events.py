@@ -23,6 +23,7 @@ LoadPhase: TypeAlias = Literal[
     "compile",
     "warm",
     "tune",
+    "wait",
 ]
 
 

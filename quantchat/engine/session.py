@@ -71,6 +71,8 @@ class Session:
         )
         self._scorings: Scorings | None = None
         """Made when torch is there."""
+        self._patient: list[Install | MakeRoom] = []
+        """What empties a slot, waiting for its answers to end."""
         self._thread.start()
 
     def load(self, request: LoadRequest) -> int:
@@ -129,6 +131,7 @@ class Session:
             message = f"the engine stopped: {reason}"
             hint = "see the log; a fresh engine can be started"
         self._runtimes.clear()
+        self._patient.clear()
         self._scorings = None
         self._emit(EngineStopped(message=message, hint=hint, time_s=time.perf_counter()))
 
@@ -148,6 +151,7 @@ class Session:
 
         No name here may outlive the call: it would hold a model that is given up.
         """
+        self._let_in()
         scoring = self._scorings is not None and self._scorings.busy
         busy = scoring or any(runtime.busy for runtime in self._runtimes.values())
         for command in self._take_commands(block=not busy):
@@ -206,16 +210,31 @@ class Session:
             self._scorings.add(command.request_id, command.request)
         elif isinstance(command, Cancel):
             self._cancel(command.request_id)
-        elif isinstance(command, Install):
-            self._install(command)
+        elif isinstance(command, (Install, MakeRoom)):
+            if self._answering(command):
+                command.job.report("wait", 0, 0, "")
+            self._patient.append(command)
+            self._let_in()
         elif isinstance(command, Unload):
             self._empty(command.slot)
             self._emit(Unloaded(slot=command.slot, time_s=time.perf_counter()))
-        elif isinstance(command, MakeRoom):
-            command.job.emptied = self._empty(command.job.request.slot)
-            command.done.set()
         elif isinstance(command, Lost):
             self._lose_device(command.problem)
+
+    def _answering(self, command: Install | MakeRoom) -> bool:
+        """Whether the slot's model still writes, and is not to make way at once."""
+        runtime = self._runtimes.get(command.job.request.slot)
+        return runtime is not None and runtime.busy and not command.job.cancelled.is_set()
+
+    def _let_in(self) -> None:
+        """Models whose slot has no answer under way any more."""
+        for command in [each for each in self._patient if not self._answering(each)]:
+            self._patient.remove(command)
+            if isinstance(command, Install):
+                self._install(command)
+            else:
+                command.job.emptied = self._empty(command.job.request.slot)
+                command.done.set()
 
     def _cancel(self, request_id: int) -> None:
         if not any(runtime.cancel(request_id) for runtime in self._runtimes.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 import weakref
 from dataclasses import replace
@@ -226,6 +227,58 @@ def test_a_cancelled_load_says_so(session: Session, tiny: Path) -> None:
     session.cancel_load("main")
     event = log.until(lambda e: isinstance(e, LoadFailed | Loaded) and e.load_id == load_id)
     assert isinstance(event, LoadFailed) and event.cancelled
+
+
+def long_answers(session: Session, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Answers do not end by themselves, and are slow until the event."""
+    runtime, quick = session._runtimes["main"], threading.Event()
+    step = runtime.step
+    monkeypatch.setattr(runtime, "step", lambda: (quick.wait(0.3), step())[1])
+    monkeypatch.setattr(runtime.model.tokenizer, "eos_ids", frozenset())
+    return quick
+
+
+def waits(event: object) -> bool:
+    return isinstance(event, LoadProgress) and event.phase == "wait"
+
+
+@pytest.mark.parametrize("roomy", [True, False])
+def test_a_model_waits_for_the_answer_of_the_one_it_replaces(
+    session: Session, tiny: Path, roomy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), scheme="int8", context_tokens=128)
+    quick = long_answers(session, monkeypatch)
+    if not roomy:
+        monkeypatch.setattr("quantchat.engine.room._free_bytes", lambda facts, plan: 0)
+    request_id = session.chat(chat("go on", sampling=LONG, max_tokens=90))
+    load_id = session.load(LoadRequest(model=str(tiny), scheme="fp16", context_tokens=128))
+    log.until(waits)
+    quick.set()
+    log.until(lambda e: isinstance(e, Loaded) and e.load_id == load_id)
+    (done,) = [e for e in log.of(Done) if isinstance(e, Done) and e.request_id == request_id]
+    assert done.finish_reason == "length" and done.metrics.completion_tokens == 90
+    assert log.ask("hello").metrics.completion_tokens > 0
+
+
+def test_an_answer_that_is_stopped_lets_the_waiting_model_in(
+    session: Session, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(session)
+    log.load(model=str(tiny), scheme="int8", context_tokens=256)
+    long_answers(session, monkeypatch)
+    request_id = session.chat(chat("go on", sampling=LONG, max_tokens=0))
+    first_id, second_id = (
+        session.load(LoadRequest(model=str(tiny), scheme=scheme, context_tokens=128))
+        for scheme in ("fp16", "int8")
+    )
+    log.until(lambda e: waits(e) and e.load_id == second_id)  # type: ignore[attr-defined]
+    session.cancel(request_id)
+    log.until(lambda e: isinstance(e, Loaded) and e.load_id == second_id)
+    (done,) = [e for e in log.of(Done) if isinstance(e, Done) and e.request_id == request_id]
+    assert done.finish_reason == "cancelled"
+    (failed,) = [e for e in log.of(LoadFailed) if isinstance(e, LoadFailed)]
+    assert failed.load_id == first_id and failed.cancelled
 
 
 def test_int8_kv_answers(session: Session, tiny: Path) -> None:

@@ -28,6 +28,7 @@ PHASES: Mapping[LoadPhase, str] = {
     "compile": "compiling kernels for this card, once",
     "warm": "warming up",
     "tune": "tuning kernels for this card, once",
+    "wait": "waiting for the answer to end",
 }
 
 WELCOME = (
