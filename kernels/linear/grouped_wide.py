@@ -25,9 +25,9 @@ from .wide import (
     SM,
     TILES,
     BoxedTiles,
-    _sums,
     stages_of,
     takes_wide,
+    unit_sums,
     x_layout,
 )
 from .wide_sums import OUTPUTS, PART
@@ -117,7 +117,7 @@ def _multiply(
         inside = (m < end)[None, :] & (n < outputs)[:, None]
         item += gl.num_programs(0)
         _, first, end = _block_at(tables, item, parts, blocks)
-        made = _sums(stages, full, empty, i, i + units, MMA, BF16)
+        made = unit_sums(stages, full, empty, i, i + units, MMA, BF16)
         if GATED:
             # tile, gate or up, row, row of x: both of an output are in the same lane
             pair = gl.permute(gl.reshape(made, [OUTPUTS // 16, 2, 8, BM]), [0, 2, 3, 1])

@@ -102,7 +102,7 @@ def _copy(descs, stages, full, empty, sizes, GROUP: gl.constexpr):
 
 
 @gluon.jit
-def _sums(stages, full, empty, i, last, MMA: gl.constexpr, BF16: gl.constexpr):
+def unit_sums(stages, full, empty, i, last, MMA: gl.constexpr, BF16: gl.constexpr):
     """Sums of units i to last, two of them in turn."""
     xs, ws, ss = stages
     STAGES: gl.constexpr = xs.shape[0]
@@ -170,7 +170,7 @@ def _multiply(
         last = i + stop - start
         tile = number // tiles_m * TILES
         m = number % tiles_m * BM
-        total = _sums(stages, full, empty, i, last, MMA, BF16)
+        total = unit_sums(stages, full, empty, i, last, MMA, BF16)
         if stop - start == units:
             finish(total, bias_ptr, y_ptr, tile, m, sizes, GATED, HAS_BIAS)
         else:
