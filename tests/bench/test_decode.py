@@ -194,7 +194,7 @@ def test_a_wrong_kernel_means_that_nothing_is_timed(monkeypatch: pytest.MonkeyPa
     [
         (("--peers", "mystery"), "unknown peer"),
         (("--model", "starter"), "exclude each other"),
-        (("--scheme", ","), "no scheme"),
+        (("--scheme", ","), "names nothing"),
         (("--tokens", "500"), "more than the model"),
         (("--prompt", "256"), "more than the model"),
         (("--context", "5,x"), "is no number"),
