@@ -96,8 +96,8 @@ def test_kernels_agree_with_plain_torch(family: str, scheme: str, kv: str, tmp_p
     assert not torch.isnan(ours).any()
     kl = (theirs.softmax(-1) * (theirs.log_softmax(-1) - ours.log_softmax(-1))).sum(-1)
     # Two orders of bf16 roundings in a random model; a wrong kernel is off by more than 1.
-    # Rounded pages add codes that fall to either side; int4 has coarse ones, 0.11 at most on an H100.
-    most = {"16bit": 5e-3, "int8": 1e-2, "fp8": 3e-2, "int4r": 0.2}.get(kv, 0.1)
+    # Rounded pages add codes that fall to either side; int4 has coarse ones.
+    most = {"16bit": 5e-3, "int8": 1e-2, "fp8": 3e-2}.get(kv, 0.1)
     assert float(kl.mean()) < most, float(kl.mean())
 
 
