@@ -63,6 +63,8 @@ class GateResult:
     same_top_share: float
     worst_regret: float
     """Largest gap between the best logit and that of the token the runner chose."""
+    regret_limit: float
+    """What of it passes: the model's own answer to a nudge of its input decides."""
     passed: bool
 
 

@@ -209,7 +209,8 @@ def _load(entrant: _Entrant, stack: contextlib.ExitStack, options: Options, show
             f"gate {entrant.name}: {'passed' if gate.passed else 'FAILED'}, KL {gate.kl_mean:.1e}, "
             f"error {gate.relative_error:.1e} and same top token {gate.same_top_share:.0%} against "
             f"float32 over {gate.positions} positions ({gate.steps} of them decode steps) of "
-            f"{gate.layers} layers, greedy regret {gate.worst_regret:.1e}"
+            f"{gate.layers} layers, greedy regret {gate.worst_regret:.1e} of at most "
+            f"{gate.regret_limit:.1e}"
         )
         if not gate.passed:
             entrant.problem = "wrong logits, not measured: see its gate"

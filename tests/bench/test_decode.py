@@ -161,6 +161,7 @@ def test_a_red_gate_means_no_speed_and_a_failure(monkeypatch: pytest.MonkeyPatch
         relative_error=1.0,
         same_top_share=0.0,
         worst_regret=1.0,
+        regret_limit=0.05,
         passed=False,
     )
     monkeypatch.setattr(own, "check", lambda engine, subject, ids: red)
