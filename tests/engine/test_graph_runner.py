@@ -31,6 +31,7 @@ from quantchat.requests import ChatRequest, LoadRequest, Message, Sampling
 pytestmark = pytest.mark.gpu
 
 FAMILIES = ("llama", "llama3", "mistral_window", "qwen2", "qwen3")
+PROMPTS = 12
 SHAPE = {
     "hidden_size": 256,
     "intermediate_size": 512,
@@ -94,17 +95,21 @@ def test_kernels_agree_with_plain_torch(family: str, scheme: str, kv: str, tmp_p
         model.decoder.spec, device=model.decoder.ops.device, dtype=model.decoder.ops.dtype
     )
     rounded = dataclasses.replace(model.decoder, ops=plain)
-    ids = [int(x) for x in torch.randint(3, 200, (40,), generator=torch.Generator().manual_seed(1))]
-    ours = stepwise(model.decoder, model.pool, ids)
-    theirs = stepwise(rounded, model.pool, ids)
     exact = float32_twin(path, model)
-    truth = stepwise(exact, pool_like(exact, model.plan.kv, 64), ids)
-    assert not torch.isnan(ours).any()
-    # Two orders of roundings in a random model end apart by the sum of what each costs: coarse
-    # pages add codes that fall to either side (0.03 to 0.15 at 4 bits, by either order).
-    # Over six prompts ours cost 0.7 to 1.3 of plain torch's; a wrong kernel is off by more than 1.
-    most = 1.5 * mean_kl(truth, theirs) + 1e-3
-    assert mean_kl(truth, ours) < most < 0.3, (mean_kl(truth, ours), most)
+    pool = pool_like(exact, model.plan.kv, 64)
+    costs = []
+    for seed in range(PROMPTS):
+        generator = torch.Generator().manual_seed(seed)
+        ids = [int(x) for x in torch.randint(3, 200, (40,), generator=generator)]
+        truth = stepwise(exact, pool, ids)
+        ours = stepwise(model.decoder, model.pool, ids)
+        assert not torch.isnan(ours).any()
+        costs.append((mean_kl(truth, ours), mean_kl(truth, stepwise(rounded, model.pool, ids))))
+    # Either order of roundings costs its own in a random model, by chance up to five times the
+    # other's in one prompt (coarse codes fall to either side), 0.8 to 1.2 times over twelve.
+    # A wrong kernel is off by more than 1.
+    given, plain_given = (sum(cost) / PROMPTS for cost in zip(*costs, strict=True))
+    assert given < 1.5 * plain_given + 1e-3 < 0.3, (given, plain_given)
 
 
 def mean_kl(truth: torch.Tensor, given: torch.Tensor) -> float:
