@@ -86,18 +86,16 @@ def weight_bytes(
     """Bytes of all weights on the device.
 
     An untied embedding table is dense; a tied one is the head, whatever its format, and counts
-    once, but for schemes that part them (`table_bytes`). The head takes the scheme's `head` format ("same": that of the linears) unless `head`
-    says otherwise. "stored" counts `stored_bytes`, the file's blocks as they become in memory,
-    and an untied table in 16 bits on top. fp8 that is held wider (`fp8_bytes`) keeps its codes for
-    a tied table's look-up. Norms and biases are left out: below 0.1 % of any model.
+    once, but for schemes that part them (`table_bytes`). The head takes the scheme's `head` format
+    ("same": that of the linears) unless `head` says otherwise. "stored" counts `stored_bytes`, the
+    file's blocks as they become in memory, and an untied table in 16 bits on top. Norms and biases
+    are left out: below 0.1 % of any model.
     """
     table = table_bytes(spec, scheme, dense_bytes=dense_bytes)
     if scheme.weights == "stored":
         return stored_bytes + table
     wanted = scheme.head if head is None else head
     head_format: WeightFormat = scheme.weights if wanted == "same" else wanted
-    if spec.tied_head and head_format == "fp8_channel" and fp8_bytes > 1:
-        table = spec.embedding_parameters
 
     def one(rows: int, columns: int, weights: WeightFormat) -> int:
         form = MatrixFormat.of(scheme, weights, group_size, dense_bytes, fp8_bytes)

@@ -26,7 +26,7 @@ from quantchat.model.packed_name import packed_stem
 from quantchat.model.packed_parts import Index, PartEntry
 from quantchat.ops.linear import LinearForm
 
-VERSION = 3
+VERSION = 4
 """Goes up when rounding or the file changes, so that old files are not read."""
 KEEP_FILES = 48
 """Every scheme of a model on two devices; the newest KEEP_ALWAYS whatever they take, the others

@@ -55,4 +55,6 @@ def test_fp8_on_the_cpu_says_that_it_gains_nothing() -> None:
     assert made.activations == "fp8"
     assert any("no gain" in reason for reason in made.refused)
     dense = plan(machine(), SHAPES["smollm2-135m"], PlanRequest(scheme="fp16"))
-    assert made.fit.weight_bytes >= dense.fit.weight_bytes
+    head = SHAPES["smollm2-135m"].embedding_parameters
+    # Its int8 head is half of a dense one; linears are held in 16 bits with their scales.
+    assert made.fit.weight_bytes >= dense.fit.weight_bytes - head
