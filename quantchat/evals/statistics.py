@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from quantchat.intervals import wilson
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -14,6 +16,14 @@ class Estimate:
 
     value: float
     se: float
+
+
+@dataclass(frozen=True, slots=True)
+class Share(Estimate):
+    """A counted share, and the bounds of its 95 % interval (Wilson)."""
+
+    low: float
+    high: float
 
 
 def mean(values: torch.Tensor) -> Estimate:
@@ -25,13 +35,13 @@ def mean(values: torch.Tensor) -> Estimate:
     return Estimate(float(values.mean()), error)
 
 
-def share(hits: torch.Tensor) -> Estimate:
-    """Share of true values in bool [S], error sqrt(p (1 - p) / (S - 1))."""
-    count = hits.numel()
-    if count == 0:
-        return Estimate(math.nan, math.nan)
+def share(hits: torch.Tensor) -> Share:
+    """Share of true values in bool [S], error sqrt(p (1 - p) / (S - 1)); NaN of nothing."""
+    count, within = hits.numel(), wilson(int(hits.sum()), hits.numel())
+    if within is None:
+        return Share(math.nan, math.nan, math.nan, math.nan)
     p = float(hits.double().mean())
-    return Estimate(p, math.sqrt(p * (1 - p) / (count - 1)) if count > 1 else math.nan)
+    return Share(p, math.sqrt(p * (1 - p) / (count - 1)) if count > 1 else math.nan, *within)
 
 
 def root_mean_square(values: torch.Tensor) -> Estimate:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from quantchat.evals.report import METRICS_VERSION, estimate_record, plus_minus
+from quantchat.evals.report import METRICS_VERSION, estimate_record
+from quantchat.evals.statistics import Share
 from quantchat.evals.task_files import TaskKind
 from quantchat.evals.task_study import TaskRow, TaskStudy
 
@@ -29,6 +30,8 @@ METHODS: Mapping[TaskKind, str] = MappingProxyType(
     }
 )
 
+INTERVAL = "95 % (Wilson)"
+
 
 def as_record(study: TaskStudy) -> dict[str, Any]:
     """One JSON object."""
@@ -43,6 +46,7 @@ def as_record(study: TaskStudy) -> dict[str, Any]:
         "method": METHODS[task.kind],
         "questions": len(task.questions),
         "examples": len(task.examples),
+        "interval": INTERVAL,
         "rows": [
             {
                 "scheme": row.scheme,
@@ -52,8 +56,8 @@ def as_record(study: TaskStudy) -> dict[str, Any]:
                 "weight_bytes": row.weight_bytes,
                 "bits_per_weight": row.bits_per_weight,
                 "questions": row.questions,
-                **estimate_record(first, row.first),
-                **estimate_record(second, row.second),
+                **_share_record(first, row.first),
+                **_share_record(second, row.second),
                 "seconds": row.seconds,
             }
             for row in study.rows
@@ -63,13 +67,26 @@ def as_record(study: TaskStudy) -> dict[str, Any]:
     }
 
 
+def _share_record(name: str, share: Share) -> dict[str, float | None]:
+    """The figure, its standard error and the bounds of its interval."""
+    return {
+        **estimate_record(name, share),
+        f"{name}_low": share.low,
+        f"{name}_high": share.high,
+    }
+
+
+def _within(share: Share) -> str:
+    """Percent, and where they lie."""
+    return f"{100 * share.value:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f})"
+
+
 def line(study_kind: TaskKind, row: TaskRow) -> str:
     """A row in words, for when it is finished."""
     (_, first), (_, second) = FIGURES[study_kind]
     return (
         f"{row.scheme}, {row.kv} KV: {row.bits_per_weight:.2f} bits, "
-        f"{first} {plus_minus(row.first, times=100, digits=1)}, "
-        f"{second} {plus_minus(row.second, times=100, digits=1)}"
+        f"{first} {_within(row.first)}, {second} {_within(row.second)}"
     )
 
 
@@ -93,8 +110,8 @@ def table(study: TaskStudy) -> Table:
             row.kv,
             f"{row.bits_per_weight:.2f}",
             f"{row.weight_bytes / 2**20:.1f} MiB",
-            plus_minus(row.first, times=100, digits=1),
-            plus_minus(row.second, times=100, digits=1),
+            _within(row.first),
+            _within(row.second),
         )
     return drawn
 
@@ -102,8 +119,8 @@ def table(study: TaskStudy) -> Table:
 def notes(study: TaskStudy) -> list[str]:
     """Lines for below the table."""
     lines = [
-        f"{METHODS[study.task.kind]}; ± one standard error; bits per weight and bytes as a card "
-        "holds them"
+        f"{METHODS[study.task.kind]}; in brackets the interval of {INTERVAL}; bits per weight and "
+        "bytes as a card holds them"
     ]
     lines += [f"not run: {reason}" for reason in study.refused]
     if study.stopped:

@@ -12,7 +12,7 @@ from quantchat.engine.loading import build_pool, scheme_detail
 from quantchat.errors import UsageError
 from quantchat.evals.choosing import Prompted, choose, prompted
 from quantchat.evals.solving import Asked, asked, solve
-from quantchat.evals.statistics import Estimate, share
+from quantchat.evals.statistics import Share, share
 from quantchat.evals.study import Wish, card_weight_bytes, plans_for, rows_of
 from quantchat.evals.subject import OnWork, Subject
 from quantchat.evals.task_files import Task
@@ -32,9 +32,9 @@ class TaskRow:
     """As a card holds them."""
     bits_per_weight: float
     questions: int
-    first: Estimate
+    first: Share
     """Accuracy of the likeliest choice; or exact match after ####."""
-    second: Estimate
+    second: Share
     """Accuracy normalised by the choices' bytes; or exact match of the last number."""
     seconds: float
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from quantchat.intervals import wilson
 from quantchat.store.db import Database
 from quantchat.store.records import storable
 
@@ -22,7 +22,6 @@ Choice: TypeAlias = Literal["left", "right", "tie"]
 
 PROMPT_LIMIT = 4000
 """Characters of a prompt that are kept."""
-Z_95 = 1.959964
 COLUMNS = (
     "created_s",
     "prompt",
@@ -79,14 +78,7 @@ class Tally:
 
     def interval(self) -> tuple[float, float] | None:
         """Where the right's share lies with 95 % (Wilson); None where no vote is decided."""
-        decided = self.left + self.right
-        if not decided:
-            return None
-        share, z2 = self.right / decided, Z_95**2
-        middle = share + z2 / (2 * decided)
-        spread = Z_95 * math.sqrt(share * (1 - share) / decided + z2 / (4 * decided**2))
-        scale = 1 + z2 / decided
-        return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+        return wilson(self.right, self.left + self.right)
 
 
 class Votes:

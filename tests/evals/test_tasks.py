@@ -19,8 +19,12 @@ from quantchat.evals import solving
 from quantchat.evals.choosing import choose, prompted
 from quantchat.evals.logprobs import chunk_batch, log_softmax
 from quantchat.evals.solving import last_number, number
+from quantchat.evals.statistics import share
 from quantchat.evals.subject import Subject
 from quantchat.evals.task_files import Question, Task, read_task
+from quantchat.evals.task_report import line
+from quantchat.evals.task_study import TaskRow
+from quantchat.intervals import wilson
 from quantchat.model.decoder import Decoder
 
 QUESTIONS = [
@@ -112,9 +116,31 @@ def test_rows_count_hits_with_their_errors(folder: Path, tmp_path: Path) -> None
         hits = round(3 * row["acc"])
         assert row["acc"] == pytest.approx(hits / 3) and row["questions"] == 3
         assert row["acc_se"] == pytest.approx((row["acc"] * (1 - row["acc"]) / 2) ** 0.5)
-        assert 0 <= row["acc_norm"] <= 1
+        low, high = wilson(hits, 3) or (0.0, 0.0)
+        assert (row["acc_low"], row["acc_high"]) == (low, high)
+        assert 0 <= row["acc_norm_low"] <= row["acc_norm"] <= row["acc_norm_high"] <= 1
+    assert found["interval"] == "95 % (Wilson)"
     table = run(folder, "--task", str(path), "--schemes", "fp16,stored", "--limit", "2").stdout
     assert "2 questions" in table and "normalised %" in table and "not run: stored" in table
+
+
+def test_a_few_right_answers_of_as_many_prove_little() -> None:
+    both = share(torch.tensor([True, True]))
+    row = TaskRow(
+        scheme="fp16",
+        kv="16bit",
+        detail="",
+        device="",
+        weight_bytes=1,
+        bits_per_weight=16,
+        questions=2,
+        first=both,
+        second=share(torch.tensor([False, False])),
+        seconds=1,
+    )
+    assert "accuracy % 100.0 (34.2 to 100.0), normalised % 0.0 (0.0 to 65.8)" in line(
+        "choices", row
+    )
 
 
 def test_answers_in_words_are_judged_by_their_number(
