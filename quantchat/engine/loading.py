@@ -373,7 +373,7 @@ def _warm(model: LoadedModel, report: Report, cancelled: Callable[[], bool]) -> 
         warm_card(model, report, cancelled)
         return
     for count in (WARM_TOKENS, 1):
-        rows = torch.arange(min(count, pool.pages * pool.page_tokens), device=device)
+        rows = torch.arange(min(count, model.plan.context_tokens), device=device)
         tokens = rows.shape[0]
         pages = tuple(range(-(-tokens // pool.page_tokens)))
         batch = Batch(

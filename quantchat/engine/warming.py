@@ -80,9 +80,8 @@ def compile_ahead(model: LoadedModel, report: Report, cancelled: Callable[[], bo
 def _pass_over(model: LoadedModel) -> None:
     plan, whole = model.plan, model.decoder
     decoder, pool = shortened(whole, model.pool, distinct_layers(whole))
-    room = pool.pages * pool.page_tokens
     rounded = ROUNDED_PROMPTS if plan.activations in ("int8", "fp8") else ()
-    most = min(room, max(plan.prefill_chunk_tokens, PROMPTS[-1]))
+    most = min(plan.context_tokens, max(plan.prefill_chunk_tokens, PROMPTS[-1]))
     for count in (*PROMPTS, *rounded, *_expert_prompts(decoder)):
         batch = prompt_batch(model, min(count, most), 0)
         hidden = decoder.forward(batch, pool)
@@ -122,8 +121,7 @@ def _expert_prompts(decoder: Decoder) -> tuple[int, ...]:
 
 def run_prompts(model: LoadedModel) -> None:
     """Chunks of prompts for real, with the head behind them."""
-    decoder, pool = model.decoder, model.pool
-    room = pool.pages * pool.page_tokens
+    decoder, pool, room = model.decoder, model.pool, model.plan.context_tokens
     for count, before in RUN_PROMPTS:
         count = min(count, room)
         batch = prompt_batch(model, count, min(before, room - count))

@@ -229,6 +229,12 @@ def test_phases_are_told_and_timed(log: Log, tiny: Path) -> None:
         assert sum(seconds for _, seconds in loaded.phases) >= 0.9 * loaded.info.load_s
 
 
+def test_a_context_of_a_few_tokens_is_warmed_within_it(log: Log, tiny: Path) -> None:
+    for context_tokens in (1, 5):
+        loaded = log.load(model=str(tiny), scheme="fp16", context_tokens=context_tokens)
+        assert loaded.info.context_tokens == context_tokens
+
+
 @pytest.mark.parametrize("broken", [False, True])
 def test_the_old_model_goes_first_where_both_do_not_fit(
     log: Log, tiny: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch, broken: bool
