@@ -208,9 +208,9 @@ class QuantchatApp(Opening):
         self._in_thread(self.last_time.empty_bin)
 
     def on_unmount(self) -> None:
-        self.bridge.stop()
+        rest = self.bridge.stop()
         self.transfers.close()
-        self.conversation.close()
+        self.conversation.close(rest)
         self.writer.close()
         self.measuring.close()
         self.engine.close()
@@ -375,7 +375,8 @@ class QuantchatApp(Opening):
         if self.new_engine is None:
             return False
         old, engine = self.engine, self.new_engine()
-        self.bridge.stop()
+        for item in self.bridge.stop():
+            self.conversation.take(item)
         self.conversation.engine_lost("the engine was started anew")
         self._in_thread(old.close)
         self.engine = self.conversation.engine = engine

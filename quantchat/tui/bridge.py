@@ -103,11 +103,13 @@ class Bridge:
         self._stopped = False
         self._wait()
 
-    def stop(self) -> None:
-        """Cease to drain."""
+    def stop(self) -> list[Item]:
+        """Cease to drain; what came and was not passed on."""
         self._stopped = True
         if self._timer is not None:
             self._timer.stop()
+        events, self._held = [*self._held, *self._engine.drain()], []
+        return gather(events)
 
     def _follow(self, events: Sequence[Event]) -> None:
         """Set the pace for what is computed now, else for what was loaded last."""

@@ -236,6 +236,31 @@ def test_the_writer_commits_in_order_and_reports_an_error_once(tmp_path: Path) -
     )
 
 
+def test_a_text_that_the_disk_had_no_room_for_is_kept_once_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(tmp_path / "a.db")
+    chats = Chats(database)
+    turns = [chats.add_turn(chats.create().id, None, "assistant", state="streaming") for _ in "ab"]
+    errors: list[StoreError] = []
+    writer = TurnWriter(chats, errors.append)
+    with database.write() as connection:
+        # No page more than there are.
+        connection.execute("PRAGMA max_page_count = 1")
+    text = "much " * 100_000
+    writer.append(turns[0].id, text)
+    writer.finish(turns[0].id, "complete", text, None)
+    writer.finish(turns[1].id, "complete", text, None)
+    writer.finish(999, "complete", text, None)
+    assert writer.flush(30.0) and chats.turn(turns[0].id).state == "streaming"
+    assert len(errors) == 3 and "full" in errors[0].message
+    with database.write() as connection:
+        connection.execute("PRAGMA max_page_count = 1000000")
+    writer.close()
+    assert [chats.turn(turn.id).content == text for turn in turns] == [True, True]
+    assert len(errors) == 3 and not writer._late
+
+
 def test_what_is_there_is_passed_over_by_the_collector_and_the_rest_seldom_looked_at() -> None:
     before = gc.get_threshold()
     try:

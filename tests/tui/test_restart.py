@@ -70,6 +70,80 @@ async def test_text_is_stored_before_it_is_drawn(
         assert answering.text == ""
 
 
+@pytest.mark.parametrize("left", [False, True])
+async def test_quitting_keeps_what_came_and_was_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    engine = FakeEngine([Script("word " * 40, endless=True), Script("It is so.")])
+    app = make_app(tmp_path, engine)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        app.conversation.new()
+        monkeypatch.setattr(bridge, "LONGEST_S", 60.0)
+        app.bridge.shortest_s = app.bridge.interval_s = 60.0
+        turns = []
+        for text in ("go on", "is it so?"):
+            app.send(text)
+            answering = app.conversation.answering
+            assert answering is not None and answering.text == ""
+            turns.append(answering.turn.id)
+            if text == "go on":
+                await wait_until(pilot, lambda: "word word" in app.chats.turn(turns[0]).content)
+                if not left:
+                    break
+                app.conversation.new()
+            else:
+                await wait_until(pilot, lambda: not engine._answers)
+        kept = app.chats.turn(turns[0]).content
+    chats = Chats(open_database(tmp_path / "conversations.db"))
+    first = chats.turn(turns[0])
+    assert first.content.startswith(kept) and first.state == "stopped"
+    if left:
+        assert chats.turn(turns[1]).content == "It is so."
+        assert chats.turn(turns[1]).state == "complete"
+
+
+async def test_an_answer_left_in_an_engine_that_hangs_takes_nothing_of_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine([Script("word " * 40, endless=True)])
+    app = make_app(tmp_path, engine)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await ask(pilot, app, "go on")
+        await wait_until(pilot, lambda: "word word" in shown(app))
+        answering = app.conversation.answering
+        assert answering is not None
+        monkeypatch.setattr(engine, "drain", list)
+        app.conversation.new()
+        app.restart_engine()
+        await ready(pilot, app)
+        await ask(pilot, app, "and now?")
+        await answered(pilot, app, 2)
+        assert app.conversation.path[-1].state == "complete"
+        left = app.chats.turn(answering.turn.id)
+        assert left.state == "failed" and left.content.startswith("word word")
+
+
+async def test_an_engine_that_is_started_anew_loses_nothing_that_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(tmp_path, FakeEngine([Script("word " * 40, endless=True)]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        monkeypatch.setattr(bridge, "LONGEST_S", 60.0)
+        app.bridge.shortest_s = app.bridge.interval_s = 60.0
+        app.send("go on")
+        answering = app.conversation.answering
+        assert answering is not None
+        turn_id = answering.turn.id
+        await wait_until(pilot, lambda: "word word" in app.chats.turn(turn_id).content)
+        kept = app.chats.turn(turn_id).content
+        app.restart_engine()
+        await wait_until(pilot, lambda: app.chats.turn(turn_id).state == "failed")
+        assert app.chats.turn(turn_id).content.startswith(kept)
+
+
 async def test_quitting_while_it_streams_keeps_the_text(tmp_path: Path) -> None:
     app = make_app(tmp_path, FakeEngine([Script("some words", endless=True)]))
     async with app.run_test(size=(120, 40)) as pilot:

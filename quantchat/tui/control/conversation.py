@@ -45,6 +45,8 @@ PENDING = 0
 """Key of the turn that waits for the model."""
 EDITED = "edited"
 """Note of an answer that the user wrote anew."""
+CLOSED = "quantchat was closed while it streamed"
+"""Note of an answer that did not end before."""
 
 
 class Conversation(OpenPath):
@@ -268,15 +270,19 @@ class Conversation(OpenPath):
         """The engine ended while it answered."""
         if self.answering is not None:
             self._finish_failed(self.answering, message, "", tell=False)
+        # The next engine counts its requests from one again.
+        self._left.end_all("failed", message)
         self._changed()
 
-    def close(self) -> None:
-        """The app closes: what streams is kept as far as it came."""
+    def close(self, rest: Sequence[Item]) -> None:
+        """The app closes: what streams is kept as far as it came, with the `rest` that nobody drew."""
         if self.answering is not None:
             self.engine.cancel(self.answering.request_id)
             self._left.add(self.answering)
             self.answering = None
-        self._left.close()
+        for item in rest:
+            self._left.take(_request_of(item), item)
+        self._left.end_all("stopped", CLOSED)
 
     def _leave(self) -> None:
         """Stop without waiting; the rest of the answer goes to the store alone."""

@@ -9,8 +9,6 @@ from quantchat.tui.control.writer import TurnWriter
 from quantchat.tui.figures import ENDINGS, kept
 from quantchat.tui.messages import Item, TokenRun
 
-CLOSED = "quantchat was closed while it streamed"
-
 
 class LeftAnswers:
     """Writes what is still on its way."""
@@ -42,10 +40,10 @@ class LeftAnswers:
             self._end(answering, "failed", answering.figures(None), item.message)
         return True
 
-    def close(self) -> None:
-        """The app closes: what streams is kept as far as it came."""
+    def end_all(self, state: TurnState, note: str) -> None:
+        """Nothing more comes: what streams is kept as far as it came."""
         for answering in list(self._answers.values()):
-            self._end(answering, "stopped", answering.figures(None), CLOSED)
+            self._end(answering, state, answering.figures(None), note)
 
     def _end(
         self,
