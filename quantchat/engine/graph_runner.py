@@ -75,7 +75,7 @@ class GraphRunner:
     def decode(self, sequences: tuple[Sequence, ...]) -> list[tuple[Sequence, int]]:
         """See Runner.decode; the pairs are those of the step before."""
         known: list[tuple[Sequence, int]] = []
-        if [s for s in self._rows if s is not None] != list(sequences):
+        if self._rows != [*sequences, *[None] * (len(self._rows) - len(sequences))]:
             known = self.flush()
             sequences = tuple(s for s in sequences if s.finish is None)
             # What was under way may have ended a sequence; its caller finds out from `known`.
