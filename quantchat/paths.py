@@ -13,9 +13,14 @@ import platformdirs
 APP = "quantchat"
 
 
+def expanded(path: Path | str) -> Path:
+    """With ~ and ~user as home folders; one of nobody stays as it is written."""
+    return Path(os.path.expanduser(path))
+
+
 def _base(kind: str, default: str) -> Path:
     home = os.environ.get("QUANTCHAT_HOME")
-    path = Path(home).expanduser() / kind if home else Path(default)
+    path = expanded(home) / kind if home else Path(default)
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
 

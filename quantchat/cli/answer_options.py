@@ -94,7 +94,7 @@ def messages_for(settings: Settings, prompt: str | None, *, hint: str) -> tuple[
     """The system prompt, and the prompt with what is piped in behind it; raises UsageError."""
     from quantchat.requests import Message
 
-    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().strip()
+    piped = "" if sys.stdin.isatty() else sys.stdin.read().strip()
     text = "\n\n".join(part for part in (prompt, piped) if part)
     if not text:
         raise UsageError("there is no prompt", hint=hint)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quantchat.store.finding import Found
 
 FORM = click.Choice(["md", "json"])
+CHAT_ID = click.IntRange(1, 2**63 - 1)
 
 
 @click.group(name="chats", help="List, search, export and import conversations.")
@@ -41,7 +42,7 @@ def search(words: tuple[str, ...], limit: int, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("chat_id", metavar="ID", type=int)
+@click.argument("chat_id", metavar="ID", type=CHAT_ID)
 def show(chat_id: int) -> None:
     """One conversation as Markdown on stdout."""
     from quantchat.store.archive import read_archive
@@ -52,7 +53,7 @@ def show(chat_id: int) -> None:
 
 
 @command.command()
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=int)
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=CHAT_ID)
 @click.option(
     "--all", "folder", metavar="DIR", type=click.Path(path_type=Path), help="All of them."
 )

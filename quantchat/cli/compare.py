@@ -17,6 +17,7 @@ from quantchat.cli.choices import KV_HELP, SCHEME_HELP
 from quantchat.cli.eval_words import drawn
 from quantchat.cli.lists import words
 from quantchat.errors import UsageError
+from quantchat.kv_formats import KV_FORMATS
 
 if TYPE_CHECKING:
     from quantchat.comparing.export import Kind
@@ -155,9 +156,9 @@ def _scheme(name: str) -> str:
 
 
 def _kv(name: str) -> str:
-    from quantchat.cli.lists import kv_words
-
-    return name if name == "auto" else kv_words(name)[0]
+    if name != "auto" and name not in KV_FORMATS:
+        raise UsageError(f"unknown KV precision {name!r}", hint=f"one of: {KV_HELP[:-1]}")
+    return name
 
 
 def _wish(

@@ -31,7 +31,7 @@ def model_and_calibration(model: str | None, text: Path | None) -> tuple[str, Ca
     from quantchat.settings.file import load_settings
 
     settings, _ = load_settings(paths.settings_file())
-    known = Path(settings.calibration_file).expanduser() if settings.calibration_file else None
+    known = paths.expanded(settings.calibration_file) if settings.calibration_file else None
     found = CalibrationSettings(file=text or known)
     found.key()
     return model or settings.model, found

@@ -6,6 +6,8 @@ Exit codes: 0; 2 for usage; 1 with one line and a hint for the rest. `--debug` s
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
 from typing import NoReturn
 
@@ -64,6 +66,7 @@ def group(ctx: click.Context, debug: bool) -> None:
 def main() -> NoReturn:
     """Run the command line and exit."""
     debug = "--debug" in sys.argv
+    _open_streams()
     try:
         result = group.main(standalone_mode=False)
         # click returns the code of `ctx.exit` here instead of raising it.
@@ -83,4 +86,33 @@ def main() -> NoReturn:
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
         code = error.exit_code
+    except OSError as error:
+        if debug:
+            raise
+        _tell_refused(error)
+        code = 1
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """A closed stream is an empty one, and what its encoding lacks is written as `?`."""
+    # Else the next file that is opened takes its number, and what prints writes into it.
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdin = sys.stdin or io.StringIO()
+    sys.stdout = sys.stdout or io.StringIO()
+    sys.stderr = sys.stderr or io.StringIO()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _tell_refused(error: OSError) -> None:
+    """What the system refused, and of what."""
+    debug = "`quantchat --debug ...` shows where it failed"
+    if error.filename is None:
+        click.echo(f"quantchat: {error.strerror or error}\nhint: {debug}", err=True)
+        return
+    click.echo(f"quantchat: {error.filename}: {error.strerror}", err=True)
+    home = "QUANTCHAT_HOME=/some/folder puts all that quantchat writes there"
+    click.echo(f"hint: {home}; {debug}", err=True)

@@ -54,6 +54,7 @@ def command(
 ) -> None:
     """Quantize a model into the new folder OUT, which loads without the original."""
     kvs = kv_words(kv)
+    from quantchat.paths import expanded
     from quantchat.quant.registry import scheme_named
 
     name = scheme_named(scheme).name
@@ -74,7 +75,7 @@ def command(
                     seed=seed,
                     calibration=settings,
                 ),
-                out.expanduser().absolute(),
+                expanded(out).absolute(),
                 on_work=shown.draw,
                 cancelled=shown.cancelled,
             )

@@ -125,7 +125,7 @@ def _scheme_of(request: LoadRequest, source: ModelSource) -> str:
 def calibration_of(request: LoadRequest) -> CalibrationSettings:
     """What a calibrated scheme is to be made with."""
     file = request.calibration_file
-    return CalibrationSettings(file=Path(file).expanduser() if file else None)
+    return CalibrationSettings(file=paths.expanded(file) if file else None)
 
 
 def calibration_key(scheme: Scheme, settings: CalibrationSettings) -> str:

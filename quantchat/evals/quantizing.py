@@ -132,14 +132,18 @@ def _draft(out: Path, expected_bytes: int) -> Iterator[Path]:
         draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:12]}")
         draft.mkdir()
     except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror or error}") from None
+        raise UsageError(
+            f"{out} cannot be written: {error.strerror or error}", hint="name another folder"
+        ) from None
     try:
         yield draft
         if out.exists():
             out.rmdir()
         draft.rename(out)
     except OSError as error:
-        raise QuantchatError(f"{out} cannot be written: {error.strerror or error}") from error
+        raise QuantchatError(
+            f"{out} cannot be written: {error.strerror or error}", hint="name another folder"
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -120,7 +120,9 @@ def _csv_files(folder: Path) -> list[Path]:
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix == ".csv")
     except OSError as error:
-        raise UsageError(f"{folder} cannot be read: {error.strerror}") from None
+        raise UsageError(
+            f"{folder} cannot be read: {error.strerror}", hint="check the path"
+        ) from None
     if not files:
         raise UsageError(f"{folder.name} holds no CSV files", hint="MMLU's test folder, or a file")
     if len(files) > MAX_FILES:
@@ -137,7 +139,9 @@ def _read(file: Path) -> bytes:
         with file.open("rb") as handle:
             data = handle.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+        raise UsageError(
+            f"{file} cannot be read: {error.strerror}", hint="check the path"
+        ) from None
     if len(data) > MAX_FILE_BYTES:
         raise UsageError(f"{file.name} is larger than {MAX_FILE_BYTES >> 20} MiB")
     return data

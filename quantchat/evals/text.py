@@ -122,7 +122,9 @@ def read_text(path: Path) -> str:
             )
         return path.read_bytes().decode("utf-8")
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}", hint="check the path"
+        ) from None
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path.name} is not UTF-8 text (byte {error.start})", hint="convert it to UTF-8"

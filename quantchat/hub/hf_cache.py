@@ -19,6 +19,7 @@ from quantchat.hub.manifest import Container
 from quantchat.hub.part import Digest, Part
 from quantchat.hub.progress import Counter
 from quantchat.hub.splits import split_parts, without_later_parts
+from quantchat.paths import expanded
 
 _COPY_BYTES = 1 << 20
 _CHAT_ENDINGS = ("ForCausalLM", "Gemma3ForConditionalGeneration")
@@ -41,12 +42,12 @@ def cache_root() -> Path:
     """Where the Hugging Face libraries keep repositories."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(variable):
-            return Path(os.environ[variable]).expanduser()
+            return expanded(os.environ[variable])
     home = os.environ.get("HF_HOME")
     if home:
-        return Path(home).expanduser() / "hub"
+        return expanded(home) / "hub"
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "huggingface" / "hub"
+    return expanded(base) / "huggingface" / "hub"
 
 
 def scan() -> list[CachedModel]:

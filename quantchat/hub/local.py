@@ -150,7 +150,7 @@ def _cached(model: hf_cache.CachedModel) -> LocalModel:
 
 
 def _from_path(text: str) -> LocalModel | None:
-    path = Path(text).expanduser()
+    path = paths.expanded(text)
     try:
         if path.is_file():
             return _from_file(text, path.absolute())

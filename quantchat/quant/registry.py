@@ -246,5 +246,5 @@ def scheme_named(name: str) -> Scheme:
         return SCHEMES[our_name(name)]
     except KeyError:
         raise UsageError(
-            f"unknown scheme {name!r}", hint=f"one of: auto, {', '.join(SCHEMES)}"
+            f"unknown scheme {name!r}", hint=f"one of: {', '.join(SCHEMES)}"
         ) from None

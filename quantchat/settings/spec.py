@@ -103,15 +103,14 @@ class SettingSpec:
         return value
 
     def _bounds(self) -> str:
-        match self.minimum, self.maximum:
-            case None, None:
-                return ""
-            case low, None:
-                return f" of at least {low:g}"
-            case None, high:
-                return f" of at most {high:g}"
-            case low, high:
-                return f" from {low:g} to {high:g}"
+        low, high = self.minimum, self.maximum
+        if low is None:
+            return "" if high is None else f" of at most {_plain(high)}"
+        return (
+            f" of at least {_plain(low)}"
+            if high is None
+            else f" from {_plain(low)} to {_plain(high)}"
+        )
 
     def _refusal(self, value: object, wanted: str) -> SettingsError:
         shown = repr(value)
@@ -125,6 +124,11 @@ _WORDS = {"true": True, "yes": True, "on": True, "1": True} | {
     "off": False,
     "0": False,
 }
+
+
+def _plain(bound: float) -> str:
+    """All digits of a whole number."""
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 
 
 def _finite(value: float, spec: SettingSpec) -> float:

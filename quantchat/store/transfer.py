@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from quantchat.errors import StoreError
+from quantchat.paths import expanded
 from quantchat.store.archive import Archive, add_archives, read_archive
 from quantchat.store.as_json import from_json, to_json
 from quantchat.store.as_markdown import from_markdown, to_markdown
@@ -52,7 +53,7 @@ def file_name(chat: Chat, form: Format) -> str:
 def export_file(chats: Chats, chat_id: int, path: Path, *, overwrite: bool = False) -> Path:
     """Write one conversation, by the path's ending as Markdown or JSON; raises StoreError."""
     archive = read_archive(chats, chat_id)
-    path = path.expanduser()
+    path = expanded(path)
     _write(path, text_of(archive, format_of(path)), overwrite=overwrite)
     return path
 
@@ -61,7 +62,7 @@ def export_folder(
     chats: Chats, chat_ids: Sequence[int], folder: Path, form: Format
 ) -> tuple[Path, ...]:
     """Write conversations under names that are free; raises StoreError at the first that fails."""
-    folder = folder.expanduser()
+    folder = expanded(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -86,7 +87,7 @@ def free_path(folder: Path, name: str) -> Path:
 
 def read_file(path: Path) -> Archive:
     """The conversation in a file; raises StoreError naming the file and what is off in it."""
-    path = path.expanduser()
+    path = expanded(path)
     try:
         with path.open("rb") as file:
             data = file.read(FILE_LIMIT_BYTES + 1)

@@ -73,5 +73,6 @@ def test_export_wants_ids_or_all(ids: list[int], tmp_path: Path) -> None:
     for words in (("export",), ("export", ids[0], "--all", tmp_path)):
         with pytest.raises(UsageError):
             run(*words)
+    assert run("show", 10**30).exit_code == run("export", 10**30).exit_code == 2
     with pytest.raises(StoreError, match="gone"):
         run("show", 999)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantchat.errors import QuantchatError
+from quantchat.paths import expanded
 from quantchat.store.records import Attachment
 from quantchat.tui import figures
 
@@ -148,12 +149,12 @@ def is_binary(data: bytes) -> bool:
 
 
 def _resolved(name: str, folder: Path) -> Path:
-    return folder / Path(name).expanduser()
+    return folder / expanded(name)
 
 
 def _there(name: str, folder: Path) -> bool:
     try:
         path = _resolved(name, folder)
         return path.exists() and not (path.is_dir() and "/" not in name)
-    except (OSError, RuntimeError, ValueError):
+    except (OSError, ValueError):
         return False

@@ -14,6 +14,7 @@ from textual.content import Content
 
 from quantchat.comparing.words import percent
 from quantchat.errors import QuantchatError
+from quantchat.paths import expanded
 from quantchat.store.records import Attachment
 from quantchat.tui.control.attachments import TRAILING, mentions
 from quantchat.tui.control.context_room import Room, Weighed, size_bytes, weigh
@@ -183,9 +184,9 @@ def file_bytes(name: str, folder: Path) -> int:
     """Size of a file that a text names; 0 where there is none."""
     for each in (name, name.rstrip(TRAILING)):
         try:
-            path = folder / Path(each).expanduser()
+            path = folder / expanded(each)
             if path.is_file():
                 return path.stat().st_size
-        except (OSError, RuntimeError, ValueError):
+        except (OSError, ValueError):
             continue
     return 0

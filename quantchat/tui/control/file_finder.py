@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from quantchat.paths import expanded
 from quantchat.tui.control.attachments import FILE_BYTES, SNIFF_BYTES, is_binary
 
 WALK_ENTRIES = 20_000
@@ -48,10 +49,7 @@ class FileFinder:
         above += slash
         if fragment == "~":
             above, rest = "~/", ""
-        try:
-            base = (folder / Path(above).expanduser()) if above else folder
-        except RuntimeError:
-            return []
+        base = (folder / expanded(above)) if above else folder
         hidden = rest.startswith(".")
         names = self._names(base, hidden)
         if not rest:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from quantchat.paths import expanded
+
 Kind: TypeAlias = Literal["folder", "model", "gguf"]
 
 ENTRIES_MAX = 20_000
@@ -38,9 +40,9 @@ def found_paths(text: str) -> list[FoundPath]:
     if not slash or text in (".", "..", "~"):
         above, slash, start = text, "/", ""
     try:
-        folder = Path(above + slash).expanduser()
+        folder = expanded(above + slash)
         found = _entries(folder, start.lower(), hidden=start.startswith("."))
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError):
         return []
     rows = [_row(entry, above + slash) for entry in found]
     kept = [row for row in rows if row is not None]

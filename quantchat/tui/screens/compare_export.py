@@ -93,7 +93,7 @@ class CompareExport(AppDialog[Export | None]):
         if not folder or not (kinds or votes):
             self.notify("Name a folder and tick what is to be written.", severity="warning")
             return
-        self.dismiss(Export(folder=Path(folder).expanduser(), kinds=kinds, votes=votes))
+        self.dismiss(Export(folder=paths.expanded(folder), kinds=kinds, votes=votes))
 
     def action_leave(self) -> None:
         """Close and write nothing."""

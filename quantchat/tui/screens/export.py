@@ -12,6 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Input, Static
 
 from quantchat.errors import QuantchatError
+from quantchat.paths import expanded
 from quantchat.store.archive import read_archive
 from quantchat.store.as_markdown import to_markdown
 from quantchat.store.records import Chat
@@ -115,7 +116,7 @@ class ExportDialog(WorkingDialog[bool]):
         if not value:
             self._trouble("Name a file.")
             return
-        path, form, chats = Path(value).expanduser(), self._form, self.desk.chats
+        path, form, chats = expanded(value), self._form, self.desk.chats
         ids = [chat.id for chat in self._chats]
 
         def write() -> str:

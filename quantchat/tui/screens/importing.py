@@ -16,6 +16,7 @@ from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from quantchat.errors import QuantchatError, StoreError
+from quantchat.paths import expanded
 from quantchat.store.records import Chat
 from quantchat.store.transfer import import_files
 from quantchat.tui import figures
@@ -117,7 +118,7 @@ class ImportDialog(WorkingDialog[Sequence[Chat] | None]):
         if not value:
             self._say("Name a file, or choose one below.")
             return
-        path = self._folder / Path(value).expanduser()
+        path = self._folder / expanded(value)
         if path.is_dir():
             self._go(path)
         else:
