@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from quantchat.errors import EngineError
 from quantchat.kernels.sample.reference import (
     DRAW_BITS,
     draw,
@@ -61,11 +62,22 @@ def penalize(logits: torch.Tensor, seen: torch.Tensor, penalty: torch.Tensor) ->
     return torch.where(seen, lowered, logits)
 
 
+def not_finite() -> EngineError:
+    """The error of a model whose numbers are none."""
+    return EngineError(
+        "the model gives numbers that are not finite",
+        hint="load it with another scheme or another KV precision",
+    )
+
+
 def pick(logits: torch.Tensor, sampling: Sampling, u: float) -> int:
-    """One token from float32 logits [V] at the uniform number u."""
-    if sampling.temperature <= 0:
-        return int(logits.argmax())
-    top = logits.max()
+    """One token from float32 logits [V] at the uniform number u; EngineError where there is none."""
+    best = logits.argmax() if sampling.temperature <= 0 else None
+    top = logits.max() if best is None else logits[best]
+    if not bool(top.isfinite()):
+        raise not_finite()
+    if best is not None:
+        return int(best)
     inverse = inverse_temperature(logits.new_tensor(sampling.temperature))
     least = int(min_p_weight(logits.new_tensor(sampling.min_p)))
     vocab = logits.shape[0]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from quantchat.errors import EngineError
+from quantchat.engine.sampler import not_finite
 from quantchat.events import Candidate, TokenScore
 from quantchat.model.divergence import compare
 
@@ -91,9 +91,6 @@ def _ordered(
 
 def _floats(values: torch.Tensor) -> list[float]:
     if not bool(values.isfinite().all()):
-        raise EngineError(
-            "the model gives numbers that are not finite",
-            hint="load it with another scheme or another KV precision",
-        )
+        raise not_finite()
     numbers: list[float] = values.tolist()
     return numbers

@@ -310,12 +310,15 @@ class TritonOps(TritonBlocks):
     def _workspace(self, rows: int, splits: Splits) -> Workspace:
         """What the splits share, the same for all layers; kept, since graphs hold its addresses."""
         key = (rows, splits.count)
-        if key not in self._workspaces:
+        known = self._workspaces.get(key)
+        if known is None:
             spec = self.spec
-            self._workspaces[key] = Workspace.create(
+            made = Workspace.create(
                 rows, spec.heads, spec.kv_heads, spec.head_dim, splits, self.device
             )
-        return self._workspaces[key]
+            # A load that shares the weights may have made one meanwhile: one stays for good.
+            known = self._workspaces.setdefault(key, made)
+        return known
 
     def _append(
         self,

@@ -17,6 +17,7 @@ from quantchat.engine.sampler import (
     uniform,
     uniform_bits,
 )
+from quantchat.errors import EngineError
 from quantchat.requests import Sampling
 
 LOGITS = torch.log(torch.tensor([0.05, 0.4, 0.1, 0.3, 0.15]))
@@ -55,6 +56,20 @@ def test_only_kept_tokens_are_drawn_and_all_of_them(sampling: Sampling, kept: se
         greedy=sampling.temperature == 0,
     )
     assert set(many.tolist()) == kept
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_are_an_error_in_words(
+    temperature: float, number: float
+) -> None:
+    logits = LOGITS.clone()
+    logits[3] = number
+    with pytest.raises(EngineError, match="not finite"):
+        pick(logits, Sampling(temperature=temperature), 0.5)
+    nothing = torch.full_like(LOGITS, -math.inf)
+    with pytest.raises(EngineError, match="not finite"):
+        pick(nothing, Sampling(temperature=temperature), 0.5)
 
 
 def test_draws_follow_the_distribution() -> None:
