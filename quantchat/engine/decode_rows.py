@@ -70,8 +70,9 @@ class DecodeRows:
 
     @property
     def state(self) -> tuple[torch.Tensor, ...]:
-        """What a step changes besides the cache, to put back after a trial."""
-        return self._ids, self._positions, self._seq_lens, self._indices, self._seen
+        """What trials change besides the cache, to put back after them."""
+        moved = (self._ids, self._positions, self._seq_lens, self._indices)
+        return *moved, self._active, self._seen
 
     def token(self, row: int, index: int) -> int:
         """The answer's token number `index` of a row; the step that picked it must have ended.
@@ -103,6 +104,12 @@ class DecodeRows:
         """The row becomes padding."""
         self._active[row] = 0
         self._table[row].zero_()
+        self._positions[row] = 0
+        self._seq_lens[row] = 1
+
+    def stay(self) -> None:
+        """Steps move no row on, until the state is put back: the context may end with the next."""
+        self._active.zero_()
 
     def put_pages(self, row: int, start: int, pages: list[int]) -> None:
         """Write a row's pages from place `start` on."""

@@ -143,6 +143,7 @@ class GraphRunner:
         assert self._pending is None
         buffers = self._buffers
         saved = [tensor.clone() for tensor in buffers.state]
+        buffers.stay()
         stream = capture_stream(buffers.device.index)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

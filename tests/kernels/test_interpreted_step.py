@@ -126,7 +126,7 @@ def test_steps_follow_the_eager_path(variant: Variant, samplings: list[Sampling]
         assert drawn[row] == truth(decoder.table, sequence), sequence.sampling
 
 
-def test_a_row_that_left_stands_still() -> None:
+def test_a_row_that_left_is_padding() -> None:
     decoder = TableDecoder()
     rows = DecodeRows(
         decoder,  # type: ignore[arg-type]
@@ -144,7 +144,32 @@ def test_a_row_that_left_stands_still() -> None:
     rows.unseat(0)
     rows.step(variant)
     rows.step(variant)
-    assert decoder.slots[1] == decoder.slots[2] == [2] and decoder.lengths[2] == [3]
+    assert decoder.slots[1:] == [[0], [0]] and decoder.lengths[1:] == [[1], [1]]
+
+
+def test_trials_of_rows_at_the_end_of_the_context_stay_within_it() -> None:
+    decoder = TableDecoder()
+    rows = DecodeRows(
+        decoder,  # type: ignore[arg-type]
+        SimpleNamespace(page_tokens=PAGE_TOKENS),  # type: ignore[arg-type]
+        rows=1,
+        context_tokens=20,
+        dependent=False,
+    )
+    sequence, tokens = FakeSequence(Sampling(temperature=0), 1, [5], []), [5] * 20
+    rows.seat(0, sequence, tokens)  # type: ignore[arg-type]
+    rows.put_pages(0, 0, [7, 8, 9, 10, 11])
+    variant = Variant(1, greedy=True, penalty=False)
+    saved = [tensor.clone() for tensor in rows.state]
+    rows.stay()
+    for _ in range(3):
+        rows.step(variant)
+    assert decoder.lengths == [[20]] * 3 and decoder.slots == [[11 * PAGE_TOKENS + 3]] * 3
+    for tensor, value in zip(rows.state, saved, strict=True):
+        tensor.copy_(value)
+    rows.step(variant)
+    rows.step(variant)
+    assert decoder.lengths[3:] == [[20], [21]]
 
 
 def test_state_put_back_gives_the_same_steps() -> None:
