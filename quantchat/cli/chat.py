@@ -10,6 +10,7 @@ import sys
 import click
 
 from quantchat.cli.choices import SCHEME_HELP
+from quantchat.cli.ending import end_when_told
 from quantchat.cli.frames import set_rate
 
 
@@ -58,6 +59,7 @@ def command(model: str | None = None, scheme: str | None = None, theme: str | No
         warnings=[*warnings, *database.warnings],
         stays=set_apart,
     )
+    end_when_told(app)
     try:
         app.run()
     finally:
