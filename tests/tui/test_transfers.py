@@ -276,6 +276,21 @@ async def test_without_a_network_the_first_model_is_asked_for_again(
         assert loaded(app) == "own/one"
 
 
+async def test_offline_a_start_says_once_of_what_was_left(
+    hub: FakeServer, local: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_transfers, "AGAIN_S", 0.1)
+    monkeypatch.setattr(hub_transfers, "LONGEST_AGAIN_S", 0.1)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    want(["own/one"])
+    async with opened(local) as (pilot, app):
+        await ready(pilot, app)
+        await wait_until(pilot, lambda: said("one was not downloaded", "by itself"))
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        await wait_until(pilot, lambda: said("one is on disk"))
+    assert not said("goes on")
+
+
 async def test_two_apps_fetch_once(hub: FakeServer, local: str) -> None:
     hub.faults.hold_after_bytes = HELD_BYTES
     beside = HubTransfers()
@@ -304,7 +319,7 @@ async def test_a_name_that_leads_nowhere_does_not_hold_the_list_up(
     want(["not a name", "own/one"])
     async with opened(local) as (pilot, app):
         await ready(pilot, app)
-        await wait_until(pilot, lambda: said("2 downloads go on"))
+        await wait_until(pilot, lambda: said("The download of own/one goes on"))
         await wait_until(pilot, lambda: app.transfers.arrived == 1)
         await wait_until(pilot, lambda: phase(app, "not a name") == "failed")
         app.transfers.drop("not a name")

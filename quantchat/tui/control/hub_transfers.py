@@ -47,6 +47,8 @@ class HubTransfers:
         self._failures: dict[str, int] = {}
         """Name -> tries in a row that met no network."""
         self._not_before_s: dict[str, float] = {}
+        self._left: list[Transfer] = []
+        """What the last start left, until it goes on, which is told then, or ends."""
         self._keeper: threading.Thread | None = None
         self._worker: threading.Thread | None = None
 
@@ -111,6 +113,10 @@ class HubTransfers:
         name = self._board.running
         if progress.bytes_per_s:
             self._failures.pop(name, None)
+            left, self._left = self._left, []
+            news = goes_on(left)
+            if news is not None:
+                self._board.tell(news)
         if progress.notice:
             self._board.tell(News(what="renamed", name=name, message=progress.notice))
 
@@ -125,6 +131,7 @@ class HubTransfers:
 
         log.warning("%s was not downloaded: %s", name, error.message)
         again = isinstance(error, NotFetched) and error.again
+        self._left = [line for line in self._left if line.name != name]
         times = self._put_off(name) if again else 1
         self._board.end()
         if times == 1:
@@ -137,6 +144,7 @@ class HubTransfers:
     def _forget(self, name: str) -> None:
         self._failures.pop(name, None)
         self._not_before_s.pop(name, None)
+        self._left = [line for line in self._left if line.name != name]
 
     def _put_off(self, name: str) -> int:
         """How often in a row it was put off."""
@@ -196,9 +204,7 @@ class HubTransfers:
         if first:
             busy = any(line.phase == "elsewhere" for line in lines)
             due = [line for job, line in zip(jobs, lines, strict=True) if is_due(job)]
-            news = None if busy else goes_on(due)
-            if news is not None:
-                self._board.tell(news)
+            self._left = [] if busy else due
         elif shown:
             before.lines.pop(before.running, None)
             self._compare(before.lines, jobs)
