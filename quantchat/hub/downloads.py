@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,7 @@ from typing import IO, Any, Literal, TypeAlias, get_args
 from quantchat import paths
 from quantchat.errors import Cancelled, DownloadError, QuantchatError
 from quantchat.hub.locks import is_locked, open_locked
+from quantchat.hub.names import file_name
 
 State: TypeAlias = Literal["waiting", "running", "interrupted", "stopped", "failed"]
 
@@ -245,7 +245,7 @@ def _folder() -> Path:
 
 
 def _run_lock(name: str) -> Path:
-    return _folder() / (re.sub(r"[^A-Za-z0-9._-]", "_", name)[:150] + ".lock")
+    return _folder() / f"{file_name(name)}.lock"
 
 
 def _read() -> list[Wanted]:

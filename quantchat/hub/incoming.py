@@ -71,10 +71,22 @@ def staging(name: str) -> Iterator[Staging]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def check_place(folder_name: str) -> None:
+    """Raise DownloadError where a model would go is something that is not quantchat's to replace."""
+    target = paths.models_dir() / folder_name
+    empty = target.is_dir() and not any(target.iterdir())
+    if os.path.lexists(target) and not empty and read_manifest(target) is None:
+        raise DownloadError(
+            f"{target} is in the way, and quantchat did not make it",
+            hint="move it elsewhere; a model of your own is loaded by its path",
+        )
+
+
 def publish(payload: Path, folder_name: str) -> Path:
     """Rename the whole payload into place; keeps an equal one that another process put there."""
     target = paths.models_dir() / folder_name
     for _ in range(3):
+        check_place(folder_name)
         try:
             os.rename(payload, target)
             return target

@@ -5,6 +5,7 @@ Owns the parsing of names. Paths are `local`'s business.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from quantchat.hub.splits import first_part
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _REPO = re.compile(rf"{_PART}/{_PART}")
 _FILE = re.compile(r"[A-Za-z0-9._ +()\[\]-]+(/[A-Za-z0-9._ +()\[\]-]+)*")
+_TOLD = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9._]|[/:](?=[A-Za-z0-9._]))*")
+"""Names whose separators can be put back."""
+_NAME_CHARS = 120
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 
 
@@ -65,10 +69,21 @@ def entry_for(name: str) -> CatalogEntry | None:
 
 
 def folder_name(entry: CatalogEntry) -> str:
-    """A folder name made from the alias: no separators, nothing hidden, at most 120 characters."""
-    plain = re.sub(r"[/\\:]+", "--", entry.alias)
+    """A folder name made from the alias: no separators, nothing hidden, at most 120 characters.
+
+    Another alias has another one: files of a repository often differ in their names' ends alone.
+    """
+    return file_name(entry.alias)
+
+
+def file_name(name: str) -> str:
+    """A name of at most 120 plain characters, with a digest where they do not tell all of it."""
+    plain = re.sub(r"[/\\:]+", "--", name)
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", plain).lstrip(".")
-    return plain[:120] or "model"
+    if _TOLD.fullmatch(name) and len(plain) <= _NAME_CHARS:
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{plain[: _NAME_CHARS - 17]}-{digest}"
 
 
 def _from_address(text: str) -> HubName | None:

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from fake_servers import FakeServer
+from fake_servers import FakeServer, gguf
 
 from quantchat.errors import Cancelled, DownloadError
 from quantchat.hub.catalog import CatalogEntry, HubSource
@@ -59,6 +59,24 @@ def test_repository_with_one_gguf_needs_no_file_name(hub: FakeServer) -> None:
     assert model.container == "gguf"
     assert resolve("own/one") == model
     assert resolve("own/one:tiny.Q4.gguf").path == model.path
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (f"{'a-model-of-many-words-' * 5}Q4_K_M.gguf", f"{'a-model-of-many-words-' * 5}Q8_0.gguf"),
+        ("a b.gguf", "a_b.gguf"),
+        ("sub/a.gguf", "sub--a.gguf"),
+    ],
+)
+def test_files_of_like_names_are_two_models(hub: FakeServer, names: tuple[str, str]) -> None:
+    files = {name: gguf(1000 + n) for n, name in enumerate(names)}
+    hub.repos["own/many"] = files
+    for name in names:
+        model = pull(f"own/many:{name}")
+        assert model.path.read_bytes() == files[name]
+        assert len(model.path.parent.name) <= 120
+        assert resolve(f"own/many:{name}") == model
 
 
 def test_several_gguf_files_are_named(hub: FakeServer) -> None:

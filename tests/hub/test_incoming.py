@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fake_servers import FakeServer, wait_until
 
-from quantchat.errors import ModelNotFoundError
+from quantchat.errors import DownloadError, ModelNotFoundError
 from quantchat.hub.downloads import wanted
 from quantchat.hub.fetch import fetch
 from quantchat.hub.incoming import staging
@@ -75,6 +75,16 @@ def test_damaged_model_is_replaced(hub: FakeServer, models: Path) -> None:
     again = fetch("own/one", on_progress=lambda _: None, cancel=threading.Event())
     assert again.path == model.path
     assert again.path.read_bytes() == hub.repos["own/one"]["tiny.Q4.gguf"]
+
+
+def test_what_quantchat_did_not_make_is_not_replaced(hub: FakeServer, models: Path) -> None:
+    own = models / "own--one"
+    own.mkdir(parents=True)
+    (own / "weights.bin").write_bytes(b"years of work")
+    with pytest.raises(DownloadError, match="is in the way"):
+        fetch("own/one", on_progress=lambda _: None, cancel=threading.Event())
+    assert (own / "weights.bin").read_bytes() == b"years of work"
+    assert hub.paths("/resolve/") == [], "nothing is brought that has no place"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="locks tell only on POSIX")
