@@ -19,7 +19,7 @@ from quantchat.evals import kept
 from quantchat.evals.prompts import PROMPTS
 from quantchat.evals.subject import OnWork, Subject, phases
 from quantchat.evals.text import Passages, Window
-from quantchat.evals.writer import Writer, pages_of
+from quantchat.evals.writer import Writer, finite, pages_of
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.model.decoder import Decoder
 from quantchat.requests import Message, Sampling
@@ -57,7 +57,10 @@ def write_chats(
     on_work: OnWork,
     cancelled: Callable[[], bool],
 ) -> Passages:
-    """The chats, out of the cache where they were written before. Raises PlanError, Cancelled."""
+    """The chats, out of the cache where they were written before.
+
+    Raises PlanError, Cancelled, EngineError.
+    """
     key = hashlib.sha256(
         f"{VERSION}|{subject.identity}|{wish.tokens}|{wish.seed}|{device}".encode()
     ).hexdigest()[:20]
@@ -133,7 +136,7 @@ def _batch(
         for place, row in enumerate(rows):
             drawn.set_row(place, SAMPLING, seed + numbers[row], vocab)
         at = torch.full((len(rows),), step, dtype=torch.int64, device=device)
-        tokens = pick_rows(decoder.logits(hidden), drawn, at, greedy=False).tolist()
+        tokens = pick_rows(finite(decoder.logits(hidden)), drawn, at, greedy=False).tolist()
         for row, token in zip(rows, tokens, strict=True):
             writer.texts[row].append(token)
         rows = [row for row, token in zip(rows, tokens, strict=True) if token not in ends]

@@ -14,6 +14,7 @@ import torch
 from quantchat.errors import Cancelled
 from quantchat.evals.logprobs import chunk_batch, log_softmax
 from quantchat.evals.task_files import LETTERS, Question, Task
+from quantchat.evals.writer import finite
 from quantchat.model.decoder import Decoder
 from quantchat.ops.kv_pool import KvPool
 from quantchat.tokenizer import Tokenizer
@@ -57,7 +58,9 @@ def choose(
     chunk_tokens: int,
     cancelled: Callable[[], bool],
 ) -> Chosen:
-    """Score every choice. The pool must have room for the longest text. Raises Cancelled."""
+    """Score every choice. The pool must have room for the longest text. Raises Cancelled,
+    EngineError.
+    """
     # The row before a scored token predicts it, so that row is each choice's own.
     shared = min(min(item.firsts) - 1, _common(item.ids))
     _run(decoder, pool, item.ids[0], 0, shared, chunk_tokens, cancelled)
@@ -67,7 +70,8 @@ def choose(
         inputs = ids[:-1]
         if (inputs, first) not in known:
             rows = _run(decoder, pool, ids, shared, len(inputs), chunk_tokens, cancelled)
-            known[inputs, first] = log_softmax(decoder.logits(rows[first - 1 - shared :]))
+            logits = finite(decoder.logits(rows[first - 1 - shared :]))
+            known[inputs, first] = log_softmax(logits)
         targets = torch.tensor(ids[first:], device=decoder.ops.device)
         picked = known[inputs, first].gather(1, targets[:, None])
         sums.append(float(picked.double().sum()))
@@ -90,13 +94,13 @@ def _run(
     cancelled: Callable[[], bool],
 ) -> torch.Tensor:
     """Tokens start .. end through the decoder -> their states [end - start, C]."""
-    parts = [torch.empty(0, decoder.spec.hidden, device=decoder.ops.device)]
+    parts: list[torch.Tensor] = []
     for at in range(start, end, chunk_tokens):
         if cancelled():
             raise Cancelled("the evaluation was stopped")
         stop = min(at + chunk_tokens, end)
         parts.append(decoder.forward(chunk_batch(ids, at, stop, pool), pool).clone())
-    return parts[1] if len(parts) == 2 else torch.cat(parts)
+    return torch.cat(parts) if parts else torch.empty(0, decoder.spec.hidden)
 
 
 def _common(texts: tuple[tuple[int, ...], ...]) -> int:

@@ -15,7 +15,7 @@ import torch
 
 from quantchat.engine.loading import build_pool
 from quantchat.evals.task_files import FINAL, Question, Task
-from quantchat.evals.writer import Writer, pages_of
+from quantchat.evals.writer import Writer, finite, pages_of
 from quantchat.hardware.execution import ExecutionPlan
 from quantchat.model.decoder import Decoder
 from quantchat.requests import Message
@@ -25,7 +25,7 @@ ROWS = 8
 """Answers written side by side."""
 INSTRUCTION = f"Think step by step. End with {FINAL} and the number alone."
 
-_NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(r"-?\$?(?:\d[\d,]*(?:\.\d+)?|(?<!\d)\.\d+)")
 MAX_DIGITS = 64
 
 
@@ -69,7 +69,7 @@ def solve(
     max_tokens: int,
     cancelled: Callable[[], bool],
 ) -> Iterator[Solved]:
-    """Answers in the order of the questions. Raises Cancelled."""
+    """Answers in the order of the questions. Raises Cancelled, EngineError."""
     for start in range(0, len(items), ROWS):
         batch = items[start : start + ROWS]
         prompts = [item.ids for item in batch]
@@ -97,7 +97,8 @@ def _write(
 ) -> None:
     rows, hidden = list(range(len(prompts))), writer.read()
     for step in range(max_tokens):
-        for row, token in zip(rows, decoder.logits(hidden).argmax(dim=-1).tolist(), strict=True):
+        likeliest = finite(decoder.logits(hidden)).argmax(dim=-1).tolist()
+        for row, token in zip(rows, likeliest, strict=True):
             writer.texts[row].append(token)
         rows = [row for row in rows if not _ended(writer.texts[row], prompts[row], tokenizer)]
         if not rows or step + 1 == max_tokens:

@@ -17,7 +17,7 @@ import torch
 from quantchat.calibration.settings import CalibrationSettings
 from quantchat.engine.loading import build_pool, scheme_detail
 from quantchat.engine.read_ahead import calibration_key
-from quantchat.errors import Cancelled, DeviceMemoryError, PlanError
+from quantchat.errors import Cancelled, DeviceMemoryError, EngineError, PlanError
 from quantchat.evals.divergence import Divergence, Positions, compare, concat, summarize
 from quantchat.evals.logprobs import hidden_states, log_softmax, row_slices
 from quantchat.evals.perplexity import Perplexity, log_ratio, perplexity
@@ -150,7 +150,8 @@ def rows_of(
 ) -> tuple[list[AnyRow], bool]:
     """A row of each plan, a group's weights loaded once, and whether it was stopped before the end.
 
-    What does not fit is added to `refused`. Raises Cancelled where not one row was finished.
+    What does not fit, or gives no numbers, is added to `refused`. Raises Cancelled where not one row
+    was finished.
     """
     rows: list[AnyRow] = []
     try:
@@ -160,12 +161,17 @@ def rows_of(
                 loaded = subject.decoder(
                     group[0], phases(scheme, on_work), cancelled, wish.calibration
                 )
-                for plan in group:
-                    rows.append(measured(loaded.decoder, plan))
-                    on_row(rows[-1])
-                del loaded
             except (PlanError, DeviceMemoryError) as error:
                 refused.append(f"{scheme}: {error.message}")
+                continue
+            for plan in group:
+                try:
+                    rows.append(measured(loaded.decoder, plan))
+                except (PlanError, DeviceMemoryError, EngineError) as error:
+                    refused.append(f"{scheme} with {plan.kv} KV: {error.message}")
+                else:
+                    on_row(rows[-1])
+            del loaded
     except Cancelled:
         if not rows:
             raise

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -176,7 +176,7 @@ def _json_lines(file: Path, data: bytes) -> Iterator[tuple[TaskKind, Question]]:
             continue
         solution = _text(table.get("answer"), "answer", where)
         question = Question(where=where, text=text, solution=solution)
-        if FINAL not in solution or not question.final:
+        if FINAL not in solution or not any(map(str.isdecimal, question.final)):
             raise UsageError(
                 f"{where}: has neither choices nor an answer that ends in {FINAL} and a number"
             )
@@ -201,7 +201,10 @@ def _csv_lines(file: Path, data: bytes) -> Iterator[tuple[TaskKind, Question]]:
             continue
         for field in row:
             _text(field, "a field", where)
-        right = _right(row[5].strip(), tuple(row[1:5]), where)
+        # A letter names its place even where it is some choice's text as well.
+        right = _letter(row[5], row[1:5])
+        if right is None:
+            right = _right(row[5].strip(), tuple(row[1:5]), where)
         yield (
             "letters",
             Question(
@@ -231,10 +234,17 @@ def _right(value: Any, choices: tuple[str, ...], where: str) -> int:
     if isinstance(value, str):
         if value in choices:
             return choices.index(value)
-        letter = value.strip().upper()
-        if len(letter) == 1 and letter in LETTERS[: len(choices)]:
-            return LETTERS.index(letter)
+        place = _letter(value, choices)
+        if place is not None:
+            return place
     raise UsageError(
         f"{where}: answer names none of the {len(choices)} choices",
         hint="an index from 0, a letter from A, or the choice's text",
     )
+
+
+def _letter(value: str, choices: Sequence[str]) -> int | None:
+    """Index of the choice that a letter from A stands for."""
+    letter = value.strip().upper()
+    known = len(letter) == 1 and letter in LETTERS[: len(choices)]
+    return LETTERS.index(letter) if known else None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from quantchat.engine.sampler import not_finite
 from quantchat.errors import Cancelled
 from quantchat.model.decoder import Decoder
 from quantchat.ops.batch import Batch, Span
@@ -92,3 +93,10 @@ def pages_of(prompts: Sequence[Sequence[int]], room_tokens: int, page_tokens: in
     """Pages that each of the texts gets."""
     longest = max(len(prompt) for prompt in prompts) + room_tokens
     return -(-longest // page_tokens)
+
+
+def finite(logits: torch.Tensor) -> torch.Tensor:
+    """The same logits [R, V]; EngineError where a row's largest is no number to pick a token by."""
+    if not bool(logits.amax(dim=-1).isfinite().all()):
+        raise not_finite()
+    return logits

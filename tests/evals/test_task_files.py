@@ -56,6 +56,14 @@ def test_a_folder_of_csv_files_keeps_each_files_examples_apart(tmp_path: Path) -
     assert task.digest != read_task(tmp_path, shots=1, limit=4).digest
 
 
+def test_a_letter_in_a_csv_file_is_a_place_even_where_a_choice_reads_like_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "x.csv").write_text("Vitamin?,B,A,D,C,A\nVitamin?,B,A,D,K,K\n")
+    task = read_task(tmp_path / "x.csv", shots=0, limit=None)
+    assert [question.right for question in task.questions] == [0, 3]
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
@@ -75,6 +83,7 @@ def test_a_folder_of_csv_files_keeps_each_files_examples_apart(tmp_path: Path) -
         (choice("D"), "line 2: answer names none"),
         ({"question": "q", "answer": "7"}, "line 2: has neither choices nor"),
         ({"question": "q", "answer": "7 ####"}, "line 2: has neither choices nor"),
+        ({"question": "q", "answer": "#### seven"}, "line 2: has neither choices nor"),
         ({"question": "q", "answer": "#### 7"}, "line 2 is of another kind than t.jsonl, line 1"),
     ],
 )

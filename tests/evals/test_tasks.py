@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from quantchat.evals.choosing import choose, prompted
 from quantchat.evals.logprobs import chunk_batch, log_softmax
 from quantchat.evals.solving import last_number, number
 from quantchat.evals.statistics import share
-from quantchat.evals.subject import Subject
+from quantchat.evals.subject import Subject, open_subject
 from quantchat.evals.task_files import Question, Task, read_task
 from quantchat.evals.task_report import line
 from quantchat.evals.task_study import TaskRow
@@ -86,6 +87,20 @@ def test_the_likeliest_choice_is_that_of_whole_passes(subject: Subject, chunk: i
             )
             assert found.plain == (sums.index(max(sums)) == right)
             assert found.normalised == (means.index(max(means)) == right)
+
+
+def test_choices_longer_than_a_chunk_are_scored_in_16_bits(subject: Subject) -> None:
+    plan = subject.plan("fp16", "16bit", "cpu", 512)
+    decoder = subject.decoder(plan, lambda *words: None, lambda: False).decoder
+    question = Question(where="", text="Why?", choices=tuple(QUESTIONS[0]["choices"]))
+    task = Task(name="t", kind="choices", questions=(question,), examples=(), digest="")
+    (item,) = prompted(task, subject.tokenizer)
+    pool = build_pool(decoder, plan)
+    found = [
+        choose(decoder, pool, item, chunk_tokens=chunk, cancelled=lambda: False)
+        for chunk in (2, 256)
+    ]
+    assert all(each.plain for each in found)
 
 
 def test_a_prompt_holds_examples_choices_and_the_answer_alone_is_scored(subject: Subject) -> None:
@@ -182,6 +197,7 @@ def test_answers_side_by_side_are_those_written_alone(
 def test_numbers_are_found_as_people_write_them() -> None:
     assert number(" $1,234.50 each") == Decimal("1234.5")
     assert number("-7.") == -7 and number("none") is None
+    assert number("$.50") == Decimal("0.5") and last_number("see 1.2.3") == 3
     assert last_number("3 apples and 4.") == 4
     assert last_number("9" * 100) is None
 
@@ -194,3 +210,28 @@ def test_what_cannot_run_says_which_question(folder: Path, tmp_path: Path) -> No
     short = write(tmp_path / "t.jsonl", [{**QUESTIONS[0], "answer": 1}])
     with pytest.raises(PlanError):
         run(folder, "--task", str(short), "--schemes", "stored")
+
+
+@pytest.mark.parametrize("kind", ["choices", "exact"])
+def test_a_model_that_gives_no_numbers_has_no_accuracy(
+    kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {
+        "choices": [{**row, "answer": 0} for row in QUESTIONS],
+        "exact": [{"question": "1 + 1?", "answer": "#### 2"}],
+    }
+    logits = Decoder.logits
+
+    def broken(self: Decoder, hidden: torch.Tensor) -> torch.Tensor:
+        of_int8 = type(self.layers[0].qkv) is not type(dense)
+        return logits(self, hidden) * math.nan if of_int8 else logits(self, hidden)
+
+    opened = open_subject(str(folder))
+    dense = float32(opened)[0].layers[0].qkv
+    opened.close()
+    monkeypatch.setattr(Decoder, "logits", broken)
+    path = write(tmp_path / "t.jsonl", rows[kind])
+    words = ("--task", str(path), "--schemes", "fp16,int8", "--max-tokens", "4", "--json")
+    found = json.loads(run(folder, *words).stdout)
+    assert [row["scheme"] for row in found["rows"]] == ["fp16"]
+    assert found["refused"] == ["int8 with 16bit KV: the model gives numbers that are not finite"]
