@@ -81,7 +81,7 @@ def read_header(mapping: Bytes) -> Header:
         if length > MAX_HEADER_BYTES:
             raise CheckpointError(path, f"the header is larger than {MAX_HEADER_BYTES >> 20} MiB")
         data = bytes(buffer[LENGTH_BYTES : LENGTH_BYTES + length])
-    # Writers leave room behind the header, as the format allows: packed files have a MiB of it.
+    # Writers leave room behind the header, as the format allows: packed files have some MiB of it.
     table = parse_object(data.rstrip(b" "), path, "the header", room=room_for(size))
     texts = table.pop("__metadata__", {})
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):

@@ -113,6 +113,7 @@ def _from_cache(
             ops.device,
             on_bytes=lambda done: on_progress(phase, done, file.nbytes),
             cancelled=cancelled,
+            apart=_moving(spec),
         )
         parts = _restored(file, tensors, spec, ops)
     except (CheckpointError, ValueError, KeyError) as error:
@@ -122,6 +123,17 @@ def _from_cache(
         file.close()
     on_progress(phase, file.nbytes, file.nbytes)
     return parts
+
+
+def _moving(spec: DecoderSpec) -> dict[str, str]:
+    """Linears of experts, which ops put side by side in other memory, by their layer."""
+    return {
+        prefix + name: f"layers.{i}"
+        for i in range(spec.layers)
+        if spec.experts is not None and spec.has_experts(i)
+        for prefix in mlp_prefixes(spec, i)[: spec.experts.count]
+        for name in ("gate_up", "down")
+    }
 
 
 def _restored(
@@ -180,7 +192,7 @@ def _rounded(
 
     # 9 bits and a little for scales bound what packed formats take per weight; the table is dense.
     expected = spec.parameters * 10 // 8 + 2 * spec.embedding_parameters
-    writer = None if cache is None else cache.writer(ops.layout, expected)
+    writer = None if cache is None else cache.writer(ops.layout, expected, linears=steps)
     linears: dict[str, LinearOp] = {}
     head: StoredWeight | None = None
     try:

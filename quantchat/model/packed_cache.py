@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from quantchat.checkpoints.safetensors_header import LENGTH_BYTES, MAX_HEADER_BYTES
 from quantchat.errors import CheckpointError
 from quantchat.model.packed_file import PackedFile
 from quantchat.model.packed_name import packed_stem
@@ -35,8 +36,10 @@ KEEP_ALWAYS = 8
 KEEP_BYTES = 64 * 2**30
 LEAVE_FREE_BYTES = 2 * 2**30
 """Nothing is written that would leave the disk with less."""
-HEADER_BYTES = (1 << 20) - 8
-"""With the 8 bytes of its length, the data begins at 1 MiB."""
+HEADER_BYTES = 1 << 20
+"""With the 8 bytes of its length, the header takes a multiple of this."""
+LINEAR_BYTES = 1 << 11
+"""Of the header for each linear; most take a quarter."""
 ALIGNMENT = 256
 """Of tensors in the file and so in memory: a card's widest loads, a CPU's cache lines."""
 PADDING = "padding."
@@ -92,24 +95,26 @@ class PackedCache:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
-    def writer(self, layout: str, bytes_expected: int) -> PackedWriter | None:
-        """A writer for a new file, or None where the disk has no room for it."""
+    def writer(self, layout: str, bytes_expected: int, *, linears: int = 0) -> PackedWriter | None:
+        """A writer for a new file of so many linears, or None where the disk has no room for it."""
         if bytes_expected + LEAVE_FREE_BYTES > shutil.disk_usage(self._folder).free:
             return None
-        return PackedWriter(self.path(layout))
+        blocks = min(-(-linears * LINEAR_BYTES // HEADER_BYTES), MAX_HEADER_BYTES // HEADER_BYTES)
+        return PackedWriter(self.path(layout), max(1, blocks) * HEADER_BYTES - LENGTH_BYTES)
 
 
 class PackedWriter:
     """Streams parts into a draft; the header goes into room left for it at the front."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, header_bytes: int) -> None:
         self._path = path
+        self._header_bytes = header_bytes
         self._draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         self._header: dict[str, Any] = {}
         self._index = Index()
         self._position = 0
         self._file: BinaryIO | None = self._draft.open("wb")
-        self._file.seek(8 + HEADER_BYTES)
+        self._file.seek(LENGTH_BYTES + header_bytes)
 
     def add_linear(self, name: str, parts: list[LinearForm]) -> None:
         """Append a linear of our fused name; a full disk ends the writing, never the load."""
@@ -143,14 +148,14 @@ class PackedWriter:
         if self._file is None:
             return
         table = {"__metadata__": {METADATA: self._index.to_text()}, **self._header}
-        header = json.dumps(table).encode().ljust(HEADER_BYTES)
-        if len(header) != HEADER_BYTES:
+        header = json.dumps(table).encode().ljust(self._header_bytes)
+        if len(header) != self._header_bytes:
             logger.warning("packed weights are not kept: the header needs %d bytes", len(header))
             self.discard()
             return
         try:
             self._file.seek(0)
-            self._file.write(HEADER_BYTES.to_bytes(8, "little") + header)
+            self._file.write(self._header_bytes.to_bytes(LENGTH_BYTES, "little") + header)
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()

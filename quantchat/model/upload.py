@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -240,21 +240,29 @@ class Uploader:
 
 
 def upload(
-    path: Path,
-    offset: int,
-    nbytes: int,
+    ranges: Sequence[Range],
     device: torch.device,
     *,
     on_bytes: Callable[[int], None],
     cancelled: Callable[[], bool],
-) -> torch.Tensor:
-    """Bytes offset .. offset + nbytes of a file as uint8 [nbytes] on the device.
+) -> list[torch.Tensor]:
+    """Ranges of files, each uint8 [nbytes] in memory of its own on the device.
 
-    `on_bytes` is told what has been read so far. Raises CheckpointError where the file ends early
+    `on_bytes` is told what has been read so far. Raises CheckpointError where a file ends early
     or cannot be read, Cancelled, and what torch raises where the memory is not to be had.
     """
-    with Uploader(device, nbytes) as uploader:
-        return uploader.fetch(path, offset, nbytes, on_bytes=on_bytes, cancelled=cancelled)
+    made: list[torch.Tensor] = []
+    before = 0
+
+    def tell(count: int) -> None:
+        on_bytes(before + count)
+
+    with Uploader(device, max((each.nbytes for each in ranges), default=0)) as uploader:
+        uploader.expect(ranges)
+        for each in ranges:
+            made.append(uploader.fetch(*each, on_bytes=tell, cancelled=cancelled))
+            before += each.nbytes
+    return made
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import factory
 import pytest
@@ -13,6 +14,7 @@ from quantchat.errors import CheckpointError
 from quantchat.model.families import open_model
 from quantchat.model.loader import LoadedDecoder, Phase, load_decoder
 from quantchat.model.packed_cache import PackedCache
+from quantchat.model.packed_file import PackedFile
 from quantchat.model.weights import WeightReader, WeightRecipe
 from quantchat.ops.linear import LinearForm, LinearOp, bias_of, tensor_of
 from quantchat.ops.torch_ops import TorchOps
@@ -118,6 +120,25 @@ def test_a_second_load_gives_the_same_numbers(
     assert second.from_cache and phases == ["read"]
     assert torch.equal(logits(first), logits(second))
     assert first.decoder.weight_bytes == second.decoder.weight_bytes
+
+
+def test_experts_are_read_apart_by_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = factory.write_hf(
+        tmp_path / "m", "qwen2moe", tokenizer=False, shared_expert_intermediate_size=64
+    )
+    cache = PackedCache(tmp_path, "abc", "int4", 32)
+    load(path, cache, TorchOps)
+    read, apart = PackedFile.read, dict[str, str]()
+
+    def seen(self: PackedFile, device: torch.device, **given: Any) -> dict[str, torch.Tensor]:
+        apart.update(given["apart"])
+        linears = self.index.linears
+        assert apart.keys() == {name for name in linears if ".experts." in name}
+        return read(self, device, **given)
+
+    monkeypatch.setattr(PackedFile, "read", seen)
+    assert load(path, cache, TorchOps).from_cache
+    assert apart and all(name.startswith(f"{owner}.") for name, owner in apart.items())
 
 
 def test_a_file_that_does_not_fit_is_made_anew(tmp_path: Path) -> None:

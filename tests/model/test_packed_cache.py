@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from quantchat.model import packed_cache
+from quantchat.model import packed_cache, packed_file
 from quantchat.model.packed_cache import DRAFT_LIFE_S, PackedCache
 from quantchat.model.packed_parts import STORED, Index, stored_form, stored_weight
+from quantchat.model.upload import Range, upload
 from quantchat.ops.linear import LinearForm
 from quantchat.quant.rounding import fp8_channel, int4_group, int8_channel
 from quantchat.quant.tensor import DenseWeight
@@ -46,9 +48,9 @@ def forms() -> dict[str, list[LinearForm]]:
 
 
 def write(cache: PackedCache, layout: str = LAYOUT) -> dict[str, list[LinearForm]]:
-    writer = cache.writer(layout, 1 << 20)
-    assert writer is not None
     made = forms()
+    writer = cache.writer(layout, 1 << 20, linears=len(made))
+    assert writer is not None
     for name, parts in made.items():
         writer.add_linear(name, parts)
     head = made["head"][0]
@@ -97,6 +99,50 @@ def test_a_tied_table_is_written_once(tmp_path: Path) -> None:
     file = cache.open(LAYOUT)
     assert file is not None and file.index.embedding is not None
     assert file.index.embedding.tensors == file.index.linears["head"][0].tensors
+    file.close()
+
+
+def test_the_header_has_room_for_as_many_linears_as_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Models of many experts have tens of thousands, in more than one such block.
+    monkeypatch.setattr(packed_cache, "HEADER_BYTES", 1 << 10)
+    cache = cache_in(tmp_path)
+    made = write(cache)
+    file = cache.open(LAYOUT)
+    assert file is not None and set(file.index.linears) == set(made)
+    assert int.from_bytes(cache.path(LAYOUT).read_bytes()[:8], "little") % 1024 == 1024 - 8
+    file.close()
+
+
+def test_what_moves_on_a_card_has_no_others_in_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def to_memory(ranges: list[Range], _: torch.device, **calls: Any) -> list[torch.Tensor]:
+        return upload(ranges, CPU, **calls)
+
+    monkeypatch.setattr(packed_file, "upload", to_memory)
+    cache = cache_in(tmp_path)
+    made = write(cache)
+    file = cache.open(LAYOUT)
+    assert file is not None
+    told: list[int] = []
+    apart = {"layers.1.qkv": "one", "layers.2.qkv": "one", "layers.3.qkv": "other"}
+    tensors = file.read(
+        torch.device("cuda"), on_bytes=told.append, cancelled=lambda: False, apart=apart
+    )
+    assert told == sorted(told) and told[-1] == file.nbytes
+    memory: dict[str, set[int]] = {}
+    for name, parts in made.items():
+        for entry, original in zip(file.index.linears[name], parts, strict=True):
+            for key, tensor in entry.load(tensors).tensors.items():
+                assert torch.equal(bytes_of(tensor), bytes_of(original.tensors[key]))
+                place = tensor.untyped_storage().data_ptr()
+                memory.setdefault(apart.get(name, ""), set()).add(place)
+    assert len(memory["one"]) == len(memory["other"]) == 1
+    assert len(set.union(*memory.values())) == sum(map(len, memory.values()))
+    whole = file.read(torch.device("cuda"), on_bytes=told.append, cancelled=lambda: False)
+    assert len({tensor.untyped_storage().data_ptr() for tensor in whole.values()}) == 1
     file.close()
 
 

@@ -37,24 +37,34 @@ def test_all_bytes_arrive(
 ) -> None:
     monkeypatch.setattr(module, "PIECE_BYTES", piece)
     told: list[int] = []
-    got = upload(file, offset, count, CPU, on_bytes=told.append, cancelled=lambda: False)
+    got, rest = upload(
+        [Range(file, offset, count), Range(file, 3, 5)],
+        CPU,
+        on_bytes=told.append,
+        cancelled=lambda: False,
+    )
     assert got.numpy().tobytes() == file.read_bytes()[offset : offset + count]
-    assert told == sorted(told) and told[-1] == count
+    assert rest.numpy().tobytes() == file.read_bytes()[3:8]
+    assert told == sorted(told) and count in told and told[-1] == count + 5
+
+
+def whole(path: Path, count: int, *, cancelled: bool = False) -> None:
+    upload([Range(path, 0, count)], CPU, on_bytes=lambda _: None, cancelled=lambda: cancelled)
 
 
 def test_a_file_that_ends_early_is_named(file: Path) -> None:
     with pytest.raises(CheckpointError, match="bytes: ends at byte 10007"):
-        upload(file, 0, 10_008, CPU, on_bytes=lambda _: None, cancelled=lambda: False)
+        whole(file, 10_008)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="gone: cannot be opened"):
-        upload(tmp_path / "gone", 0, 8, CPU, on_bytes=lambda _: None, cancelled=lambda: False)
+        whole(tmp_path / "gone", 8)
 
 
 def test_cancelling_ends_it(file: Path) -> None:
     with pytest.raises(Cancelled):
-        upload(file, 0, 10_007, CPU, on_bytes=lambda _: None, cancelled=lambda: True)
+        whole(file, 10_007, cancelled=True)
 
 
 def test_buffers_serve_ranges_of_all_sizes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
