@@ -190,6 +190,20 @@ class Chats:
             )
             return _turn(connection, cursor.lastrowid)
 
+    def hand_over(self, turn_id: int, content: str, *, model: str, scheme: str, kv: str) -> Turn:
+        """A streaming turn that has no text of its model yet is another model's."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE turns SET content = ?, model = ?, scheme = ?, kv = ? WHERE id = ?",
+                (storable(content), model, scheme, kv, turn_id),
+            )
+            turn = _turn(connection, turn_id)
+            connection.execute(
+                "UPDATE chats SET model = ?, scheme = ?, kv = ? WHERE id = ?",
+                (model, scheme, kv, turn.chat_id),
+            )
+            return turn
+
     def append_text(self, turn_id: int, text: str) -> None:
         """Add to a streaming turn of this process; kept from here on, even if it is killed."""
         owner = this_process()

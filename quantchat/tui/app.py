@@ -243,7 +243,7 @@ class QuantchatApp(Opening):
                 if isinstance(item, Loaded):
                     self.switching.loaded(before, item)
                 if isinstance(item, Loaded) and self.loads.ready:
-                    self.conversation.model_ready()
+                    self.guarded(self.conversation.model_ready)
             else:
                 self.conversation.take(item)
 

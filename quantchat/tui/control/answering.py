@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from quantchat.events import PrefillProgress
+from quantchat.events import ModelInfo, PrefillProgress
 from quantchat.reasoning import ReasoningStream
+from quantchat.store.chats import Chats
 from quantchat.store.records import Figures
 from quantchat.store.records import Turn as StoredTurn
+from quantchat.tui.control.shown import shown
 from quantchat.tui.widgets.turn import Turn
 
 
@@ -54,6 +56,8 @@ class Answering:
     prefix: str
     """What it begins with that is not streamed: an answer to go on with, or the mark of reasoning
     that the model's template opens."""
+    goes_on: bool = False
+    """The prefix is an answer."""
     text: str = ""
     prefill: PrefillProgress | None = None
     stopping: bool = False
@@ -70,6 +74,17 @@ class Answering:
         self.text += text
         self.thought.feed(text, tokens)
         self.drawn.thought_tokens, self.drawn.thought_s = self.thought.tokens, self.thought.seconds
+
+    def hand_over(self, chats: Chats, info: ModelInfo) -> StoredTurn:
+        """Another model answers than was asked, and nothing has streamed; raises StoreError."""
+        begun = self.prefix if self.goes_on else info.opening
+        self.turn = chats.hand_over(
+            self.turn.id, begun, model=info.model, scheme=info.scheme, kv=info.kv
+        )
+        self.prefix, self.thought = begun, Thought()
+        self.thought.feed(begun)
+        self.drawn.text, self.drawn.label = begun, shown(self.turn).label
+        return self.turn
 
     def figures(self, kept: Figures | None) -> dict[str, float | int] | None:
         """Metrics that are stored, those of its reasoning with them."""

@@ -28,7 +28,7 @@ from quantchat.store.chats import Chats
 from quantchat.store.records import Attachment, TurnState
 from quantchat.tui.control.answering import Answering
 from quantchat.tui.control.chat_options import Options, options_of, store_options
-from quantchat.tui.control.left import LeftAnswers
+from quantchat.tui.control.left import CLOSED, LeftAnswers
 from quantchat.tui.control.measured import Measured
 from quantchat.tui.control.open_path import OpenPath
 from quantchat.tui.control.said import messages_of
@@ -45,8 +45,6 @@ PENDING = 0
 """Key of the turn that waits for the model."""
 EDITED = "edited"
 """Note of an answer that the user wrote anew."""
-CLOSED = "quantchat was closed while it streamed"
-"""Note of an answer that did not end before."""
 
 
 class Conversation(OpenPath):
@@ -175,11 +173,15 @@ class Conversation(OpenPath):
         return True
 
     def model_ready(self) -> None:
-        """The slot answers: send what waited."""
+        """The slot answers: send what waited; what was asked meanwhile this model answers."""
+        answering, info = self.answering, self._model()
         if self.waiting:
             self.waiting = False
             self._view.remove_from(PENDING)
             self._ask()
+        elif answering is not None and info is not None and not answering.text:
+            self.path[-1] = answering.hand_over(self._chats, info)
+            self._view.update(answering.drawn)
 
     def stop(self) -> bool:
         """Stop the running answer, or the wait for the model; False when there is neither."""
@@ -342,6 +344,7 @@ class Conversation(OpenPath):
         )
         self.path.append(turn)
         self.answering = Answering(request_id=0, turn=turn, drawn=seen, prefix=begun)
+        self.answering.goes_on = bool(prefix)
         self.answering.thought.feed(begun)
         try:
             self.answering.request_id = self.engine.chat(request)

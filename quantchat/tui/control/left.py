@@ -9,6 +9,8 @@ from quantchat.tui.control.writer import TurnWriter
 from quantchat.tui.figures import ENDINGS, kept
 from quantchat.tui.messages import Item, TokenRun
 
+CLOSED = "quantchat was closed while it streamed"
+
 
 class LeftAnswers:
     """Writes what is still on its way."""
