@@ -48,7 +48,7 @@ class HubTransfers:
         """Name -> tries in a row that met no network."""
         self._not_before_s: dict[str, float] = {}
         self._left: list[Transfer] = []
-        """What the last start left, until it goes on, which is told then, or ends."""
+        """What the last start left and is said to go on, once its source answers."""
         self._keeper: threading.Thread | None = None
         self._worker: threading.Thread | None = None
 
@@ -113,15 +113,14 @@ class HubTransfers:
         name = self._board.running
         if progress.bytes_per_s:
             self._failures.pop(name, None)
-            left, self._left = self._left, []
-            news = goes_on(left)
-            if news is not None:
-                self._board.tell(news)
+        if progress.files or progress.bytes_per_s:
+            self._tell_left()
         if progress.notice:
             self._board.tell(News(what="renamed", name=name, message=progress.notice))
 
     def came(self, name: str, model: LocalModel) -> None:
         """It is on disk."""
+        self._tell_left()
         self._forget(name)
         self._board.came(name)
 
@@ -131,7 +130,7 @@ class HubTransfers:
 
         log.warning("%s was not downloaded: %s", name, error.message)
         again = isinstance(error, NotFetched) and error.again
-        self._left = [line for line in self._left if line.name != name]
+        self._ended(name)
         times = self._put_off(name) if again else 1
         self._board.end()
         if times == 1:
@@ -144,7 +143,16 @@ class HubTransfers:
     def _forget(self, name: str) -> None:
         self._failures.pop(name, None)
         self._not_before_s.pop(name, None)
+
+    def _ended(self, name: str) -> None:
+        """Not said to go on any more."""
         self._left = [line for line in self._left if line.name != name]
+
+    def _tell_left(self) -> None:
+        left, self._left = self._left, []
+        news = goes_on(left)
+        if news is not None:
+            self._board.tell(news)
 
     def _put_off(self, name: str) -> int:
         """How often in a row it was put off."""
@@ -218,8 +226,10 @@ class HubTransfers:
         for name in before.keys() - {job.name for job in jobs}:
             self._forget(name)
             if find(name) is None:
+                self._ended(name)
                 self._board.tell(News(what="dropped", name=name))
             else:
+                self._tell_left()
                 self._board.came(name)
         for job in jobs:
             old = before.get(job.name)
@@ -300,6 +310,7 @@ class HubTransfers:
     def _stop(self, name: str) -> None:
         from quantchat.hub.downloads import hold
 
+        self._ended(name)
         if name == self._board.running:
             self._end(name)
             return
@@ -310,6 +321,7 @@ class HubTransfers:
     def _drop(self, name: str) -> None:
         from quantchat.hub.giving_up import give_up
 
+        self._ended(name)
         if name == self._board.running:
             self._dropping = name
             self._end(name)
