@@ -6,7 +6,7 @@ imported only then, which never runs code from the folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from quantchat.tokenizer.fallback import choose_template
 from quantchat.tokenizer.pieces import PieceBytes, byte_level, sentencepiece
 from quantchat.tokenizer.pipeline import check_pipeline, steps_of
 from quantchat.tokenizer.rust import BROKEN_HINT, guarded
-from quantchat.tokenizer.special import turn_ends
+from quantchat.tokenizer.special import marks, turn_ends
 from quantchat.tokenizer.template import MAX_TEMPLATE_CHARS
 from quantchat.tokenizer.tokenizer import Tokenizer
 
@@ -152,6 +152,8 @@ def _assemble(folder: Path, backend: tokenizers.Tokenizer) -> Tokenizer:
     eos_ids |= turn_ends(pieces, added)
     named = {ids[word] for word in words.values() if word in ids}
     specials |= eos_ids | named | (frozenset() if bos_id is None else {bos_id})
+    specials |= marks(pieces, added)
+    _make_special(backend, [token for i, token in added.items() if i in specials])
     spelling = _spelling(folder, backend)
     return Tokenizer(
         path=folder,
@@ -168,6 +170,14 @@ def _assemble(folder: Path, backend: tokenizers.Tokenizer) -> Tokenizer:
             _template_text(folder, side), path=folder, ids=ids, special_tokens=words
         ),
     )
+
+
+def _make_special(backend: tokenizers.Tokenizer, added: Iterable[tokenizers.AddedToken]) -> None:
+    """Have the backend spell them out, too, where a text is to be plain characters."""
+    for token in added:
+        if not token.special:
+            token.special = True
+            backend.add_special_tokens([token])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

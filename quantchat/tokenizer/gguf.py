@@ -19,7 +19,7 @@ from quantchat.tokenizer.pieces import SPACE, PieceBytes, byte_level, sentencepi
 from quantchat.tokenizer.pretokenizers import PRETOKENIZERS, PreTokenizer
 from quantchat.tokenizer.rust import guarded
 from quantchat.tokenizer.sentencepiece import TooManySplits, merges_from_scores
-from quantchat.tokenizer.special import turn_ends
+from quantchat.tokenizer.special import marks, turn_ends
 from quantchat.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _finish(
     words_added = vocab.of_type(USER_DEFINED)
     eos_ids = frozenset(i for i in named if i is not None)
     eos_ids |= turn_ends(vocab.pieces, special_ids | frozenset(words_added))
-    special_ids |= eos_ids
+    special_ids |= eos_ids | marks(vocab.pieces, words_added)
     if bos_id is not None:
         special_ids |= {bos_id}
     literal_ids = frozenset(words_added) - special_ids

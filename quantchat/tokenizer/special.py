@@ -1,4 +1,4 @@
-"""Which tokens end an answer, known by their names across families."""
+"""Which tokens are no text and which end an answer, known by their names across families."""
 
 from __future__ import annotations
 
@@ -27,3 +27,15 @@ TURN_ENDS = frozenset(
 def turn_ends(pieces: Sequence[str], special_ids: Iterable[int]) -> frozenset[int]:
     """Special tokens that end a turn, by name."""
     return frozenset(i for i in special_ids if pieces[i] in TURN_ENDS)
+
+
+def marks(pieces: Sequence[str], added_ids: Iterable[int]) -> frozenset[int]:
+    """Added tokens that are control tokens by their look, `<|user|>` or `<｜User｜>`.
+
+    Many files call them ordinary words; then a message could write turns of its own.
+    """
+    return frozenset(
+        i
+        for i in added_ids
+        if any(pieces[i].startswith(f"<{bar}") and pieces[i].endswith(f"{bar}>") for bar in "|｜")
+    )
