@@ -22,7 +22,7 @@ from quantchat.hardware.probe import probe
 from quantchat.hardware.stored_types import stored_type
 from quantchat.hub.local import resolve
 from quantchat.model.families import ModelSource, open_model
-from quantchat.model.packed_name import packed_stem
+from quantchat.model.packed_name import packed_file, packed_stem
 from quantchat.quant.registry import scheme_named
 from quantchat.quant.scheme import Scheme
 from quantchat.requests import LoadRequest
@@ -63,8 +63,8 @@ def files_of(request: LoadRequest, facts: Facts) -> list[Path]:
             identity = source.checkpoint.identity()
             key = calibration_key(plan.scheme, calibration_of(request))
             stem = packed_stem(identity, plan.scheme.name, plan.group_size, key)
-            kind = f"{stem}-{'card' if plan.triton else 'stored'}-*"
-            packed = list(paths.packed_dir().glob(kind))
+            kind = "card-*" if plan.triton else "stored-*"
+            packed = list(paths.packed_dir().glob(packed_file(stem, kind)))
             if packed:
                 return [max(packed, key=lambda path: path.stat().st_mtime)]
         return sorted({entry.file for entry in source.checkpoint.tensors.values()})

@@ -115,7 +115,9 @@ class ExportedMatrices:
     def _part(self, entry: PartEntry, name: str) -> tuple[StoredWeight, torch.Tensor | None]:
         scheme = self._export.scheme
         head = scheme.weights if scheme.head == "same" else scheme.head
-        allowed = {"head": (head,), "embed": (head, "dense")}.get(name, (scheme.weights,))
+        # Heads of fp8 were as its linears once.
+        heads = (head, scheme.weights)
+        allowed = {"head": heads, "embed": (*heads, "dense")}.get(name, (scheme.weights,))
         if entry.form not in [STORED + form for form in allowed]:
             self._broken(f"has the form {entry.form[:40]!r} under {scheme.name}", name)
         tensors = {stored: self._tensor(stored) for stored in entry.tensors.values()}

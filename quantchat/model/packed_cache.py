@@ -23,12 +23,10 @@ import torch
 from quantchat.checkpoints.safetensors_header import LENGTH_BYTES, MAX_HEADER_BYTES
 from quantchat.errors import CheckpointError
 from quantchat.model.packed_file import PackedFile
-from quantchat.model.packed_name import packed_stem
+from quantchat.model.packed_name import packed_file, packed_stem
 from quantchat.model.packed_parts import Index, PartEntry
 from quantchat.ops.linear import LinearForm
 
-VERSION = 4
-"""Goes up when rounding or the file changes, so that old files are not read."""
 KEEP_FILES = 48
 """Every scheme of a model on two devices; the newest KEEP_ALWAYS whatever they take, the others
 while all together take no more than KEEP_BYTES."""
@@ -72,7 +70,7 @@ class PackedCache:
 
     def path(self, layout: str) -> Path:
         """Where the file of a layout lies, or would."""
-        return self._folder / f"{self._stem}-{layout}-v{VERSION}.safetensors"
+        return self._folder / packed_file(self._stem, layout)
 
     def open(self, layout: str) -> PackedFile | None:
         """A whole file, or None where there is none; a damaged one is removed."""

@@ -15,7 +15,9 @@ from quantchat.store.rows import RowFile, as_object
 
 __all__ = ["Quality", "as_object", "measured_quality", "quality_file", "remember"]
 
-FORMAT = 1
+FORMAT = 2
+"""Goes up when a figure's meaning changes, or what a scheme makes of a model's weights: the latter with
+model.packed_name.VERSION."""
 KEEP_ROWS = 4096
 """The newest; a row takes some 600 bytes."""
 
@@ -82,9 +84,18 @@ def quality_file() -> Path:
     return ROWS.path()
 
 
-def measured_quality(identity: str, scheme: str, kv: str) -> Quality | None:
-    """The measurement of most tokens, the newest among equals; None where there is none."""
-    known = ROWS.find((identity, scheme, kv))
+def measured_quality(
+    identity: str, scheme: str, kv: str, calibration: str | None = None
+) -> Quality | None:
+    """The measurement of most tokens, the newest among equals; None where there is none.
+
+    `calibration`: key of the settings that the scheme would be made with; None takes any.
+    """
+    known = [
+        row
+        for row in ROWS.find((identity, scheme, kv))
+        if calibration is None or row.calibration == calibration
+    ]
     return None if not known else max(known, key=lambda row: (row.tokens, row.measured))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from quantchat.errors import CheckpointError, PlanError
 from quantchat.evals.subject import open_subject
 from quantchat.model import shards
 from quantchat.model.families import open_model
+from quantchat.quant.registry import SCHEMES
 
 SMALL = {"num_hidden_layers": 2, "intermediate_size": 128}
 
@@ -57,6 +59,23 @@ def test_it_computes_what_the_original_does_and_needs_it_no_more(
     assert torch.equal(logits(again, "auto"), expected)
     with pytest.raises(PlanError, match=f"was exported in {scheme}"):
         again.plan("int8" if scheme != "int8" else "int4", "16bit", "cpu", 64)
+    again.close()
+
+
+def test_one_whose_head_is_as_its_linears_loads_as_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    source = factory.write_hf(tmp_path / "source", "qwen2", dtype="bfloat16", **SMALL)
+    older = {**SCHEMES, "fp8": dataclasses.replace(SCHEMES["fp8"], head="same")}
+    with monkeypatch.context() as patch:
+        patch.setattr("quantchat.quant.registry.SCHEMES", older)
+        out = export(source, tmp_path / "out", "fp8")
+        subject = open_subject(str(source))
+        expected = logits(subject, "fp8")
+        subject.close()
+    again = open_subject(str(out))
+    assert torch.equal(logits(again, "auto"), expected)
     again.close()
 
 

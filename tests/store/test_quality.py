@@ -66,9 +66,9 @@ def test_numbers_that_are_none_survive_and_a_mean_that_is_none_is_not_kept() -> 
         "",
         "[]",
         "{",
-        '{"format": 1, "rows": 3}',
+        f'{{"format": {quality.FORMAT}, "rows": 3}}',
         "[" * 100_000,
-        '{"format": 1, "rows": [1, {}, {"identity": 2}]}',
+        f'{{"format": {quality.FORMAT}, "rows": [1, {{}}, {{"identity": 2}}]}}',
         '{"format": 99, "rows": []}',
     ],
 )
@@ -82,7 +82,7 @@ def test_a_damaged_file_says_nothing_and_is_written_over(text: str) -> None:
 def test_a_row_with_a_wrong_type_is_dropped_and_the_others_stay() -> None:
     good = dataclasses.asdict(row())
     bad = [good | {"tokens": True}, good | {"kl_mean": "0"}, good | {"model": "x" * 10_000}]
-    quality_file().write_text(json.dumps({"format": 1, "rows": [*bad, good]}))
+    quality_file().write_text(json.dumps({"format": quality.FORMAT, "rows": [*bad, good]}))
     assert measured_quality("abc", "int4", "16bit") == row()
 
 

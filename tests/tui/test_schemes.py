@@ -196,7 +196,7 @@ def test_rows_come_from_the_plan_the_cache_and_the_store(
 
     from quantchat import paths
     from quantchat.model.families import open_model
-    from quantchat.model.packed_name import packed_stem
+    from quantchat.model.packed_name import packed_file, packed_stem
     from quantchat.quant.registry import SCHEMES
     from quantchat.store.quality import remember
     from quantchat.tui.control.plan_schemes import PlanSchemes
@@ -208,16 +208,22 @@ def test_rows_come_from_the_plan_the_cache_and_the_store(
     source = open_model(path)
     identity = source.checkpoint.identity()
     source.close()
-    remember([dataclasses.replace(quality("int8"), identity=identity)])
-    (paths.packed_dir() / f"{packed_stem(identity, 'int8', 0)}-stored-bfloat16.bin").touch()
+    measured = [quality("int8"), dataclasses.replace(quality("awq"), calibration="another text's")]
+    remember(dataclasses.replace(row, identity=identity) for row in measured)
+    name = packed_file(packed_stem(identity, "int8", 0), "stored-bfloat16")
+    (paths.packed_dir() / name).touch()
+    older = packed_file(packed_stem(identity, "w8a8", 0), "stored-bfloat16")
+    (paths.packed_dir() / older.replace("-v", "-v0")).touch()
     book = PlanSchemes()
     request = LoadRequest(model=str(path), kv="int8")
     before = {row.name: row for row in book.rows(request, None, may_measure=False)}
     assert list(before) == ["auto", *SCHEMES]
     assert before["auto"].takes == "stored" and before["auto"].tok_per_s is None
-    assert before["int8"].packed and not before["int4"].packed
+    packed = {name for name, row in before.items() if row.packed}
+    assert packed == {"int8"}
     assert before["int8"].quality is not None and before["int8"].quality.kv == "16bit"
     assert before["int8"].kv == "int8" and before["fp16"].quality is None
+    assert before["awq"].quality is None
     assert before["awq"].calibrates and not before["awq"].held
     assert before["squeezellm"].held == "held in 16 bits"
     missing = LoadRequest(model=str(path), calibration_file=str(tmp_path / "none.txt"))

@@ -85,7 +85,7 @@ def _row(model: Subject, request: LoadRequest, offer: Offer) -> SchemeRow:
             name=scheme.name, summary=scheme.summary, refusal=offer.refusal, hint=offer.hint
         )
     try:
-        packed = _packed(model, request, scheme, plan)
+        key = _calibration_key(model, request, scheme)
     except QuantchatError as error:
         return SchemeRow(
             name=scheme.name, summary=scheme.summary, refusal=error.message, hint=error.hint
@@ -99,29 +99,40 @@ def _row(model: Subject, request: LoadRequest, offer: Offer) -> SchemeRow:
         context_tokens=plan.context_tokens,
         tok_per_s=offer.tok_per_s,
         speed_tokens=min(SPEED_CONTEXT_TOKENS, plan.context_tokens),
-        quality=_quality(model.identity, scheme.name, plan.kv),
+        quality=_quality(model.identity, scheme.name, plan.kv, key),
         calibrates=scheme.calibration != "none",
-        packed=packed,
+        packed=_packed(model, scheme, plan, key),
         held=held_words(scheme, sm=offer.sm, triton=plan.triton),
     )
 
 
-def _quality(identity: str, scheme: str, kv: str) -> Quality | None:
-    """Of the pair, else of the scheme with a cache in 16 bits."""
-    return measured_quality(identity, scheme, kv) or measured_quality(identity, scheme, "16bit")
+def _calibration_key(model: Subject, request: LoadRequest, scheme: Scheme) -> str | None:
+    """Of what the scheme would be made with; None of an export, which is made.
 
-
-def _packed(model: Subject, request: LoadRequest, scheme: Scheme, plan: ExecutionPlan) -> bool:
-    """Whether its weights are on disk; raises UsageError where a calibration file is no use."""
-    from quantchat import paths
+    Raises UsageError where a calibration file is no use.
+    """
     from quantchat.engine.read_ahead import calibration_key, calibration_of
-    from quantchat.model.packed_name import packed_stem
+
+    if model.request.exported:
+        return None
+    return calibration_key(scheme, calibration_of(request))
+
+
+def _quality(identity: str, scheme: str, kv: str, key: str | None) -> Quality | None:
+    """Of the pair, else of the scheme with a cache in 16 bits."""
+    pair = measured_quality(identity, scheme, kv, key)
+    return pair or measured_quality(identity, scheme, "16bit", key)
+
+
+def _packed(model: Subject, scheme: Scheme, plan: ExecutionPlan, key: str | None) -> bool:
+    """Whether its weights are on disk."""
+    from quantchat import paths
+    from quantchat.model.packed_name import packed_file, packed_stem
 
     if scheme.name == model.request.exported:
         return True
     if scheme.rounding == "none":
         return False
-    key = calibration_key(scheme, calibration_of(request))
-    stem = packed_stem(model.identity, scheme.name, plan.group_size, key)
-    kind = "card" if plan.triton else "stored"
-    return any(paths.packed_dir().glob(f"{stem}-{kind}-*"))
+    stem = packed_stem(model.identity, scheme.name, plan.group_size, key or "")
+    kind = "card-*" if plan.triton else "stored-*"
+    return any(paths.packed_dir().glob(packed_file(stem, kind)))
