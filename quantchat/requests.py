@@ -65,6 +65,9 @@ class WayOut:
     """What it would save, where that is known."""
 
 
+TO_CPU = WayOut(field="device", value="cpu", words="the device cpu")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """Answer a conversation with the model in a slot."""

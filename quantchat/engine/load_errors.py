@@ -9,7 +9,7 @@ import torch
 
 from quantchat.engine.device_errors import Trouble, first_line, forget_frames, trouble_of
 from quantchat.engine.memory import free_bytes, give_back
-from quantchat.engine.recovery import LOST_HINT, TO_CPU
+from quantchat.engine.recovery import LOST_HINT
 from quantchat.engine.ways_out import ways_out
 from quantchat.errors import (
     DeviceError,
@@ -19,7 +19,7 @@ from quantchat.errors import (
     QuantchatError,
 )
 from quantchat.hardware.execution import ExecutionPlan
-from quantchat.requests import LoadRequest
+from quantchat.requests import TO_CPU, LoadRequest
 from quantchat.spec import DecoderSpec
 
 logger = logging.getLogger(__name__)

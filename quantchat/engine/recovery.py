@@ -15,14 +15,12 @@ from quantchat.engine.runner import Runner
 from quantchat.engine.scheduler import Step
 from quantchat.engine.sequence import Sequence
 from quantchat.errors import DeviceLostError, QuantchatError
-from quantchat.requests import WayOut
+from quantchat.requests import TO_CPU
 
 LOST_HINT = (
     "start quantchat again to use the card, or load the model on the device cpu; "
     "the conversation is kept"
 )
-
-TO_CPU = WayOut(field="device", value="cpu", words="the device cpu")
 
 GRAPH_TRIALS = 2
 """Runners given up before decode goes on without graphs."""

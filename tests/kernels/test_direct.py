@@ -13,7 +13,8 @@ import pytest
 pytest.importorskip("triton")
 
 import torch
-from quantchat.kernels._direct import DirectLaunch, layout_of
+from quantchat.kernels import _direct
+from quantchat.kernels._direct import DirectLaunch, direct_launch, layout_of
 from quantchat.kernels._driver import ATTRIBUTE, CONFIG, DESCRIBED, OVERLAP, Driver, MapKind
 
 BOX = {"swizzle": 3, "elem_size": 2, "elem_type": 6, "block_size": [64, 32], "fp4_padded": False}
@@ -158,6 +159,25 @@ def test_launches_differ_and_matrices_are_described_once() -> None:
 def test_kernels_that_want_anything_else_are_left_to_triton(changes: dict[str, Any]) -> None:
     assert layout_of(compiled(), ARGUMENTS) is not None
     assert layout_of(compiled(**changes), ARGUMENTS) is None
+
+
+@pytest.mark.parametrize(
+    "missing", ["num_ctas", "global_scratch_size", "tensordesc_meta", "shared"]
+)
+def test_kernels_of_a_release_with_other_names_are_left_to_triton(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_direct, "driver", lambda: driver_of(Library()))
+    kernel = compiled()
+    assert direct_launch(kernel, ARGUMENTS) is not None
+    other = compiled()
+    delattr(other.metadata, missing)
+    assert direct_launch(other, ARGUMENTS) is None
+    bare = compiled()
+    bare.asm = {}
+    assert direct_launch(bare, ARGUMENTS) is None
+    fewer = compiled(tensordesc_meta=[])
+    assert direct_launch(fewer, ARGUMENTS) is None
 
 
 def test_refusals_are_told_in_the_driver_s_words() -> None:
