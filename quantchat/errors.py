@@ -81,6 +81,8 @@ class DownloadError(QuantchatError):
 class Cancelled(QuantchatError):
     """The user stopped it; nothing half-done is ever used."""
 
+    exit_code = 130
+
 
 class PlanError(QuantchatError):
     """The scheme, KV precision or context cannot run on this device."""

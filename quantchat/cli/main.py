@@ -1,6 +1,7 @@
 """The `quantchat` command: parses words, imports a command's module only when it runs.
 
-Exit codes: 0; 2 for usage; 1 with one line and a hint for the rest. `--debug` shows the traceback.
+Exit codes: 0; 2 for usage; 130 after Ctrl+C; 1 with one line and a hint for the rest. `--debug`
+shows the traceback.
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ class Loads:
         self._alive = alive
         self._jobs: dict[Slot, LoadJob] = {}
         self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
         self._shared: SharedDecoders | None = None
         self.device_lost: DeviceLostError | None = None
         """Why no card can be used any more in this process."""
@@ -65,9 +66,11 @@ class Loads:
             if earlier is not None:
                 earlier.cancelled.set()
             self._jobs[request.slot] = job
-        threading.Thread(
-            target=self._run, args=(job,), name=f"load-{job.load_id}", daemon=True
-        ).start()
+            thread = threading.Thread(
+                target=self._run, args=(job,), name=f"load-{job.load_id}", daemon=True
+            )
+            self._threads = [*(each for each in self._threads if each.is_alive()), thread]
+            thread.start()
         return job.load_id
 
     def cancel(self, slot: Slot) -> None:
@@ -82,6 +85,14 @@ class Loads:
         with self._lock:
             for job in self._jobs.values():
                 job.cancelled.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for loads that were given up: a process that ends within torch's code aborts."""
+        until_s = time.monotonic() + timeout_s
+        with self._lock:
+            threads = self._threads
+        for thread in threads:
+            thread.join(max(0.0, until_s - time.monotonic()))
 
     def _run(self, job: LoadJob) -> None:
         problem: QuantchatError

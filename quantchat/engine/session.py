@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CLOSE_S = 10.0
 SWITCH_INTERVAL_S = 1e-4
 """Longest that another thread keeps the interpreter while the engine wants it. A decode step on the
 CPU is hundreds of ops of tens of microseconds; Python's 5 ms would hold it up at each redraw."""
@@ -116,7 +117,8 @@ class Session:
         """See Engine.close."""
         self._loads.cancel_all()
         self._commands.put(Close())
-        self._thread.join(timeout=10)
+        self._thread.join(CLOSE_S)
+        self._loads.join(CLOSE_S)
 
     def _run(self) -> None:
         message, hint = "", ""

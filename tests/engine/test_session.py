@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from engine_log import LONG, Log, chat
 
 from quantchat.engine import memory
 from quantchat.engine.session import Session
+from quantchat.errors import Cancelled
 from quantchat.events import (
     Done,
     EngineStopped,
@@ -43,6 +45,28 @@ def test_an_answer_streams_and_adds_up(session: Session, tiny: Path) -> None:
     assert done.metrics.ttft_s > 0 and done.metrics.prefill_s > 0
     assert done.memory.kv_reserved_bytes > 0
     assert [t.time_s for t in tokens] == sorted(t.time_s for t in tokens)
+
+
+def test_a_load_under_way_has_ended_when_the_session_is_closed(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that ends while a thread is within torch's code aborts."""
+    within, left = threading.Event(), threading.Event()
+
+    def slow(request: object, report: object, cancelled: Callable[[], bool], *more: object) -> None:
+        within.set()
+        while not cancelled():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        left.set()
+        raise Cancelled("loading was stopped")
+
+    monkeypatch.setattr("quantchat.engine.loading.load_model", slow)
+    session = Session()
+    session.load(LoadRequest(model=str(tiny)))
+    assert within.wait(60)
+    session.close()
+    assert left.is_set()
 
 
 def test_the_same_seed_gives_the_same_text_and_greedy_too(session: Session, tiny: Path) -> None:
