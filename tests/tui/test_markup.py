@@ -7,6 +7,7 @@ import random
 import pytest
 from textual.theme import BUILTIN_THEMES
 
+from quantchat.tui.markup import code
 from quantchat.tui.markup.answer import GrowingText, text_lines
 from quantchat.tui.markup.chunks import Chunk, Splitter, code_blocks, split
 from quantchat.tui.markup.layout import chunk_lines
@@ -119,6 +120,26 @@ def test_blank_lines_in_code_stay() -> None:
 def test_odd_texts_are_drawn(text: str) -> None:
     for chunk in split(text):
         assert all(line.cell_length <= 80 for line in chunk_lines(chunk, 30, PALETTE))
+
+
+@pytest.mark.parametrize("text", ["नमस्ते दुनिया ", "cafe\u0301 ", "ok ✔\ufe0f ", "東京", "x = (1); "])
+def test_long_lines_of_code_are_shown_whole(text: str) -> None:
+    chunk = Chunk("code", f"# {text * 30}", language="python")
+    lines = chunk_lines(chunk, 40, PALETTE)[1:]
+    assert "".join(str(line)[1:].rstrip() for line in lines).replace(" ", "") == (
+        chunk.source.replace(" ", "")
+    )
+    assert {line.cell_length for line in lines} == {40}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_code_that_takes_long_is_shown_plain(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code, "LEXING_S", seconds)
+    shown = code.highlight("def f():\n" + "    return 1\n" * 99, "python", PALETTE)
+    assert shown.plain.count("return") == 99
+    assert (len(shown.spans) < 9) == (not seconds)
 
 
 def test_columns_share_the_width() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
+from itertools import accumulate
 
 from pygments.lexer import Lexer  # type: ignore[import-untyped]
 from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped]
@@ -16,12 +18,15 @@ from pygments.token import (  # type: ignore[import-untyped]
     Token,
 )
 from pygments.util import ClassNotFound  # type: ignore[import-untyped]
+from rich.cells import chop_cells
 from textual.content import Content, Span
 from textual.style import Style
 
 from quantchat.tui.markup.palette import Palette
 
 TAB_CELLS = 4
+LEXING_S = 0.25
+"""What of a part takes longer stays plain: some lexers take a time that grows with its square."""
 
 
 @lru_cache(maxsize=64)
@@ -41,6 +46,7 @@ def highlight(code: str, language: str, palette: Palette) -> Content:
     spans: list[Span] = []
     styles: dict[object, Style | None] = {}
     at = 0
+    until_s = time.thread_time() + LEXING_S
     for kind, text in lexer.get_tokens(code):
         if kind not in styles:
             styles[kind] = _token_style(kind, palette)
@@ -49,6 +55,8 @@ def highlight(code: str, language: str, palette: Palette) -> Content:
         if style is not None and text.strip():
             spans.append(Span(at, end, style))
         at = end
+        if time.thread_time() > until_s:
+            return Content(code, spans=spans)
     return Content(code, spans=spans) if at >= len(code) else Content(code)
 
 
@@ -65,13 +73,20 @@ def code_lines(
         head = Content.assemble(name, " " * gap, right)
         lines.append(head.stylize_before(palette.block_label))
     for line in highlight(code.expandtabs(TAB_CELLS), language, palette).split(allow_blank=True):
-        pieces = line.fold(inner) if line.cell_length > inner else [line]
-        for piece in pieces or [Content("")]:
+        # Not by `fold`: it ends at the first piece that holds a character without width.
+        for piece in line.divide(_cuts(line.plain, inner)):
             pad = max(0, inner - piece.cell_length)
             lines.append(
                 Content.assemble(" ", piece, " " * (pad + 1)).stylize_before(palette.block)
             )
     return lines
+
+
+def _cuts(text: str, width: int) -> list[int]:
+    """Where a line is cut into pieces of at most `width` cells."""
+    if text.isascii():
+        return list(range(width, len(text), width))
+    return list(accumulate(map(len, chop_cells(text, width)[:-1])))
 
 
 def _token_style(kind: object, palette: Palette) -> Style | None:
