@@ -226,8 +226,9 @@ def qualities(study: Study) -> list[Quality]:
 def quality(
     row: Row, passages: Passages, *, identity: str, model: str, reference: ReferenceKind
 ) -> Quality:
-    """A row as it is remembered, measured now."""
+    """A row as it is remembered, measured now: a mean that leaves positions out is none."""
     divergence = row.divergence
+    whole = not divergence.nonfinite_positions
     return Quality(
         identity=identity,
         model=model,
@@ -243,7 +244,7 @@ def quality(
         tokens=divergence.positions,
         bits_per_weight=row.bits_per_weight,
         weight_bytes=row.weight_bytes,
-        kl_mean=divergence.kl_mean.value,
+        kl_mean=divergence.kl_mean.value if whole else math.nan,
         kl_mean_se=divergence.kl_mean.se,
         same_top=divergence.same_top.value,
         same_top_se=divergence.same_top.se,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from quantchat.evals.study import Wish, evaluate
 from quantchat.evals.subject import open_subject
 from quantchat.evals.text import METHODS, cut
 from quantchat.kv_formats import KV_FORMATS
+from quantchat.model.decoder import Decoder
 from quantchat.quant.registry import SCHEMES
 from quantchat.store.quality import measured_quality
 
@@ -154,6 +156,25 @@ def test_measured_rows_are_remembered(folder: Path) -> None:
         assert (found.kl_mean, found.same_top) == (row["kl_mean"], row["same_top"])
         assert (found.tokens, found.method, found.text) == (255, "llama.cpp", "prose.txt")
         assert found.ppl_ratio == pytest.approx(row["ppl"] / record["reference"]["ppl"])
+
+
+def test_a_mean_that_leaves_positions_out_is_told_and_not_remembered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = Decoder.logits
+
+    def broken(self: Decoder, hidden: torch.Tensor) -> torch.Tensor:
+        out = logits(self, hidden).clone()
+        out[0] = math.nan
+        return out
+
+    monkeypatch.setattr(Decoder, "logits", broken)
+    words = ("--text", str(PROSE), "--schemes", "int8", "--kv", "int4")
+    shown = run(folder, *words).stdout
+    assert "int8 with int4 KV: 1 positions were not finite" in shown
+    subject = open_subject(str(folder))
+    assert measured_quality(subject.identity, "int8", "int4") is None
+    subject.close()
 
 
 def test_ctrl_c_prints_the_rows_that_are_finished(folder: Path) -> None:
