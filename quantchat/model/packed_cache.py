@@ -95,10 +95,14 @@ class PackedCache:
 
     def writer(self, layout: str, bytes_expected: int, *, linears: int = 0) -> PackedWriter | None:
         """A writer for a new file of so many linears, or None where the disk has no room for it."""
-        if bytes_expected + LEAVE_FREE_BYTES > shutil.disk_usage(self._folder).free:
-            return None
         blocks = min(-(-linears * LINEAR_BYTES // HEADER_BYTES), MAX_HEADER_BYTES // HEADER_BYTES)
-        return PackedWriter(self.path(layout), max(1, blocks) * HEADER_BYTES - LENGTH_BYTES)
+        try:
+            if bytes_expected + LEAVE_FREE_BYTES > shutil.disk_usage(self._folder).free:
+                return None
+            return PackedWriter(self.path(layout), max(1, blocks) * HEADER_BYTES - LENGTH_BYTES)
+        except OSError as error:
+            logger.warning("packed weights are not kept: %s", error)
+            return None
 
 
 class PackedWriter:
@@ -171,7 +175,8 @@ class PackedWriter:
             with contextlib.suppress(OSError):
                 self._file.close()
             self._file = None
-        self._draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._draft.unlink(missing_ok=True)
 
     def _part(self, prefix: str, part: LinearForm, known: Mapping[str, str]) -> PartEntry:
         names = {key: known.get(key, f"{prefix}.{key}") for key in part.tensors}

@@ -191,6 +191,18 @@ def test_no_room_means_no_file(tmp_path: Path) -> None:
     assert cache_in(tmp_path).writer(LAYOUT, 1 << 60) is None
 
 
+def test_a_folder_that_cannot_be_written_means_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cache_in(tmp_path / "gone").writer(LAYOUT, 1) is None
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert cache_in(tmp_path).writer(LAYOUT, 1) is None
+
+
 def test_keys_keep_models_schemes_groups_and_layouts_apart(tmp_path: Path) -> None:
     paths = {
         PackedCache(tmp_path, identity, scheme, group).path(layout)
