@@ -12,7 +12,7 @@ from quantchat.tui.widgets.token_flow import TokenFlow, shown
 from quantchat.tui.widgets.token_inks import inks_from
 
 PIECES = ["a", "bb", " ccc", "  ", "\n", "\n\n", "日本", " 語", "e\u0301", "👩", "", "\t", "\u202e"]
-PIECES += ["verylongwordthatbreaks", " x", "."]
+PIECES += ["verylongwordthatbreaks", " x", ".", "✔\ufe0f"]
 
 
 def rows(flow: TokenFlow) -> list[str]:

@@ -152,7 +152,7 @@ def _wrapped(text: str, begin: int, end: int, width: int) -> Iterator[tuple[int,
     while True:
         cells, at, chance = 0, begin, -1
         while at < end:
-            wide = 1 if text[at] < "\u0300" else cell_len(text[at])
+            wide = 1 if text[at] < "\u0300" else _cells(text, at)
             if cells + wide > width:
                 break
             cells += wide
@@ -169,6 +169,13 @@ def _wrapped(text: str, begin: int, end: int, width: int) -> Iterator[tuple[int,
         begin = at
         if begin >= end:
             return
+
+
+def _cells(text: str, at: int) -> int:
+    """Cells of a character; the mark of emojis widens the one that it stands behind."""
+    if text[at] == "\ufe0f" and at:
+        return cell_len(text[at - 1 : at + 1]) - cell_len(text[at - 1])
+    return cell_len(text[at])
 
 
 def _wrapped_ascii(text: str, begin: int, end: int, width: int) -> Iterator[tuple[int, int]]:
