@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from quantchat.hub.download import Digest, Remote, pause, retry_after_s
 from quantchat.hub.http import SourceError, get_bytes, parse_json
+from quantchat.hub.names import parse_hub_name
 
 _ANSWER_BYTES = 32 << 20
 _FILE_BYTES = 1 << 40
@@ -23,6 +24,8 @@ _ASKS = 4
 _ASK_WAIT_S = 30.0
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})
+_NO_NAME = "\\:"
+"""Marks by which a file would leave its folder on some systems; no model's file has them."""
 _DISABLED = "access to this resource is disabled"
 
 
@@ -223,6 +226,8 @@ def _read_listing(repo: str, data: Any, host: str) -> Listing:
             path, size, lfs = item["rfilename"], item.get("size"), item.get("lfs")
             if not isinstance(path, str) or not isinstance(size, int) or size < 0:
                 continue
+            if not path.isprintable() or any(mark in path for mark in _NO_NAME):
+                continue
             digest = None
             if isinstance(lfs, dict):
                 digest = Digest(kind="sha256", value=str(lfs["sha256"]))
@@ -232,7 +237,7 @@ def _read_listing(repo: str, data: Any, host: str) -> Listing:
     except (KeyError, TypeError, AttributeError) as error:
         raise SourceError(f"{host} answered with a list of files that cannot be read") from error
     return Listing(
-        repo=name if isinstance(name, str) and name.count("/") == 1 else repo,
+        repo=name if isinstance(name, str) and parse_hub_name(name) is not None else repo,
         revision=revision,
         gated=bool(data.get("gated", False)),
         private=data.get("private") is True,

@@ -234,6 +234,16 @@ def test_listing_cannot_name_files_outside_the_folder(hub: FakeServer, models: P
     assert_nothing_left(models)
 
 
+@pytest.mark.parametrize("name", ["..\\evil.gguf", "C:evil.gguf", "a\x1b[2Jb.gguf", "a\nb.gguf"])
+def test_names_that_no_file_should_have_are_left_out(hub: FakeServer, name: str) -> None:
+    hub.repos["own/odd"] = {name: gguf(1000)}
+    with pytest.raises(DownloadError, match="holds neither") as caught:
+        pull("own/odd")
+    assert str(caught.value).isprintable()
+    hub.repos["own/odd"]["a.gguf"] = gguf(1000)
+    assert pull("own/odd").path.name == "a.gguf"
+
+
 def test_offline_mode_asks_nobody(hub: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DownloadError, match="HF_HUB_OFFLINE is set"):
