@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from quantchat.cli.answer_options import answer_options, changed_settings, messages_for
 from quantchat.cli.choices import KV_HELP, SCHEME_HELP
+from quantchat.cli.terminal import harmless
 from quantchat.errors import EngineError, QuantchatError
 from quantchat.events import (
     Done,
@@ -132,12 +134,12 @@ def _answer(
                 elif isinstance(event, Notice):
                     click.echo(f"quantchat: {event.message}", err=True)
                 elif isinstance(event, Token) and echo:
-                    click.echo(event.text, nl=False)
+                    click.echo(harmless(event.text, sys.stdout), nl=False)
                     printed += len(event.text)
                 elif isinstance(event, Done):
                     assert info is not None and event.request_id == request_id
                     if echo:
-                        click.echo(event.text[printed:])
+                        click.echo(harmless(event.text[printed:], sys.stdout))
                     return _Answer(info, event)
     finally:
         session.close()

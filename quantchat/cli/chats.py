@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from quantchat.cli.terminal import harmless
 
 if TYPE_CHECKING:
     from quantchat.store.chats import Chats
@@ -49,7 +52,7 @@ def show(chat_id: int) -> None:
     from quantchat.store.as_markdown import to_markdown
 
     with _store() as chats:
-        click.echo(to_markdown(read_archive(chats, chat_id)), nl=False)
+        click.echo(harmless(to_markdown(read_archive(chats, chat_id)), sys.stdout), nl=False)
 
 
 @command.command()

@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from quantchat import __version__
+from quantchat.cli.terminal import harmless
 from quantchat.errors import QuantchatError
 
 COMMANDS = {
@@ -83,9 +84,9 @@ def main() -> NoReturn:
     except QuantchatError as error:
         if debug:
             raise
-        click.echo(f"quantchat: {error.message}", err=True)
+        click.echo(harmless(f"quantchat: {error.message}", sys.stderr), err=True)
         if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+            click.echo(harmless(f"hint: {error.hint}", sys.stderr), err=True)
         code = error.exit_code
     except OSError as error:
         if debug:
