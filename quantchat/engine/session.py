@@ -277,7 +277,7 @@ class Session:
                 problem = load_problem(error, job.request)
                 leave_capture()
             else:
-                if self._empty(slot) or job.emptied:
+                if self._empty(slot, follows=True) or job.emptied:
                     reasons = (*model.info.reasons, COMPUTED_ANEW)
                     model.info = replace(model.info, reasons=reasons)
                 self._seat(slot, runtime)
@@ -303,8 +303,11 @@ class Session:
         runtime.spare = lambda: scorings.give_pages(slot)
         self._runtimes[slot] = runtime
 
-    def _empty(self, slot: Slot) -> bool:
-        """Finish the slot's answers as cancelled and give its memory back; False if it is empty."""
+    def _empty(self, slot: Slot, *, follows: bool = False) -> bool:
+        """Finish the slot's answers as cancelled and give its memory back; False if it is empty.
+
+        `follows`: the slot's next model is there, with its graphs.
+        """
         runtime = self._runtimes.pop(slot, None)
         if runtime is None:
             return False
@@ -319,7 +322,7 @@ class Session:
             forget_frames(error)
         held = weakref.ref(runtime.model)
         del runtime
-        self._give_back(collect=held() is not None)
+        self._give_back(collect=held() is not None, graphs=follows)
         return True
 
     def _give_up(self, slot: Slot, problem: QuantchatError) -> None:
@@ -340,7 +343,8 @@ class Session:
         for slot in on_card:
             self._give_up(slot, problem)
 
-    def _give_back(self, *, collect: bool = True) -> None:
+    def _give_back(self, *, collect: bool = True, graphs: bool = False) -> None:
+        """`graphs`: there are some of a model that is in no slot yet."""
         from quantchat.engine.memory import give_back
 
-        give_back(workspaces=not self._runtimes, collect=collect)
+        give_back(workspaces=not (graphs or self._runtimes), collect=collect)
