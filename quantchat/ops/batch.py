@@ -49,6 +49,10 @@ class Batch:
         init=False, default_factory=dict, compare=False, repr=False
     )
     """What the first layer has made of the spans for all others, see span_attention."""
+    views: dict[tuple[str, int, int], tuple[tuple[torch.Tensor, torch.Tensor], ...]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+    """Views of the cache, a pair for each layer, see run_views."""
 
 
 def sent(host: torch.Tensor, device: torch.device) -> torch.Tensor:

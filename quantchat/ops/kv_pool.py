@@ -23,6 +23,8 @@ class KvLayer:
     Widths and params of K and of V are those of their own formats.
     """
 
+    index: int
+    """Its place among the pool's layers."""
     k: torch.Tensor
     v: torch.Tensor
     k_params: torch.Tensor | None
@@ -60,13 +62,18 @@ class KvPool:
             beside = torch.empty((*shape, count), dtype=torch.float16, device=device)
             params.append(beside if count else None)
         held = [*made, *(part for part in params if part is not None)]
+        self.rounded = len(held) > len(made)
+        """Whether K or V lie in codes, with parameters beside them."""
         # Page 0 takes the writes of padding rows; its values must at least be finite.
         for tensor in held:
             tensor[:, 0].zero_()
         self.nbytes = sum(tensor.nbytes for tensor in held)
         (k, v), (k_params, v_params) = made, params
+        self.k_rows, self.v_rows = k.flatten(1, 2), v.flatten(1, 2)
+        """All layers' tokens in the order of pages, [L, pages * page_tokens, Hk, width]."""
         self.layers = tuple(
             KvLayer(
+                i,
                 k[i],
                 v[i],
                 None if k_params is None else k_params[i],

@@ -80,7 +80,7 @@ class PackedLinear(CopyKeeper):
         if self._copy is not None and x.shape[0] >= COPY_ROWS:
             y = F.linear(x.to(self._copy.dtype), self._copy).to(x.dtype)
         elif self._group:
-            y = torch.ops.aten._weight_int4pack_mm_for_cpu(x, self._codes, self._group, self._scale)
+            y = torch._weight_int4pack_mm_for_cpu(x, self._codes, self._group, self._scale)
         else:
             y = packed_int8(x, self._codes, self._scale)
         return y if self._bias is None else y.add_(self._bias)

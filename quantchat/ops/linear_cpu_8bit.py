@@ -42,7 +42,7 @@ def packed_int8(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) -> to
     """
     if codes.shape[1] % PACKED_COLUMNS:
         return F.linear(x, codes.to(x.dtype)).mul_(scale)
-    y: torch.Tensor = torch.ops.aten._weight_int8pack_mm(x, codes, scale)
+    y: torch.Tensor = torch._weight_int8pack_mm(x, codes, scale)
     return y
 
 

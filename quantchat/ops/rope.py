@@ -17,7 +17,14 @@ class RopeTable:
 
     def turn(self, heads: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Turn the first rotary_dim values of each head. heads float32 [T, H, D] -> the same shape."""
-        turns = self._turns.index_select(0, positions)[:, None]
+        return self.turned(heads, self.turns(positions))
+
+    def turns(self, positions: torch.Tensor) -> torch.Tensor:
+        """The turn of each pair at positions int [T]: complex64 [T, 1, rotary_dim / 2]."""
+        return self._turns.index_select(0, positions)[:, None]
+
+    def turned(self, heads: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+        """See turn, by what `turns` gave."""
         d = heads.shape[-1]
         if self.rotary_dim == d:
             pairs = torch.view_as_complex(heads.view(*heads.shape[:-1], d // 2, 2))

@@ -16,6 +16,7 @@ from torch.backends.cuda import SDPAParams, can_use_flash_attention
 
 from quantchat.hardware.memory import CAPPED_SCORES
 from quantchat.kv_formats import VectorFormat
+from quantchat.ops import run_views
 from quantchat.ops.batch import Batch, Span, sent
 from quantchat.ops.kv_codec import dequantize_kv
 from quantchat.ops.kv_pool import KvLayer, KvPool
@@ -47,8 +48,10 @@ class SpanAttention:
         """The span's rows of q [T, Hq, D] over its sequence -> [count, Hq * D]."""
         spec, count = self.spec, span.count
         first = max(0, span.length - count - window + 1) if window else 0
-        k, v = self.read(layer, batch, span, first, pool)
         rows = q if count == q.shape[0] else q[span.start : span.start + count]
+        if count == 1 and self._by_views(span, pool):
+            return self._step(rows, *run_views.cached(pool, batch, span, first)[layer.index])
+        k, v = self.read(layer, batch, span, first, pool)
         if spec.attention_softcap:
             return self._capped(rows, k, v, self._mask(batch, span, first, window))
         if takes_flash(self.device, self.dtype, spec.head_dim):
@@ -56,10 +59,7 @@ class SpanAttention:
         group = spec.heads // spec.kv_heads
         keys, values = k.transpose(0, 1), v.transpose(0, 1)
         if count == 1:
-            query = rows.view(spec.kv_heads, 1, group, spec.head_dim)
-            scale = spec.attention_scale
-            out = F.scaled_dot_product_attention(query, keys[:, None], values[:, None], scale=scale)
-            return out.reshape(1, -1)
+            return self._step(rows, keys[:, None], values[:, None])
         # A processor meets the heads that share keys one after the other. A card's may not share them
         # by a stride of 0: for a block of one row the library's kernel takes masks of no row then.
         there, back, shared = CARD_ORDER if q.is_cuda else PROCESSOR_ORDER
@@ -75,6 +75,17 @@ class SpanAttention:
             scale=spec.attention_scale,
         )
         return out.permute(back).reshape(count, -1)
+
+    def _by_views(self, span: Span, pool: KvPool) -> bool:
+        plain = self.device.type == "cpu" and not self.spec.attention_softcap
+        return plain and span.run is not None and not pool.rounded
+
+    def _step(self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """One row q [1, Hq, D] over keys and values [Hk, 1, S, D] -> [1, Hq * D]."""
+        spec = self.spec
+        query = q.view(spec.kv_heads, 1, -1, spec.head_dim)
+        scale = spec.attention_scale
+        return F.scaled_dot_product_attention(query, keys, values, scale=scale).reshape(1, -1)
 
     def _flash(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int

@@ -5,10 +5,14 @@ Shapes: T rows, C hidden, Hq query heads, Hk KV heads, D head size, S cached tok
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
 import torch
 import torch.nn.functional as F
 
-from quantchat.kv_formats import KV_ROTATED, KV_VECTORS, KvFormat, VectorFormat
+from quantchat.kv_formats import KV_ROTATED, VectorFormat
+from quantchat.ops import run_views
 from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.hadamard import rotated
@@ -24,6 +28,15 @@ from quantchat.ops.stream import Stream
 from quantchat.quant.scheme import ActivationFormat
 from quantchat.quant.tensor import StoredWeight
 from quantchat.spec import DecoderSpec
+
+CASTS: Mapping[torch.dtype, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType(
+    {
+        torch.bfloat16: torch.Tensor.bfloat16,
+        torch.float16: torch.Tensor.half,
+        torch.float32: torch.Tensor.float,
+    }
+)
+"""To a compute dtype; these take two thirds of `to`'s time."""
 
 
 class TorchOps:
@@ -49,6 +62,8 @@ class TorchOps:
         self.activations: ActivationFormat = activations
         self.all_rows = all_rows and activations != "16bit"
         self._inverse_hidden = 1 / spec.hidden
+        self._on_cpu = device.type == "cpu"
+        self._rounded = CASTS[dtype]
         self._span_attention: SpanAttention = SpanAttention(spec=spec, device=device, dtype=dtype)
 
     def begin(self, rows: int) -> None:
@@ -101,14 +116,14 @@ class TorchOps:
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """RMSNorm as in Llama: float32 inside, cast, then times weight. x [T, C] -> [T, C]."""
-        if x.shape[0] == 1 and x.device.type == "cpu":
+        if self._on_cpu and x.shape[0] == 1:
             # One row: a dot and two products take half the time of the fused norm.
             row = x[0]
             mean_square = float(torch.dot(row, row)) * self._inverse_hidden
             scaled = torch.mul(x, (mean_square + self.spec.norm_eps) ** -0.5)
         else:
             scaled = F.rms_norm(x, (x.shape[-1],), None, self.spec.norm_eps)
-        return scaled.to(self.dtype).mul_(weight)
+        return self._rounded(scaled).mul_(weight)
 
     def enter(self, embedding: Embedding, batch: Batch, norm: torch.Tensor) -> Stream:
         """The stream of a batch before a layer whose first norm has the weight `norm` [C]."""
@@ -219,7 +234,7 @@ class TorchOps:
         window: int,
     ) -> torch.Tensor:
         """Put k and v into the cache and attend to it. qkv [T, (Hq + 2 Hk) D] -> [T, Hq * D]."""
-        q = self._append(qkv, batch, layer, rope, q_norm, k_norm, pool.precision)
+        q = self._append(qkv, batch, layer, rope, q_norm, k_norm, pool)
         return self._attention(q, batch, pool, layer, window)
 
     def _append(
@@ -230,7 +245,7 @@ class TorchOps:
         rope: RopeTable,
         q_norm: torch.Tensor | None,
         k_norm: torch.Tensor | None,
-        precision: KvFormat,
+        pool: KvPool,
     ) -> torch.Tensor:
         """Turn q and k, put k and v into the cache. qkv [T, (Hq + 2 Hk) D] -> q [T, Hq, D]."""
         spec = self.spec
@@ -238,14 +253,12 @@ class TorchOps:
         turned = rows[:, : spec.heads + spec.kv_heads].float()
         if q_norm is not None and k_norm is not None:
             turned = self._head_norm(turned, q_norm, k_norm)
-        turned = rope.turn(turned, batch.positions).to(self.dtype)
-        if precision in KV_ROTATED:
+        turned = self._rounded(rope.turned(turned, _turns(rope, batch)))
+        if pool.precision in KV_ROTATED:
             turned = rotated(turned)
         k = turned[:, spec.heads :]
         v = rows[:, spec.heads + spec.kv_heads :]
-        k_format, v_format = KV_VECTORS[precision]
-        _write(layer.k, layer.k_params, k, batch, k_format)
-        _write(layer.v, layer.v_params, v, batch, v_format)
+        _write(k, v, batch, pool, layer)
         return turned[:, : spec.heads]
 
     def _head_norm(
@@ -279,23 +292,42 @@ class TorchOps:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _write(
+def _turns(rope: RopeTable, batch: Batch) -> torch.Tensor:
+    """The turns of the batch's positions, the same for all layers of one table."""
+    key = ("turns", id(rope), 0)
+    turns = batch.shared.get(key)
+    if turns is None:
+        turns = batch.shared[key] = rope.turns(batch.positions)
+    return turns
+
+
+def _write(k: torch.Tensor, v: torch.Tensor, batch: Batch, pool: KvPool, layer: KvLayer) -> None:
+    """Put k and v [T, Hk, D] at the batch's slots."""
+    if not pool.rounded and len(batch.spans) == 1 and batch.spans[0].run is not None:
+        k_place, v_place = run_views.fresh(pool, batch, batch.spans[0])[layer.index]
+        k_place.copy_(k)
+        v_place.copy_(v)
+        return
+    _put(layer.k, layer.k_params, k, batch, pool.k_format)
+    _put(layer.v, layer.v_params, v, batch, pool.v_format)
+
+
+def _put(
     cache: torch.Tensor,
     params: torch.Tensor | None,
     values: torch.Tensor,
     batch: Batch,
     form: VectorFormat,
 ) -> None:
-    """Put values [T, Hk, D] at the batch's slots."""
     if params is None:
-        _put(cache, values.to(cache.dtype), batch)
+        _store(cache, values.to(cache.dtype), batch)
         return
     codes, fresh = quantize_kv(values, form)
-    _put(cache, codes, batch)
-    _put(params, fresh, batch)
+    _store(cache, codes, batch)
+    _store(params, fresh, batch)
 
 
-def _put(cache: torch.Tensor, values: torch.Tensor, batch: Batch) -> None:
+def _store(cache: torch.Tensor, values: torch.Tensor, batch: Batch) -> None:
     flat = cache.flatten(0, 1)
     if len(batch.spans) == 1:
         span = batch.spans[0]

@@ -17,7 +17,6 @@ from quantchat.kernels.linear.launch import LOWEST_SM, NextNorm
 from quantchat.kernels.linear.reference import PARTIAL_COLUMNS
 from quantchat.kernels.norm.rows import Normed, norm_rows
 from quantchat.kernels.rope_append.append import rope_append
-from quantchat.kv_formats import KvFormat
 from quantchat.ops.batch import Batch
 from quantchat.ops.embedding import Embedding
 from quantchat.ops.embedding_cuda import embed_batch
@@ -328,7 +327,7 @@ class TritonOps(TritonBlocks):
         rope: RopeTable,
         q_norm: torch.Tensor | None,
         k_norm: torch.Tensor | None,
-        precision: KvFormat,
+        pool: KvPool,
     ) -> torch.Tensor:
         """See TorchOps._append."""
         q: torch.Tensor = rope_append(
@@ -340,7 +339,7 @@ class TritonOps(TritonBlocks):
             layer.k,
             layer.v,
             heads=self.spec.heads,
-            kv=precision,
+            kv=pool.precision,
             k_params=layer.k_params,
             v_params=layer.v_params,
             q_weight=q_norm,
