@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app_support import FakeLibrary, answered, ask, fake, make_app, ready, wait_until
+from app_support import FakeLibrary, answered, ask, drawn, fake, make_app, ready, wait_until
 from textual.command import CommandPalette
+from textual.events import Key
 from textual.widgets import Input, Select, Switch, TextArea
 
 from quantchat.settings.file import load_settings
-from quantchat.tui.screens.dialog import Dialog
+from quantchat.tui.screens.dialog import Ask, Dialog
 from quantchat.tui.screens.help import HelpScreen
 from quantchat.tui.screens.models import ModelsScreen
+from quantchat.tui.screens.schemes import SchemesScreen
 from quantchat.tui.screens.settings import SettingsScreen
 from quantchat.tui.widgets.picker_list import PickerList
+
+
+async def test_keys_that_come_with_the_one_that_closes_a_screen_close_no_other(
+    tmp_path: Path,
+) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot, app)
+        for screen, key in (
+            (SchemesScreen(), "enter"),
+            (ModelsScreen(), "enter"),
+            (Ask("A name", "this"), "enter"),
+            (Dialog("One", "first"), "c"),
+        ):
+            app.push_screen(screen)
+            await wait_until(pilot, lambda: app.screen is not app.chat_screen)
+            await drawn(app)
+            for _ in range(3):
+                app.post_message(Key(key, key if len(key) == 1 else None))
+            await wait_until(pilot, lambda: app.screen is app.chat_screen)
+            await drawn(app)
 
 
 async def test_opening_the_settings_changes_nothing(tmp_path: Path) -> None:
