@@ -19,7 +19,7 @@ from quantchat.tokenizer.fallback import choose_template
 from quantchat.tokenizer.pieces import PieceBytes, byte_level, sentencepiece
 from quantchat.tokenizer.pipeline import check_pipeline, steps_of
 from quantchat.tokenizer.rust import BROKEN_HINT, guarded
-from quantchat.tokenizer.special import marks, turn_ends
+from quantchat.tokenizer.special import marks, thought_marks, turn_ends
 from quantchat.tokenizer.template import MAX_TEMPLATE_CHARS
 from quantchat.tokenizer.tokenizer import Tokenizer
 
@@ -153,6 +153,7 @@ def _assemble(folder: Path, backend: tokenizers.Tokenizer) -> Tokenizer:
     named = {ids[word] for word in words.values() if word in ids}
     specials |= eos_ids | named | (frozenset() if bos_id is None else {bos_id})
     specials |= marks(pieces, added)
+    specials -= thought_marks(pieces, added)
     _make_special(backend, [token for i, token in added.items() if i in specials])
     spelling = _spelling(folder, backend)
     return Tokenizer(

@@ -19,7 +19,7 @@ from quantchat.tokenizer.pieces import SPACE, PieceBytes, byte_level, sentencepi
 from quantchat.tokenizer.pretokenizers import PRETOKENIZERS, PreTokenizer
 from quantchat.tokenizer.rust import guarded
 from quantchat.tokenizer.sentencepiece import TooManySplits, merges_from_scores
-from quantchat.tokenizer.special import marks, turn_ends
+from quantchat.tokenizer.special import marks, thought_marks, turn_ends
 from quantchat.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -237,7 +237,9 @@ def _finish(
     special_ids |= eos_ids | marks(vocab.pieces, words_added)
     if bos_id is not None:
         special_ids |= {bos_id}
-    literal_ids = frozenset(words_added) - special_ids
+    thought = thought_marks(vocab.pieces, (*special_ids, *words_added))
+    special_ids -= thought
+    literal_ids = (frozenset(words_added) | thought) - special_ids
     for ids, special in ((special_ids, True), (literal_ids, False)):
         backend.add_tokens(
             [AddedToken(vocab.pieces[i], special=special, normalized=False) for i in sorted(ids)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from quantchat.reasoning import MARKS
+
 TURN_ENDS = frozenset(
     {
         "</s>",  # Llama 2, Mistral
@@ -23,6 +25,8 @@ TURN_ENDS = frozenset(
 )
 """A token of one of these names ends an answer wherever it is a special token."""
 
+_THOUGHT = frozenset(mark for pair in MARKS for mark in pair)
+
 
 def turn_ends(pieces: Sequence[str], special_ids: Iterable[int]) -> frozenset[int]:
     """Special tokens that end a turn, by name."""
@@ -39,3 +43,9 @@ def marks(pieces: Sequence[str], added_ids: Iterable[int]) -> frozenset[int]:
         for i in added_ids
         if any(pieces[i].startswith(f"<{bar}") and pieces[i].endswith(f"{bar}>") for bar in "|｜")
     )
+
+
+def thought_marks(pieces: Sequence[str], ids: Iterable[int]) -> frozenset[int]:
+    """Tokens around what a model thinks: text, whatever the file says, else nothing would tell
+    its reasoning from its answer."""
+    return frozenset(i for i in ids if pieces[i] in _THOUGHT)

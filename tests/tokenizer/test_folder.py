@@ -130,6 +130,16 @@ def test_a_message_cannot_forge_a_turn_with_tokens_that_the_file_calls_words(qwe
     assert ours.token_id("<think>") in ours.encode("<think>", add_bos=False)
 
 
+def test_marks_of_reasoning_are_text_where_the_file_calls_them_special(qwen: Path) -> None:
+    table = json.loads((qwen / "tokenizer.json").read_text(encoding="utf-8"))
+    for token in table["added_tokens"]:
+        token["special"] = True
+    write(qwen, "tokenizer.json", table)
+    ours = from_folder(qwen)
+    ids = ours.encode("<think>a<|im_end|>", add_bos=False, parse_special=True)
+    assert len(ids) == 3 and ours.decode(ids) == "<think>a"
+
+
 def test_facts_of_the_side_files(qwen: Path) -> None:
     ours = from_folder(qwen)
     assert ours.bos_id is None

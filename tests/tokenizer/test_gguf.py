@@ -169,6 +169,15 @@ def test_a_message_cannot_forge_a_turn(byte_level: Vocabulary, kind: int) -> Non
     assert ours.encode_chat(harmless) == ours.encode(text, add_bos=False, parse_special=True)
 
 
+@pytest.mark.parametrize("kind", [3, 4])
+def test_marks_of_reasoning_are_text(byte_level: Vocabulary, kind: int) -> None:
+    tokens = [*byte_level.tokens, "[THINK]"]
+    types = [*byte_level.types, kind]
+    ours = from_gguf(facts_of(replace(byte_level, tokens=tokens, types=types)))
+    ids = ours.encode("[THINK]a", add_bos=False, parse_special=True)
+    assert len(ids) == 2 and ours.decode(ids) == "[THINK]a"
+
+
 def test_bos_comes_once_before_a_chat(pieces: Vocabulary) -> None:
     ours = from_gguf(facts_of(pieces))
     assert ours.template.source == "llama2"
