@@ -36,10 +36,10 @@ CODES_TOGETHER: Mapping[WeightFormat, int] = MappingProxyType(
 """Codes of a row that share bytes."""
 FOUND: Mapping[Calibration, str] = MappingProxyType(
     {
-        "awq": "the inputs that matter and how far each group is clipped",
+        "awq": "the inputs that matter and each group's range",
         "fisher": "how sensitive the loss is to every weight",
         "smooth": "how far outliers of inputs move into the weights",
-        "static": "the largest input of every linear",
+        "static": "the scale of each linear's inputs",
         "qoq": "the outliers of K and how far each group is clipped",
     }
 )

@@ -74,7 +74,7 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
                 group_sizes=(128, 64, 32),
                 rounding="least_squares",
                 calibration="awq",
-                source="AWQ, 2306.00978: scale and clip search per layer; W4A16",
+                source="AWQ, 2306.00978: scale search per layer, least squares in place of clips; W4A16",
             ),
             Scheme(
                 name="squeezellm",
@@ -245,6 +245,4 @@ def scheme_named(name: str) -> Scheme:
     try:
         return SCHEMES[our_name(name)]
     except KeyError:
-        raise UsageError(
-            f"unknown scheme {name!r}", hint=f"one of: {', '.join(SCHEMES)}"
-        ) from None
+        raise UsageError(f"unknown scheme {name!r}", hint=f"one of: {', '.join(SCHEMES)}") from None

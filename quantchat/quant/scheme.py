@@ -26,7 +26,7 @@ Rounding: TypeAlias = Literal[
     "none", "absmax", "least_squares", "nf4", "fp4", "nf4_dq", "kmeans", "progressive"
 ]
 Calibration: TypeAlias = Literal["none", "awq", "fisher", "smooth", "static", "qoq"]
-"""What calibration finds: scales and clips, sensitivities, smoothing factors, scales of inputs,
+"""What calibration finds: scales and ranges, sensitivities, smoothing factors, scales of inputs,
 or all that QoQ folds into its weights."""
 
 
