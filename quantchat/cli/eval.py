@@ -241,9 +241,13 @@ def _passages(
 def _show(study: Study) -> None:
     from rich.console import Console
 
-    from quantchat.evals.report import NARROW_COLUMNS, notes, table
+    from quantchat.evals.report import NARROW_COLUMNS, TABLE_COLUMNS, heading, line, notes, table
 
     console = Console(width=None if sys.stdout.isatty() else 180)
-    console.print(table(study, wide=console.width >= NARROW_COLUMNS))
+    if console.width >= TABLE_COLUMNS:
+        console.print(table(study, wide=console.width >= NARROW_COLUMNS))
+    else:
+        for words in (heading(study), *map(line, study.rows)):
+            console.print(words, markup=False, highlight=False)
     for words in notes(study):
         console.print(words, markup=False, highlight=False)

@@ -27,8 +27,9 @@ def run_task(
     as_json: bool,
 ) -> bool:
     """Run and print; whether it was stopped. Raises UsageError naming file and line."""
+    from quantchat.evals.report import TABLE_COLUMNS
     from quantchat.evals.task_files import read_task
-    from quantchat.evals.task_report import as_record, line, notes, table
+    from quantchat.evals.task_report import as_record, heading, line, notes, table
     from quantchat.evals.task_study import run_schemes
 
     task = read_task(path, shots=shots, limit=limit)
@@ -48,7 +49,11 @@ def run_task(
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(table(study))
+    if console.width >= TABLE_COLUMNS:
+        console.print(table(study))
+    else:
+        for words in (heading(study), *(line(task.kind, row) for row in study.rows)):
+            console.print(words, markup=False, highlight=False)
     for words in notes(study):
         console.print(words, markup=False, highlight=False)
     return study.stopped

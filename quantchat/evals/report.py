@@ -96,6 +96,8 @@ def _finite(value: float) -> float | None:
 
 NARROW_COLUMNS = 130
 """Characters of a line below which the columns marked as wide are left out."""
+TABLE_COLUMNS = 76
+"""Characters of a line below which rows are told in words."""
 COLUMNS = (
     ("scheme", "left", False),
     ("KV", "left", False),
@@ -201,7 +203,8 @@ def table(study: Study, *, wide: bool = True) -> Table:
     shown = [wide or not only_wide for _, _, only_wide in COLUMNS]
     for (name, justify, _), show in zip(COLUMNS, shown, strict=True):
         if show:
-            drawn.add_column(name, justify="left" if justify == "left" else "right", no_wrap=True)
+            left = justify == "left"
+            drawn.add_column(name, justify="left" if left else "right", no_wrap=left)
     for row in study.rows:
         style = "bold red" if row.divergence.nonfinite_positions else None
         found = [cell for cell, show in zip(cells(row), shown, strict=True) if show]

@@ -78,7 +78,7 @@ def _share_record(name: str, share: Share) -> dict[str, float | None]:
 
 def _within(share: Share) -> str:
     """Percent, and where they lie."""
-    return f"{100 * share.value:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f})"
+    return f"{100 * share.value:.1f} ({100 * share.low:.1f}-{100 * share.high:.1f})"
 
 
 def line(study_kind: TaskKind, row: TaskRow) -> str:
@@ -90,20 +90,23 @@ def line(study_kind: TaskKind, row: TaskRow) -> str:
     )
 
 
+def heading(study: TaskStudy) -> str:
+    """What was run, in one line."""
+    task = study.task
+    title = f"{study.model} on {task.name}: {len(task.questions)} questions"
+    return f"{title}, {len(task.examples)} examples" if task.examples else title
+
+
 def table(study: TaskStudy) -> Table:
     """The study drawn by rich."""
     from rich.table import Table
 
-    task = study.task
-    title = f"{study.model} on {task.name}: {len(task.questions)} questions"
-    if task.examples:
-        title += f", {len(task.examples)} examples"
-    drawn = Table(title=title, title_justify="left")
-    (_, first), (_, second) = FIGURES[task.kind]
+    drawn = Table(title=heading(study), title_justify="left")
+    (_, first), (_, second) = FIGURES[study.task.kind]
     for name in ("scheme", "KV"):
         drawn.add_column(name, no_wrap=True)
     for name in ("bits/w", "weights", first, second):
-        drawn.add_column(name, justify="right", no_wrap=True)
+        drawn.add_column(name, justify="right")
     for row in study.rows:
         drawn.add_row(
             row.scheme,

@@ -12,6 +12,7 @@ import factory
 import pytest
 import torch
 from click.testing import CliRunner
+from rich.console import Console
 
 from quantchat.cli.eval import command
 from quantchat.engine.loading import build_pool
@@ -153,9 +154,19 @@ def test_a_few_right_answers_of_as_many_prove_little() -> None:
         second=share(torch.tensor([False, False])),
         seconds=1,
     )
-    assert "accuracy % 100.0 (34.2 to 100.0), normalised % 0.0 (0.0 to 65.8)" in line(
-        "choices", row
-    )
+    assert "accuracy % 100.0 (34.2-100.0), normalised % 0.0 (0.0-65.8)" in line("choices", row)
+
+
+@pytest.mark.parametrize(("columns", "table"), [(80, True), (40, False)])
+def test_a_narrow_terminal_cuts_no_figure(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int, table: bool
+) -> None:
+    monkeypatch.setattr("rich.console.Console", lambda width: Console(width=columns))
+    path = write(tmp_path / "t.jsonl", [{**row, "answer": 0} for row in QUESTIONS])
+    said = run(folder, "--task", str(path), "--schemes", "fp16,int8").stdout
+    assert "…" not in said and ("┃" in said) == table
+    assert "int8" in said and said.count("(") == 5
+    assert all(len(row) <= columns for row in said.splitlines())
 
 
 def test_answers_in_words_are_judged_by_their_number(
