@@ -37,13 +37,22 @@ def prompt_of(
         )
         return [*ids, *prefix_ids]
 
-    return fit_prompt(
+    fitted = fit_prompt(
         messages,
         encode,
         context_tokens=model.plan.context_tokens,
         max_tokens=max_tokens,
         longest_tokens=model.plan.fit.longest_context_tokens,
     )
+    vocab, largest = model.decoder.spec.vocab, max(fitted.ids, default=0)
+    if largest >= vocab:
+        # A card would read past the embedding's end.
+        shown = model.tokenizer.shown(largest)
+        raise EngineError(
+            f"token {largest} {shown!r} of the tokenizer is not one of {model.info.model}'s {vocab}",
+            hint="the tokenizer's files are another model's, or its added tokens were not trained",
+        )
+    return fitted
 
 
 def check_ids(model: LoadedModel, ids: tuple[int, ...]) -> None:
