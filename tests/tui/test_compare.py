@@ -69,6 +69,20 @@ def title_row(empty: CompareEmpty) -> int:
     return empty.region.y + next(at for at, line in enumerate(lines) if line)
 
 
+async def test_the_next_round_is_asked_without_the_reasoning_of_the_last(tmp_path: Path) -> None:
+    engine = FakeEngine([Script("<think>hm, colours</think>Blue it is"), RED])
+    app = make_app(tmp_path, engine)
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await opened(pilot, app)
+        await ask(pilot, app, "colour?")
+        await wait_until(pilot, lambda: len(engine.chats) == 2)
+        await at_rest(pilot, screen)
+        await ask(pilot, app, "and again?")
+        await wait_until(pilot, lambda: len(engine.chats) == 4)
+        answers = {chat.messages[1].content for chat in engine.chats[2:]}
+        assert "Blue it is" in answers and not any("hm" in answer for answer in answers)
+
+
 @pytest.mark.parametrize("size", [(80, 24), (200, 50)])
 async def test_an_empty_pane_says_what_it_is_for(tmp_path: Path, size: tuple[int, int]) -> None:
     app = make_app(tmp_path, FakeEngine([BLUE, RED]))

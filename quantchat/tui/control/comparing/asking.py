@@ -17,6 +17,7 @@ from quantchat.comparing.seeds import seeded
 from quantchat.engine.api import Engine
 from quantchat.errors import QuantchatError
 from quantchat.events import Done, Failed, Notice, Scored, Stats
+from quantchat.reasoning import parts_of
 from quantchat.requests import ChatRequest, Message
 from quantchat.settings.model import Settings
 from quantchat.tui.control.comparing.guide import Guide
@@ -345,7 +346,8 @@ class Asking:
             if written.state == "waiting":
                 written.state = "stopped"
             before = [each for each in written.messages if each.role != "system"]
-            self._said[name] = [*before, Message("assistant", written.text)]
+            answer = parts_of(written.text).answer
+            self._said[name] = [*before, Message("assistant", answer)] if answer else before
         if shown.revealed:
             for pane in self._panes:
                 pane.end()
