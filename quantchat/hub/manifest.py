@@ -75,7 +75,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         if path.stat().st_size > _MAX_BYTES:
             return None
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return _parse(data) if isinstance(data, dict) and data.get("format") == _FORMAT else None
 

@@ -149,6 +149,7 @@ def test_incomplete_download_is_not_there(models: Path) -> None:
     [
         "",
         "[]",
+        "[" * 100_000,
         "{}",
         '{"format": 1}',
         '{"format": 1, "name": 3, "files": []}',
