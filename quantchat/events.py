@@ -153,7 +153,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadFailed:
-    """The load ended; the slot keeps what it had."""
+    """The load ended; the slot keeps what it had, unless that was unloaded to make room."""
 
     slot: Slot
     load_id: int
@@ -169,7 +169,9 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unloaded:
-    """The slot is empty and its memory given back."""
+    """The slot is empty and its memory given back: it was asked for, the model broke, or a load that is
+    under way has no room beside it.
+    """
 
     slot: Slot
     time_s: float

@@ -18,7 +18,7 @@ from quantchat.engine.commands import Command, Install, Lost, MakeRoom
 from quantchat.engine.device_errors import first_line
 from quantchat.engine.load_job import LoadJob
 from quantchat.errors import Cancelled, DeviceLostError, EngineError, QuantchatError
-from quantchat.events import Event, LoadFailed, Unloaded
+from quantchat.events import Event, LoadFailed
 from quantchat.requests import LoadRequest, Slot
 
 if TYPE_CHECKING:
@@ -180,19 +180,16 @@ class Loads:
                 raise Cancelled("loading was stopped")
 
     def failed(self, job: LoadJob, problem: QuantchatError) -> None:
-        """Tell that a load ended, and what of its slot is left."""
-        slot, now_s = job.request.slot, time.perf_counter()
-        if job.emptied:
-            self._emit(Unloaded(slot=slot, time_s=now_s))
+        """Tell that a load ended."""
         self._emit(
             LoadFailed(
-                slot=slot,
+                slot=job.request.slot,
                 load_id=job.load_id,
                 message=problem.message,
                 hint=problem.hint,
                 cancelled=job.cancelled.is_set(),
                 lacks_memory=problem.lacks_memory,
                 ways=problem.ways,
-                time_s=now_s,
+                time_s=time.perf_counter(),
             )
         )

@@ -235,7 +235,10 @@ class Session:
             if isinstance(command, Install):
                 self._install(command)
             else:
-                command.job.emptied = self._empty(command.job.request.slot)
+                slot = command.job.request.slot
+                command.job.emptied = self._empty(slot)
+                if command.job.emptied:
+                    self._emit(Unloaded(slot=slot, time_s=time.perf_counter()))
                 command.done.set()
 
     def _cancel(self, request_id: int) -> None:

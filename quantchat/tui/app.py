@@ -238,10 +238,9 @@ class QuantchatApp(Opening):
                 if self.comparison is not None:
                     self.comparison.take(item)
             elif isinstance(item, LoadProgress | Loaded | LoadFailed | Unloaded):
-                before = self.loads.info
                 self.loads.take(item)
                 if isinstance(item, Loaded):
-                    self.switching.loaded(before, item)
+                    self.switching.loaded(self.loads.replaced, item)
                 if isinstance(item, Loaded) and self.loads.ready:
                     self.guarded(self.conversation.model_ready)
             else:

@@ -23,6 +23,7 @@ from textual.widgets import Button, Static, TextArea
 from transfer_support import FakeTransfers
 
 from quantchat.errors import DownloadError, StoreError
+from quantchat.events import Unloaded
 from quantchat.requests import WayOut
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.screens.dialog import Dialog
@@ -342,6 +343,35 @@ async def test_what_is_asked_while_a_model_comes_in_is_told_as_that_ones(
         assert path[-1].content == "<think>Two." and path[-1].state == "complete"
         assert app.chats.list()[0].scheme == "int4"
         assert "int4" in app.chat_screen.transcript.stack.turns[-1].label
+
+
+@pytest.mark.parametrize("another", [False, True])
+async def test_a_question_waits_where_the_old_model_had_to_make_room(
+    tmp_path: Path, another: bool
+) -> None:
+    app = make_app(tmp_path, scheme="fp16")
+    engine = fake(app)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        engine.hold_loads = True
+        app.set_value("scheme", "int4")
+        await wait_until(pilot, lambda: app.loads.state == "loading")
+        engine.infos.clear()
+        if another:
+            # Another wish finds the slot empty, before it knows where its model lies.
+            app.set_value("scheme", "int8")
+            assert app.loads.state == "looking"
+            app.loads.take(Unloaded(slot="main", time_s=0.0))
+        else:
+            engine.push([Unloaded(slot="main", time_s=0.0)])
+            await wait_until(pilot, lambda: not app.loads.ready)
+            assert app.loads.state == "loading"
+        await ask(pilot, app, "and now?")
+        await wait_until(pilot, lambda: app.conversation.waiting)
+        engine.hold_loads = False
+        await answered(pilot, app, 2)
+        assert app.conversation.path[-1].scheme == ("int8" if another else "int4")
+        assert another or "int4 instead of fp16" in notes(app)
 
 
 async def test_a_full_disk_when_the_model_comes_ends_no_app(

@@ -69,6 +69,8 @@ class Loads:
         self.state: State = "idle"
         self.info: ModelInfo | None = None
         self.memory: MemoryUse | None = None
+        self.replaced: ModelInfo | None = None
+        """What answered when the latest load began."""
         self.wanted: LoadRequest | None = None
         """What is being brought in, or was asked for last."""
         self.answering: LoadRequest | None = None
@@ -191,7 +193,8 @@ class Loads:
         """An event of the main slot."""
         if isinstance(event, Unloaded):
             self.info = self.answering = None
-            self._set("idle")
+            # What is on its way comes all the same.
+            self._set("idle" if self.state == "ready" else self.state)
             return
         if event.load_id != self._load_id:
             return
@@ -238,7 +241,7 @@ class Loads:
             if self._fetch_missing:
                 self.fetch()
         else:
-            self.progress = None
+            self.progress, self.replaced = None, self.info
             try:
                 self._load_id = self.engine.load(request)
             except QuantchatError as error:
