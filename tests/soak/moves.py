@@ -97,8 +97,10 @@ async def ask(user: User) -> None:
 
 async def stop_and_go_on(user: User) -> None:
     """Stop an answer halfway, then continue it."""
+    turns = len(user.app.conversation.path)
     await user.write(user.question())
-    await user.until(lambda: user.talking, "an answer begins")
+    # A short one may be over before it is looked at.
+    await user.until(lambda: len(user.app.conversation.path) == turns + 2, "an answer begins")
     await asyncio.sleep(user.chance.uniform(0.05, 0.3))
     await user.press("escape")
     await user.until(lambda: not user.talking, "an answer stops")
