@@ -37,7 +37,8 @@ def parts_of(text: str) -> Parts:
             thought, mark, answer = head[len(opening) :].partition(closing)
             return Parts(thought.strip(), answer.lstrip(), bool(mark))
     late = LATE.search(text)
-    if late is None:
+    # Behind an opening mark within the text both are an example: reasoning begins the text.
+    if late is None or "<think>" in text[: late.start()]:
         return Parts("", text, True)
     return Parts(text[: late.start()].strip(), text[late.end() :].lstrip(), True)
 

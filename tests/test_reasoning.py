@@ -38,7 +38,14 @@ def test_a_template_may_have_opened_the_reasoning() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["plain", "", "say `</think>` to end it", "a <think> in a sentence"]
+    "text",
+    [
+        "plain",
+        "",
+        "say `</think>` to end it",
+        "a <think> in a sentence",
+        "It looks so:\n```\n<think>\nhm\n</think>\nYes.\n```",
+    ],
 )
 def test_other_texts_are_answers(text: str) -> None:
     parts = parts_of(text)
