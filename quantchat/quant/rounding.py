@@ -161,8 +161,9 @@ def _fit(w: torch.Tensor, shares: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     w_mean = (w * shares).sum(dim=-1, keepdim=True)
     w_part = (w - w_mean) * shares
     best_error = torch.full_like(low, float("inf"))
-    best_scale = torch.zeros_like(low)
-    best_offset = low.clone()
+    # What float16 does not hold, or is no number, must not become a weight like others.
+    best_scale = torch.full_like(low, float("nan"))
+    best_offset = best_scale
     for shrink in SHRINKS:
         margin = (high - low) * ((1 - shrink) / 2)
         scale = ((high - low) * (shrink / 15)).clamp_min(1e-9)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -113,6 +115,15 @@ def test_awkward_groups_stay_finite_and_close(row: torch.Tensor) -> None:
         assert bool(torch.isfinite(back).all())
         span = float(w.max() - w.min())
         assert float((back - w).abs().max()) <= span / 15 + float(w.abs().max()) / 127 + 1e-6
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e38, -1e38])
+def test_a_group_that_its_scales_cannot_hold_is_no_number(value: float) -> None:
+    w = torch.randn(2, 128)
+    w[0, 5] = value
+    back = int4_group(w, 64).dequantize(torch.float32)
+    assert not bool(back[0, :64].isfinite().any())
+    assert bool(back[0, 64:].isfinite().all()) and bool(back[1].isfinite().all())
 
 
 def test_rows_are_taken_and_stacked_in_any_format() -> None:
