@@ -241,6 +241,19 @@ async def test_commands_do_what_their_keys_do(tmp_path: Path) -> None:
         await wait_until(pilot, lambda: not app.conversation.path)
 
 
+async def test_a_folded_paste_is_a_commands_argument_in_full(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(pilot, app)
+        prompt = app.chat_screen.prompt
+        prompt.fill("/system ")
+        await paste(pilot, app, LINES)
+        assert prompt.text == "/system [paste 1 · 240 lines]"
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: app.conversation.options.system_prompt == LINES)
+        assert prompt.text == ""
+
+
 async def test_arguments_are_completed(tmp_path: Path) -> None:
     app = make_app(tmp_path)
     async with app.run_test(size=SIZE) as pilot:

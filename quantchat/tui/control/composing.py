@@ -51,8 +51,10 @@ class Composing:
         conversation = screen.desk.conversation
         if not text or self._reading:
             return
-        command = None if self.editing is not None else parse(text)
-        if command is not None:
+        if self.editing is None and parse(text) is not None:
+            # A folded paste is an argument in full.
+            command = parse(screen.prompt.unfolded())
+            assert command is not None
             self._run(*command)
             return
         if conversation.busy:
