@@ -24,7 +24,7 @@ class ShelfRow:
 SHELF_CONTEXT_TOKENS = 8192
 
 SHELF = (
-    ShelfRow(alias="smollm2-360m", scheme="int4", memory_gib=2),
+    ShelfRow(alias="smollm2-360m", scheme="int8", memory_gib=2),
     ShelfRow(alias="qwen2.5-1.5b", scheme="int4", memory_gib=4),
     ShelfRow(alias="qwen3-4b", scheme="int8", memory_gib=8),
     ShelfRow(alias="qwen2.5-7b", scheme="int8", memory_gib=12),
