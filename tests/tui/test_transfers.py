@@ -232,6 +232,22 @@ async def test_stop_keeps_the_bytes_and_drop_does_not(hub: FakeServer, local: st
     assert unfinished() == [] and wanted() == [] and list_local() == []
 
 
+async def test_what_takes_long_to_stop_is_not_taken_up_again(
+    hub: FakeServer, local: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_transfers, "GIVE_UP_S", 0.0)
+    hub.faults.hold_after_bytes = HELD_BYTES
+    async with opened(local) as (pilot, app):
+        await ready(pilot, app)
+        app.transfers.add(["own/one"])
+        await wait_until(pilot, half_there(app, "own/one"))
+        app.transfers.stop("own/one")
+        await wait_until(pilot, lambda: said("stopped; what came is kept"))
+        await wait_until(pilot, lambda: phase(app, "own/one") == "stopped")
+        app.transfers.add(["own/one"])
+        await wait_until(pilot, lambda: phase(app, "own/one") == "running")
+
+
 async def test_a_hub_that_is_gone_is_told_once_and_asked_again(
     hub: FakeServer, local: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -241,6 +241,7 @@ class HubTransfers:
     def _set_to_work(self, jobs: list[Wanted]) -> None:
         if self._leaving.is_set() or not any(self._takes(job) for job in jobs):
             return
+        self._ending = ""
         cancel = self._cancel = threading.Event()
         self._worker = threading.Thread(
             target=self._work, args=(cancel,), name="download", daemon=True
@@ -333,9 +334,8 @@ class HubTransfers:
         self._board.tell(News(what="dropped", name=name, message=freed))
 
     def _end(self, name: str) -> None:
-        """Stop what is at work and wait for it."""
+        """Stop what is at work and wait for it, not for ever; it stays the one that is to end."""
         self._ending = name
         self._cancel.set()
         if self._worker is not None:
             self._worker.join(GIVE_UP_S)
-        self._ending = ""
