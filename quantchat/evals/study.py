@@ -15,9 +15,11 @@ from typing import TypeVar
 import torch
 
 from quantchat.calibration.settings import CalibrationSettings
+from quantchat.engine.device_errors import forget_frames, trouble_of
+from quantchat.engine.load_errors import device_error
 from quantchat.engine.loading import build_pool, scheme_detail
 from quantchat.engine.read_ahead import calibration_key
-from quantchat.errors import Cancelled, DeviceMemoryError, EngineError, PlanError
+from quantchat.errors import Cancelled, EngineError, PlanError, QuantchatError
 from quantchat.evals.divergence import Divergence, Positions, compare, concat, summarize
 from quantchat.evals.logprobs import hidden_states, log_softmax, row_slices
 from quantchat.evals.perplexity import Perplexity, log_ratio, perplexity
@@ -161,14 +163,15 @@ def rows_of(
                 loaded = subject.decoder(
                     group[0], phases(scheme, on_work), cancelled, wish.calibration
                 )
-            except (PlanError, DeviceMemoryError) as error:
-                refused.append(f"{scheme}: {error.message}")
+            except Exception as error:
+                refused.append(f"{scheme}: {_reason(error, group[0], subject)}")
                 continue
             for plan in group:
                 try:
                     rows.append(measured(loaded.decoder, plan))
-                except (PlanError, DeviceMemoryError, EngineError) as error:
-                    refused.append(f"{scheme} with {plan.kv} KV: {error.message}")
+                except Exception as error:
+                    why = _reason(error, plan, subject)
+                    refused.append(f"{scheme} with {plan.kv} KV: {why}")
                 else:
                     on_row(rows[-1])
             del loaded
@@ -177,6 +180,17 @@ def rows_of(
             raise
         return rows, True
     return rows, False
+
+
+def _reason(error: Exception, plan: ExecutionPlan, subject: Subject) -> str:
+    """Why a plan gave no row, in words; raises what the others would meet as well."""
+    if isinstance(error, PlanError | EngineError):
+        return error.message
+    trouble = trouble_of(error)
+    if isinstance(error, QuantchatError) or trouble is None or trouble.kind != "memory":
+        raise error
+    forget_frames(error)
+    return device_error(trouble, plan, subject.source.spec).message
 
 
 def score(

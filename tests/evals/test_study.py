@@ -17,13 +17,16 @@ from click.testing import CliRunner
 from quantchat import paths
 from quantchat.cli.eval import command
 from quantchat.cli.lists import kv_words, scheme_words
+from quantchat.engine.loading import build_pool
 from quantchat.errors import Cancelled, PlanError, UsageError
 from quantchat.evals.report import COLUMNS, cells
 from quantchat.evals.study import Wish, evaluate
 from quantchat.evals.subject import open_subject
 from quantchat.evals.text import METHODS, cut
+from quantchat.hardware.execution import ExecutionPlan
 from quantchat.kv_formats import KV_FORMATS
 from quantchat.model.decoder import Decoder
+from quantchat.ops.kv_pool import KvPool
 from quantchat.quant.registry import SCHEMES
 from quantchat.store.quality import measured_quality
 
@@ -156,6 +159,26 @@ def test_measured_rows_are_remembered(folder: Path) -> None:
         assert (found.kl_mean, found.same_top) == (row["kl_mean"], row["same_top"])
         assert (found.tokens, found.method, found.text) == (255, "llama.cpp", "prose.txt")
         assert found.ppl_ratio == pytest.approx(row["ppl"] / record["reference"]["ppl"])
+
+
+def test_a_cache_that_cannot_be_had_costs_its_own_row_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(decoder: Decoder, plan: ExecutionPlan) -> KvPool:
+        if plan.kv == "int8":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return build_pool(decoder, plan)
+
+    monkeypatch.setattr("quantchat.evals.study.build_pool", short)
+    words = ("--text", str(PROSE), "--schemes", "int8", "--kv", "16bit,int8,int4", "--json")
+    record = json.loads(run(folder, *words).stdout)
+    assert [row["kv"] for row in record["rows"]] == ["16bit", "int4"]
+    (refused,) = record["refused"]
+    assert refused.startswith("int8 with int8 KV: not enough memory for int8 weights")
+    assert "the last 2.00 GiB could not be had" in refused
+    monkeypatch.setattr("quantchat.evals.study.build_pool", lambda *words: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(folder, *words)
 
 
 def test_a_mean_that_leaves_positions_out_is_told_and_not_remembered(
