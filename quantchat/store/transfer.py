@@ -19,6 +19,7 @@ from quantchat.store.as_json import from_json, to_json
 from quantchat.store.as_markdown import from_markdown, to_markdown
 from quantchat.store.chats import Chats
 from quantchat.store.records import Chat
+from quantchat.whole_file import replace_file
 
 Format: TypeAlias = Literal["md", "json"]
 FORMATS: tuple[Format, ...] = ("md", "json")
@@ -111,7 +112,10 @@ def import_files(chats: Chats, paths: Sequence[Path]) -> tuple[Chat, ...]:
 
 def _write(path: Path, text: str, *, overwrite: bool) -> None:
     try:
-        with path.open("w" if overwrite else "x", encoding="utf-8", newline="") as file:
+        if overwrite and path.exists():
+            replace_file(path, text.encode())
+            return
+        with path.open("x", encoding="utf-8", newline="") as file:
             try:
                 file.write(text)
             except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,28 @@ def test_a_write_that_fails_half_way_leaves_nothing(
     assert [found.id for found in chats.list()] == [chat.id]
     with database.read() as connection:
         connection.execute("INSERT INTO turns_text (turns_text) VALUES ('integrity-check')")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are a matter of POSIX")
+def test_a_full_disk_keeps_the_file_that_was_to_be_overwritten(
+    chats: Chats, tmp_path: Path
+) -> None:
+    import resource
+
+    path = tmp_path / "kept.md"
+    chat = chats.create(title="long " * 100)
+    path.write_text("as it was")
+    path.chmod(0o640)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        with pytest.raises(StoreError, match="cannot be written"):
+            export_file(chats, chat.id, path, overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_text() == "as it was" and list(tmp_path.glob(".kept*")) == []
+    export_file(chats, chat.id, path, overwrite=True)
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_files_are_named_by_title_and_never_overwritten_unasked(
