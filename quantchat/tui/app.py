@@ -64,6 +64,8 @@ from quantchat.tui.unseen import UNSEEN
 log = logging.getLogger(__name__)
 
 POLL_S = 0.15
+NOTE_CHARS = 1000
+"""Longer ones, that quote a paste say, are cut: they would cover the screen, and take seconds."""
 
 
 class QuantchatApp(Opening):
@@ -294,6 +296,8 @@ class QuantchatApp(Opening):
         markup: bool = False,
     ) -> None:
         """Say something; texts come from files and engines, so they are never markup."""
+        if len(message) > NOTE_CHARS:
+            message = f"{message[:NOTE_CHARS]}…"
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     def choose_model(self, name: str, scheme: str = "") -> None:

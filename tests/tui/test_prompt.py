@@ -252,6 +252,11 @@ async def test_a_folded_paste_is_a_commands_argument_in_full(tmp_path: Path) -> 
         await pilot.press("enter")
         await wait_until(pilot, lambda: app.conversation.options.system_prompt == LINES)
         assert prompt.text == ""
+        prompt.fill("/theme ")
+        await paste(pilot, app, LINES)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: "There is no theme 'line 0" in notes(app))
+        assert "line 239" not in notes(app)
 
 
 async def test_arguments_are_completed(tmp_path: Path) -> None:
