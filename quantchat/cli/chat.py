@@ -12,6 +12,7 @@ import click
 from quantchat.cli.choices import SCHEME_HELP
 from quantchat.cli.ending import end_when_told
 from quantchat.cli.frames import set_rate
+from quantchat.cli.terminal_size import give_size
 
 
 @click.command(name="chat", help="Open the app.")
@@ -37,6 +38,7 @@ def command(model: str | None = None, scheme: str | None = None, theme: str | No
         raise UsageError(
             "the app needs a terminal", hint="`quantchat ask` answers one prompt on stdout"
         )
+    give_size(sys.stdout.fileno())
     _log_to(str(paths.log_file()))
     settings, warnings = load_settings(paths.settings_file())
     if model is not None:

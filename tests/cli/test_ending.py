@@ -1,4 +1,4 @@
-"""The app on a real terminal, ended from outside."""
+"""The app on a real terminal: ended from outside, and of no size."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from quantchat.cli.terminal_size import give_size
 from quantchat.store.chats import Chats
 from quantchat.store.db import open_database
 
@@ -77,3 +78,16 @@ def test_a_told_app_puts_its_terminal_right_and_keeps_its_answer(tmp_path: Path)
     assert drawn.count(ENTERS) == 1 and drawn.rindex(LEAVES) > drawn.index(ENTERS)
     answer = chats.path(chats.list()[0].id)[-1]
     assert answer.state == "stopped" and answer.note == "quantchat was closed while it streamed"
+
+
+@pytest.mark.parametrize(("known", "given"), [((0, 0), (24, 80)), ((33, 99), (33, 99))])
+def test_a_terminal_without_a_size_gets_one(known: tuple[int, int], given: tuple[int, int]) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        termios.tcsetwinsize(theirs, known)
+        give_size(theirs)
+        assert termios.tcgetwinsize(ours) == given
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    give_size(theirs)
