@@ -25,7 +25,7 @@ from quantchat.errors import PlanError, QuantchatError, UsageError
 from quantchat.evals.chats import ChatWish, write_chats
 from quantchat.evals.reference import Reference, ReferenceKind, reference_for
 from quantchat.evals.report import quality
-from quantchat.evals.study import Row, Wish, card_weight_bytes, measure
+from quantchat.evals.study import Row, Wish, card_weight_bytes, measure, reason_of
 from quantchat.evals.subject import OnWork, Subject, open_subject, phases
 from quantchat.evals.text import Passages
 from quantchat.hardware.execution import ExecutionPlan
@@ -64,7 +64,7 @@ class Made:
     rows: tuple[Row, ...]
     qualities: tuple[Quality, ...]
     refused: tuple[str, ...]
-    """KV precisions that could not be measured here."""
+    """What could not be measured here, with the reason."""
     passages: Passages | None
 
 
@@ -76,7 +76,10 @@ def quantize(
     on_work: OnWork,
     cancelled: Callable[[], bool],
 ) -> Made:
-    """Make the export. Raises UsageError, PlanError, CheckpointError, Cancelled; leaves no half."""
+    """Make the export, measured where there is room for that.
+
+    Raises UsageError, PlanError, CheckpointError, Cancelled; leaves no half.
+    """
     if subject.source.export is not None:
         raise UsageError(
             f"{subject.name} is an export already", hint="quantize the model that it was made of"
@@ -106,7 +109,12 @@ def quantize(
         _write_rest(subject, plan, draft)
         words = _recipe(subject, plan, recipe, order)
         write_marker(draft, reader, written, recipe=words, quality=[])
-        rows, passages, refused, found = _measured(subject, order, draft, on_work, cancelled)
+        try:
+            rows, passages, refused, found = _measured(subject, order, draft, on_work, cancelled)
+        except Exception as error:
+            # What took hours to make is not given up for want of room for the original beside it.
+            rows, passages, found = (), None, ()
+            refused = (f"the measurement: {reason_of(error)}",)
         write_marker(
             draft, reader, written, recipe=words, quality=[as_object(one) for one in found]
         )
@@ -231,8 +239,14 @@ def _measured(
         if plans:
             decoder = exported.decoder(plans[0], phases("export", on_work), cancelled).decoder
             for plan in plans:
-                row, _ = measure(exported, decoder, plan, passages, base, wish, on_work, cancelled)
-                rows.append(row)
+                try:
+                    row, _ = measure(
+                        exported, decoder, plan, passages, base, wish, on_work, cancelled
+                    )
+                except Exception as error:
+                    refused.append(f"{order.scheme} with {plan.kv} KV: {reason_of(error)}")
+                else:
+                    rows.append(row)
     finally:
         exported.close()
     found = tuple(

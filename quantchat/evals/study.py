@@ -16,7 +16,6 @@ import torch
 
 from quantchat.calibration.settings import CalibrationSettings
 from quantchat.engine.device_errors import forget_frames, trouble_of
-from quantchat.engine.load_errors import device_error
 from quantchat.engine.loading import build_pool, scheme_detail
 from quantchat.engine.read_ahead import calibration_key
 from quantchat.errors import Cancelled, EngineError, PlanError, QuantchatError
@@ -164,14 +163,13 @@ def rows_of(
                     group[0], phases(scheme, on_work), cancelled, wish.calibration
                 )
             except Exception as error:
-                refused.append(f"{scheme}: {_reason(error, group[0], subject)}")
+                refused.append(f"{scheme}: {reason_of(error)}")
                 continue
             for plan in group:
                 try:
                     rows.append(measured(loaded.decoder, plan))
                 except Exception as error:
-                    why = _reason(error, plan, subject)
-                    refused.append(f"{scheme} with {plan.kv} KV: {why}")
+                    refused.append(f"{scheme} with {plan.kv} KV: {reason_of(error)}")
                 else:
                     on_row(rows[-1])
             del loaded
@@ -182,15 +180,15 @@ def rows_of(
     return rows, False
 
 
-def _reason(error: Exception, plan: ExecutionPlan, subject: Subject) -> str:
-    """Why a plan gave no row, in words; raises what the others would meet as well."""
+def reason_of(error: Exception) -> str:
+    """Why something could not be measured here, in words; raises errors that are no such reason."""
     if isinstance(error, PlanError | EngineError):
         return error.message
     trouble = trouble_of(error)
     if isinstance(error, QuantchatError) or trouble is None or trouble.kind != "memory":
         raise error
     forget_frames(error)
-    return device_error(trouble, plan, subject.source.spec).message
+    return f"not enough memory: {trouble.reason}"
 
 
 def score(

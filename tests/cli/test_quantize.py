@@ -16,7 +16,7 @@ import torch
 from click.testing import CliRunner
 
 from quantchat.cli.quantize import command
-from quantchat.errors import Cancelled, UsageError
+from quantchat.errors import Cancelled, NoRoomError, UsageError
 from quantchat.evals import quantizing
 from quantchat.evals.quantizing import Order, quantize
 from quantchat.evals.subject import open_subject
@@ -105,6 +105,22 @@ def test_an_export_is_not_quantized_again(tmp_path: Path, gguf: Path) -> None:
     run(gguf, out, "--scheme", "int8", "--eval-tokens", "0")
     with pytest.raises(UsageError, match="is an export already"):
         run(out, tmp_path / "again", "--scheme", "int4")
+
+
+def test_no_room_for_the_original_leaves_the_export_unmeasured(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **words: Any) -> Any:
+        raise NoRoomError("fp16 on a card needs 16 GiB")
+
+    monkeypatch.setattr(quantizing, "write_chats", refuse)
+    out = tmp_path / "out"
+    shown = run(gguf, out, "--scheme", "int8").stdout
+    assert "not run: the measurement: fp16 on a card needs 16 GiB" in shown
+    assert json.loads((out / "quantchat.json").read_text())["quality"] == []
+    exported = open_subject(str(out))
+    assert exported.source.export is not None
+    exported.close()
 
 
 @pytest.mark.parametrize("moment", ["quantize", "measure"])
