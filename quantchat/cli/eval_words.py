@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from quantchat.cli.answer_options import changed_settings
+
 if TYPE_CHECKING:
     from quantchat.calibration.settings import CalibrationSettings
 
@@ -28,9 +30,8 @@ def model_and_calibration(model: str | None, text: Path | None) -> tuple[str, Ca
     """
     from quantchat import paths
     from quantchat.calibration.settings import CalibrationSettings
-    from quantchat.settings.file import load_settings
 
-    settings, _ = load_settings(paths.settings_file())
+    settings = changed_settings({})
     known = paths.expanded(settings.calibration_file) if settings.calibration_file else None
     found = CalibrationSettings(file=text or known)
     found.key()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from quantchat.cli.answer_options import changed_settings
 from quantchat.errors import QuantchatError
 from quantchat.sizes import size_words
 
@@ -100,11 +101,9 @@ def command(fit: bool, as_json: bool) -> None:
 
 def _verdicts(names: Iterable[str]) -> dict[str, Fits | QuantchatError]:
     """What fits of each, or why nothing is known of it; the catalog needs no network."""
-    from quantchat.paths import settings_file
-    from quantchat.settings.file import load_settings
     from quantchat.tui.control.plan_fits import PlanFits
 
-    settings, _ = load_settings(settings_file())
+    settings = changed_settings({})
     book = PlanFits(lambda: settings)
     found: dict[str, Fits | QuantchatError] = {}
     for name in dict.fromkeys(names):

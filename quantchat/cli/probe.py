@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from quantchat.cli.answer_options import changed_settings
 from quantchat.cli.choices import KV_HELP, SCHEME_HELP
 from quantchat.errors import ModelNotFoundError, PlanError
 
@@ -53,23 +54,23 @@ class Subject:
 @click.option("--kv", default="", help=KV_HELP)
 @click.option("--device", default="", help="auto, cpu, cuda.")
 @click.option(
-    "--context", default=-1, type=int, help="Longest context in tokens; 0 takes what fits."
+    "--context", type=click.IntRange(min=0), help="Longest context in tokens; 0 takes what fits."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def command(model: str, scheme: str, kv: str, device: str, context: int, as_json: bool) -> None:
+def command(
+    model: str, scheme: str, kv: str, device: str, context: int | None, as_json: bool
+) -> None:
     """Show the machine, the plan and its reasons, and every scheme with its bytes and speed."""
     from quantchat.hardware.plan import plan
     from quantchat.hardware.probe import probe
-    from quantchat.paths import settings_file
-    from quantchat.settings.file import load_settings
 
-    settings, _ = load_settings(settings_file())
+    settings = changed_settings({})
     wanted = dataclasses.replace(
         settings,
         scheme=scheme or settings.scheme,
         kv=kv or settings.kv,
         device=device or settings.device,
-        context_tokens=settings.context_tokens if context < 0 else context,
+        context_tokens=settings.context_tokens if context is None else context,
     )
     facts = probe()
     subject = find_subject(model, wanted)
@@ -154,7 +155,13 @@ def _shape(name: str, settings: Settings) -> Subject:
 
 def _wished(looked: Looked, settings: Settings) -> Subject:
     """A model under the settings' wishes."""
+    from quantchat.quant.registry import scheme_of_export
+
     origins = {"file": str(looked.path), "catalog": "shape"}
+    exported = looked.request.exported
+    scheme = settings.scheme
+    if exported:
+        scheme = scheme_of_export(looked.name, exported, scheme)
     return Subject(
         name=looked.name,
         origin=origins.get(looked.known, "hub"),
@@ -162,7 +169,7 @@ def _wished(looked: Looked, settings: Settings) -> Subject:
         looked=looked,
         request=dataclasses.replace(
             looked.request,
-            scheme=looked.request.exported or settings.scheme,
+            scheme=scheme,
             kv=settings.kv,
             device=settings.device,
             context_tokens=settings.context_tokens,

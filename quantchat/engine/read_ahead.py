@@ -14,7 +14,7 @@ from pathlib import Path
 from quantchat import paths
 from quantchat.calibration.settings import CalibrationSettings
 from quantchat.checkpoints.base import TensorEntry
-from quantchat.errors import PlanError, QuantchatError
+from quantchat.errors import QuantchatError
 from quantchat.hardware.execution import ExecutionPlan, PlanRequest
 from quantchat.hardware.facts import Facts
 from quantchat.hardware.plan import plan as make_plan
@@ -23,7 +23,7 @@ from quantchat.hardware.stored_types import stored_type
 from quantchat.hub.local import resolve
 from quantchat.model.families import ModelSource, open_model
 from quantchat.model.packed_name import packed_file, packed_stem
-from quantchat.quant.registry import scheme_named
+from quantchat.quant.registry import scheme_of_export
 from quantchat.quant.scheme import Scheme
 from quantchat.requests import LoadRequest
 
@@ -113,13 +113,7 @@ def _scheme_of(request: LoadRequest, source: ModelSource) -> str:
     export = source.export
     if export is None:
         return request.scheme
-    if request.scheme not in ("auto", "stored") and scheme_named(request.scheme) != export.scheme:
-        raise PlanError(
-            f"{source.checkpoint.path.name} was exported in {export.scheme.name}, "
-            f"{request.scheme} cannot be made of it",
-            hint="choose the scheme auto, or the original model",
-        )
-    return export.scheme.name
+    return scheme_of_export(source.checkpoint.path.name, export.scheme.name, request.scheme)
 
 
 def calibration_of(request: LoadRequest) -> CalibrationSettings:

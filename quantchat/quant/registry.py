@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from quantchat.errors import UsageError
+from quantchat.errors import PlanError, UsageError
 from quantchat.quant.scheme import Scheme
 
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(
@@ -246,3 +246,13 @@ def scheme_named(name: str) -> Scheme:
         return SCHEMES[our_name(name)]
     except KeyError:
         raise UsageError(f"unknown scheme {name!r}", hint=f"one of: {', '.join(SCHEMES)}") from None
+
+
+def scheme_of_export(name: str, exported: str, wanted: str) -> str:
+    """The scheme of the model called `name`, `exported` in it; raises PlanError for another."""
+    if wanted not in ("auto", "stored") and scheme_named(wanted).name != exported:
+        raise PlanError(
+            f"{name} was exported in {exported}, {wanted} cannot be made of it",
+            hint="choose the scheme auto, or the original model",
+        )
+    return exported

@@ -89,3 +89,12 @@ def test_all_precisions_are_no_side() -> None:
     with pytest.raises(UsageError, match="unknown KV precision 'all'") as refused:
         CliRunner().invoke(compare, ["-p", "hi", "--kv", "all"], catch_exceptions=False)
     assert "auto, 16bit" in refused.value.hint
+
+
+@pytest.mark.parametrize("words", [("models", "--fit"), ("eval", "--task", "none.jsonl")])
+def test_settings_that_are_not_used_are_told(
+    run: Callable[..., object], capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    paths.settings_file().write_text('temperature = "hot"\n')
+    run(*words)
+    assert "temperature: 'hot' is not allowed" in capsys.readouterr().err

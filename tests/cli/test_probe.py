@@ -12,9 +12,11 @@ from click.testing import CliRunner, Result
 from machines import machine
 
 from quantchat.cli.probe import command
+from quantchat.engine.subjects import Subject, Subjects, plain_request
 from quantchat.errors import ModelNotFoundError, PlanError, UsageError
 from quantchat.hardware.facts import Facts
 from quantchat.quant.registry import SCHEMES
+from quantchat.shapes import SHAPES
 
 H100 = machine("H100")
 
@@ -160,3 +162,16 @@ def test_every_scheme_is_listed_with_bytes_speed_or_why_not(
 def test_other_names_of_schemes_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("--json", "--model", "llama-3.1-8b", "--scheme", "w4a16")
     assert record(on(monkeypatch, H100, *words))["plan"]["scheme"] == "int4"
+
+
+def test_an_export_is_planned_in_its_scheme_or_refused_as_its_load_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = SHAPES["llama-3.2-1b"]
+    request = dataclasses.replace(plain_request(spec), exported="nf4")
+    looked = Subject(name="mine", identity="", spec=spec, request=request, known="file")
+    monkeypatch.setattr(Subjects, "find", lambda *words: looked)
+    found = record(on(monkeypatch, H100, "--model", "mine", "--json"))
+    assert found["plan"]["scheme"] == "nf4"
+    refused = on(monkeypatch, H100, "--model", "mine", "--scheme", "int8", "--json").exception
+    assert isinstance(refused, PlanError) and "int8 cannot be made of it" in refused.message
