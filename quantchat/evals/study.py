@@ -214,6 +214,9 @@ def score(
             cancelled=cancelled,
             on_tokens=on_tokens,
         )
+        if hidden.device.type == "cuda":
+            # Launches return before the card is done.
+            torch.cuda.current_stream(hidden.device).synchronize()
         decoder_s += time.perf_counter() - started_s
         parts.append(_against(decoder, hidden, base, index, window.ids[window.first_target :]))
     return concat(parts), decoder_s
