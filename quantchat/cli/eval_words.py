@@ -54,7 +54,10 @@ class Progress:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
-    """Progress until the block ends; the first Ctrl-C asks the work to stop, the second ends it."""
+    """Progress until the block ends; the first Ctrl-C asks the work to stop, the second ends it.
+
+    SIGTERM ends it at once, and removes what was begun on disk.
+    """
     with drawn() as shown, _interruptible(shown):
         yield shown
 
@@ -94,18 +97,24 @@ def _interruptible(shown: Progress) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
+    before, ended = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:
         shown.stop.set()
         shown.say("stopping; what is finished will be shown (Ctrl-C again ends at once)")
         signal.signal(signal.SIGINT, before)
 
+    def end(number: int, frame: FrameType | None) -> None:
+        # What was begun on disk is removed on the way out.
+        sys.exit(128 + number)
+
     signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, ended)
 
 
 class WorkLines:

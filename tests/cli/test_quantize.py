@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,24 @@ def test_no_room_for_the_original_leaves_the_export_unmeasured(
     exported = open_subject(str(out))
     assert exported.source.export is not None
     exported.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
+def test_a_process_that_is_told_to_end_leaves_nothing(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(*args: Any, **words: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it goes on")
+
+    monkeypatch.setattr(quantizing, "write_chats", told)
+    before = signal.getsignal(signal.SIGTERM)
+    (tmp_path / "in").mkdir()
+    options = ("--model", str(gguf), "--device", "cpu", "--scheme", "int8")
+    done = CliRunner().invoke(command, (*options, str(tmp_path / "in" / "out")))
+    assert done.exit_code == 128 + signal.SIGTERM
+    assert not list((tmp_path / "in").iterdir())
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize("moment", ["quantize", "measure"])
