@@ -96,7 +96,7 @@ def variants(repo: str, *, timeout_s: float = VARIANTS_S, cancel: threading.Even
     refusal = None if may_fetch else hub.gated(listing.repo)
     names = config.get("architectures")
     tags = tags_of(listing.data)
-    found = [_gguf(listing, name) for name in gguf_files(listing) if not _is_projector(name)]
+    found = [_gguf(listing, name) for name in gguf_files(listing)]
     folder = _folder(listing, config)
     if folder is not None:
         found.append(folder)
@@ -198,12 +198,6 @@ def _folder(listing: Listing, config: dict[str, Any]) -> Variant | None:
         size_bytes=sum(file.size_bytes for file in files),
         files=len(files),
     )
-
-
-def _is_projector(name: str) -> bool:
-    """Whether a GGUF file holds the eyes of a model, or an importance matrix."""
-    plain_name = name.rpartition("/")[2].lower()
-    return plain_name.startswith("mmproj") or "imatrix" in plain_name
 
 
 def _config(hub: Hub, listing: Listing) -> dict[str, Any]:

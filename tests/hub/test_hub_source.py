@@ -79,6 +79,11 @@ def test_files_of_like_names_are_two_models(hub: FakeServer, names: tuple[str, s
         assert resolve(f"own/many:{name}") == model
 
 
+def test_what_lies_beside_a_model_is_no_second_one(hub: FakeServer) -> None:
+    hub.repos["own/sees"] = {"a-mmproj.txt": b"", "mmproj-F16.gguf": gguf(9), "see.gguf": gguf(999)}
+    assert pull("own/sees").path.name == "see.gguf"
+
+
 def test_several_gguf_files_are_named(hub: FakeServer) -> None:
     hub.repos["own/many"] = {"a.Q4.gguf": b"GGUF", "b.Q8.gguf": b"GGUF"}
     with pytest.raises(DownloadError, match=r"a\.Q4\.gguf, b\.Q8\.gguf") as caught:
