@@ -186,9 +186,10 @@ def _command(comparison: Comparison, round_: Round) -> str:
     parts += ["--model", left.model if left.model == right.model else f"{left.model},{right.model}"]
     parts += ["--kv", left.kv if left.kv == right.kv else f"{left.kv},{right.kv}"]
     parts += ["--device", left.device, "--mode", "guided" if round_.mode == "guided" else "free"]
-    parts += ["--temperature", f"{sampling.temperature:g}", "--top-k", str(sampling.top_k)]
-    parts += ["--top-p", f"{sampling.top_p:g}", "--min-p", f"{sampling.min_p:g}"]
-    parts += ["--repetition-penalty", f"{sampling.repetition_penalty:g}"]
+    # Nine digits tell every float32, which is what tokens are drawn by.
+    parts += ["--temperature", f"{sampling.temperature:.9g}", "--top-k", str(sampling.top_k)]
+    parts += ["--top-p", f"{sampling.top_p:.9g}", "--min-p", f"{sampling.min_p:.9g}"]
+    parts += ["--repetition-penalty", f"{sampling.repetition_penalty:.9g}"]
     cut = [each for each in (round_.left, round_.right) if each and each.finish_reason == "length"]
     parts += ["--max-tokens", str(len(cut[0].token_ids)) if cut else "0"]
     if sampling.seed is not None:

@@ -21,6 +21,7 @@ from quantchat.comparing.record import Comparison
 from quantchat.comparing.svg import ROWS_MAX, to_svg
 from quantchat.comparing.text_rows import wrapped
 from quantchat.errors import UsageError
+from quantchat.requests import Message
 
 HOSTILE = (
     "```\n# no heading\n| a | b |\n</text><script>x</script> \x00\x1b[31m \ud800 & ￾ 日本語\t."
@@ -135,6 +136,16 @@ def test_markdown_says_what_ran_and_where_answers_part(whole: Comparison) -> Non
         assert words in text, words
     assert "Both did not fit" not in text
     assert "they took turns" in to_markdown(dataclasses.replace(whole, took_turns=True))
+
+
+def test_the_command_that_repeats_it_draws_by_the_same_numbers() -> None:
+    round_ = free_round("a", "b")
+    exact = dataclasses.replace(round_.sampling, temperature=0.7000001, top_p=0.9999999)
+    told = dataclasses.replace(
+        round_, messages=(Message("user", "Why?"),), sampling=exact, prefix_ids=()
+    )
+    text = to_markdown(comparison(told))
+    assert "--temperature 0.7000001 " in text and "--top-p 0.9999999 " in text
 
 
 def test_a_path_below_home_is_shown_without_it(
