@@ -40,13 +40,14 @@ class Looks:
         """Themes of ours and of the user's folder; says which files were left out."""
         app = self._app
         own = own_themes()
-        for theme in own:
-            app.register_theme(theme)
-        self.own = tuple(theme.name for theme in own)
         loaded, broken = user_themes(paths.user_themes_dir())
         for name in self.users:
             if name not in {theme.name for theme in loaded} and name != app.theme:
                 app.unregister_theme(name)
+        # Ours are there again where the user's of that name are gone.
+        for theme in own:
+            app.register_theme(theme)
+        self.own = tuple(theme.name for theme in own)
         for theme in loaded:
             app.register_theme(theme)
         self.users = tuple(theme.name for theme in loaded)

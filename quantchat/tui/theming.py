@@ -57,6 +57,8 @@ def user_themes(folder: Path) -> tuple[list[Theme], list[BrokenTheme]]:
     broken: list[BrokenTheme] = []
     for path in sorted(folder.glob("*.toml")):
         try:
+            if path.exists() and not path.is_file():
+                raise ValueError("not a plain file")
             if path.stat().st_size > FILE_LIMIT_BYTES:
                 raise ValueError(f"larger than {FILE_LIMIT_BYTES} bytes")
             loaded.append(theme_from(tomllib.loads(path.read_text("utf-8")), name=path.stem))

@@ -202,6 +202,7 @@ async def test_export_and_import_from_the_list(
 ) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
+    (folder / "itself").symlink_to("itself")
     monkeypatch.chdir(folder)
     fill(tmp_path, "a", "b")
     app = make_app(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,26 @@ def test_what_a_theme_file_may_not_hold_is_said(folder: Path, text: str, said: s
     loaded, broken = user_themes(folder)
     assert [theme.name for theme in loaded] == ["good"]
     assert [each.path.name for each in broken] == ["bad.toml"] and said in broken[0].reason
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_a_pipe_is_no_theme_and_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.toml")
+    (folder / "loop.toml").symlink_to("loop.toml")
+    loaded, broken = user_themes(folder)
+    assert not loaded and {each.path.name for each in broken} == {"loop.toml", "pipe.toml"}
+
+
+async def test_our_theme_is_back_where_the_users_of_its_name_is_gone(
+    folder: Path, tmp_path: Path
+) -> None:
+    (folder / "paper.toml").write_text(MINE)
+    app = make_app(tmp_path)
+    async with app.run_test(size=(100, 30)):
+        assert app.available_themes["paper"].primary == "#102030"
+        (folder / "paper.toml").unlink()
+        app.looks.read()
+        assert app.available_themes["paper"].primary != "#102030"
 
 
 def test_styles_and_shares_of_colours_are_allowed() -> None:

@@ -40,20 +40,26 @@ class Entry:
 
 def entries(folder: Path) -> list[Entry]:
     """The folder above, folders, then files with an ending of ours; raises StoreError."""
-    found: list[Entry] = []
     try:
         with os.scandir(folder) as scanned:
-            for each in scanned:
-                if each.name.startswith("."):
-                    continue
-                if each.is_dir():
-                    found.append(Entry(Path(each.path), f"{each.name}/", True, 0))
-                elif each.name.lower().endswith(ENDINGS) and each.is_file():
-                    found.append(Entry(Path(each.path), each.name, False, each.stat().st_size))
+            rows = [_entry(each) for each in scanned if not each.name.startswith(".")]
     except OSError as error:
         raise StoreError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    found = [row for row in rows if row is not None]
     found.sort(key=lambda each: (not each.folder, each.name.casefold()))
     return [Entry(folder.parent, "../", True, 0), *found[:ENTRIES_MAX]]
+
+
+def _entry(each: os.DirEntry[str]) -> Entry | None:
+    """None for other files, and for what vanished or links to itself."""
+    try:
+        if each.is_dir():
+            return Entry(Path(each.path), f"{each.name}/", True, 0)
+        if each.name.lower().endswith(ENDINGS) and each.is_file():
+            return Entry(Path(each.path), each.name, False, each.stat().st_size)
+    except OSError:
+        return None
+    return None
 
 
 class ImportDialog(WorkingDialog[Sequence[Chat] | None]):
