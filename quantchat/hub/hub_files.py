@@ -63,14 +63,7 @@ def choose(
 
 def gguf_files(listing: Listing) -> list[str]:
     """The GGUF models of a repository, a split one by its first part."""
-    names = (path for path in listing.files if path.endswith(".gguf"))
-    return without_later_parts(name for name in names if not _is_beside(name))
-
-
-def _is_beside(name: str) -> bool:
-    """Whether a GGUF file holds the eyes of a model, or an importance matrix."""
-    plain_name = name.rpartition("/")[2].lower()
-    return plain_name.startswith("mmproj") or "imatrix" in plain_name
+    return without_later_parts(path for path in listing.files if path.endswith(".gguf"))
 
 
 def side_files(listing: Listing) -> list[Listed]:

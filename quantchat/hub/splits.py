@@ -5,9 +5,15 @@ The naming rule is gguf_names'; reading the parts is the checkpoints' business.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from quantchat.gguf_names import split_parts as split_parts
+
+_BESIDE = re.compile(
+    r"mmproj.*|imatrix.*|(?!.*[-._](?:i?q\d|b?f16|f32)).*[-._]imatrix\.gguf", re.DOTALL
+)
+"""Names of the eyes of a model, and of importance matrices."""
 
 
 def first_part(name: str) -> str:
@@ -16,8 +22,10 @@ def first_part(name: str) -> str:
 
 
 def without_later_parts(names: Iterable[str]) -> list[str]:
-    """The names, each split model by its first part alone, incomplete ones left out."""
-    there = set(names)
+    """The names, each split model by its first part alone; incomplete ones and what lies beside a
+    model are left out.
+    """
+    there = {name for name in names if not _BESIDE.fullmatch(name.rpartition("/")[2].lower())}
     kept = []
     for name in sorted(there):
         parts = split_parts(name)

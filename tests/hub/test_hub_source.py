@@ -81,7 +81,11 @@ def test_files_of_like_names_are_two_models(hub: FakeServer, names: tuple[str, s
 
 def test_what_lies_beside_a_model_is_no_second_one(hub: FakeServer) -> None:
     hub.repos["own/sees"] = {"a-mmproj.txt": b"", "mmproj-F16.gguf": gguf(9), "see.gguf": gguf(999)}
-    assert pull("own/sees").path.name == "see.gguf"
+    model = pull("own/sees")
+    assert model.path.name == "see.gguf"
+    (model.path.parent / "mmproj-F16.gguf").write_bytes(gguf(9))
+    (model.path.parent / "quantchat-model.json").unlink()
+    assert resolve(str(model.path.parent)).path == model.path
 
 
 def test_several_gguf_files_are_named(hub: FakeServer) -> None:

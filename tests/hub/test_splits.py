@@ -46,3 +46,9 @@ def test_cache_shows_a_split_model_once(tmp_path: Path) -> None:
     assert [(model.file, model.size_bytes) for model in scan()] == [(NAMES[0], 12)]
     (snapshot / NAMES[1]).unlink()
     assert scan() == []
+
+
+def test_what_lies_beside_a_model_is_no_model() -> None:
+    beside = ["mmproj-F16.gguf", "sub/imatrix_own.gguf", "M-7B.imatrix.gguf", "M-7B-imatrix.gguf"]
+    models = ["M-7B-Q4_K_M-imatrix.gguf", "M.gguf", "M.imatrix.Q4_K_M.gguf"]
+    assert without_later_parts([*beside, *models]) == sorted(models)
