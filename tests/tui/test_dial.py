@@ -107,6 +107,26 @@ async def test_r_waits_for_the_answer_that_streams(tmp_path: Path) -> None:
         await wait_until(pilot, lambda: "second words" in shown(app))
 
 
+async def test_r_answers_nothing_again_in_another_conversation(tmp_path: Path) -> None:
+    engine = FakeEngine([Script("one"), Script("first words", endless=True), Script("three")])
+    app = make_app(tmp_path, engine, scheme="int8")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await ask(pilot, app, "go")
+        await answered(pilot, app, 2)
+        chat, answer = app.conversation.chat, app.conversation.path[-1]
+        assert chat is not None
+        await pilot.press("ctrl+n")
+        await ask(pilot, app, "else")
+        await wait_until(pilot, lambda: "first words" in shown(app))
+        await turned(pilot, app)
+        await pilot.press("r")
+        await wait_until(pilot, lambda: app.loads.info and app.loads.info.scheme == "int4")
+        app.conversation.open(chat.id)
+        await wait_until(pilot, lambda: not app.switching.answers_again)
+        assert len(engine.chats) == 2 and app.conversation.path[-1].id == answer.id
+
+
 async def test_the_dial_follows_what_answers(tmp_path: Path) -> None:
     app = make_app(tmp_path, scheme="int8")
     async with app.run_test(size=(120, 40)) as pilot:

@@ -27,6 +27,13 @@ class Switching:
         self._app = app
         self._again: LoadRequest | None = None
         """Once this is loaded, the last question is answered again."""
+        self._chat_id: int | None = None
+        """In this conversation, and in no other that was opened since."""
+
+    @property
+    def answers_again(self) -> bool:
+        """Whether the last question will be answered again."""
+        return self._again is not None
 
     def take(self, scheme: str, kv: str, *, again: bool = False) -> None:
         """Load another scheme and KV precision, unless they are there; answer again with them."""
@@ -34,7 +41,7 @@ class Switching:
         settings, loads = app.preferences.settings, app.loads
         same = (scheme, kv) == (settings.scheme, settings.kv)
         if same and loads.ready and not loads.busy:
-            self._again = loads.answering if again else None
+            self.again_with(loads.answering if again else None)
             self.settle()
             return
         if not same or not loads.busy:
@@ -42,19 +49,20 @@ class Switching:
             if problem:
                 app.notify(problem, severity="warning")
             loads.want(app.preferences.load_request())
-        self._again = loads.wanted if again else None
+        self.again_with(loads.wanted if again else None)
         app.state_changed()
 
     def again_with(self, request: LoadRequest | None) -> None:
         """Answer the last question again once that request is loaded."""
-        self._again = request
+        self._again, self._chat_id = request, self._open_chat_id()
 
     def settle(self) -> None:
         """Answer again where that was wanted, the model is there and nothing streams."""
         app, loads = self._app, self._app.loads
         if self._again is None or loads.busy:
             return
-        if not loads.ready or loads.answering != self._again:
+        elsewhere = self._open_chat_id() != self._chat_id
+        if elsewhere or not loads.ready or loads.answering != self._again:
             self._again = None
             return
         if app.conversation.answering is None and not app.conversation.waiting:
@@ -72,6 +80,10 @@ class Switching:
         if app.conversation.path and said:
             words += f"\nContext {said.removeprefix(CONTEXT).partition(';')[0]}"
         app.notify(words, title=title, timeout=8)
+
+    def _open_chat_id(self) -> int | None:
+        chat = self._app.conversation.chat
+        return None if chat is None else chat.id
 
     def _tell_notes(self, info: ModelInfo) -> None:
         """In a toast the first time on this machine; they stay with the meter of the model."""
