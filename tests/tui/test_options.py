@@ -55,6 +55,10 @@ async def test_own_options_hold_from_the_next_answer_on(tmp_path: Path) -> None:
         stored = app.chats.get(app.conversation.chat.id)
         assert (stored.title, stored.tags) == ("Mine", ("work", "home"))
         assert stored.sampling == {"temperature": 0.1, "seed": 7}
+        screen = await opened(pilot, app)
+        screen.query_one("#opt-title", Input).value = ""
+        await closed(pilot, app)
+        assert app.conversation.title == "one" == app.chats.get(stored.id).title
         await ask(pilot, app, "two")
         await answered(pilot, app, 4)
         second = fake(app).chats[-1]

@@ -12,7 +12,7 @@ from pathlib import Path
 from quantchat.errors import SettingsError
 from quantchat.settings.presets import Presets, checked_sampling, load_presets
 from quantchat.store.chats import Chats
-from quantchat.store.records import Chat, Figures
+from quantchat.store.records import Chat, Figures, title_from
 from quantchat.store.tags import clean
 
 
@@ -38,9 +38,13 @@ def options_of(chat: Chat) -> Options:
 
 
 def store_options(chats: Chats, chat: Chat, options: Options) -> Chat:
-    """Keep what differs; raises StoreError."""
-    if options.title.strip() and options.title != chat.title:
-        chats.rename(chat.id, options.title)
+    """Keep what differs; an empty title is taken from the first message. Raises StoreError."""
+    title = options.title
+    if not title.strip():
+        first = next(iter(chats.path(chat.id)), None)
+        title = "" if first is None else title_from(first.content)
+    if title != chat.title:
+        chats.rename(chat.id, title)
     return chats.configure(
         chat.id,
         system_prompt=options.system_prompt,
