@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -337,6 +338,23 @@ async def test_the_editor_writes_the_prompt(
         script.write_text('#!/bin/sh\nprintf "\\344" > "$1"\n')
         await pilot.press("alt+e")
         assert "not UTF-8" in notes(app)
+
+
+def test_ctrl_c_is_the_editors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "edit"
+    script.write_text("#!/bin/sh\nkill -INT $PPID\nkill -INT $$\nsleep 60\n")
+    script.chmod(0o755)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(editor.EditorError, match="ended with status -2"):
+        editor.edit_text("kept", [str(script)])
+    assert signal.getsignal(signal.SIGINT) is before
+
+    def full(**_: str) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    with pytest.raises(editor.EditorError, match="no file for the editor: No usable"):
+        editor.edit_text("kept", ["true"])
 
 
 def test_tmux_is_given_what_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

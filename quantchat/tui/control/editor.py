@@ -9,9 +9,11 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from quantchat.errors import QuantchatError
@@ -48,13 +50,17 @@ def editor_command(environment: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def edit_text(text: str, command: list[str]) -> str:
-    """The text after the editor was left; raises EditorError."""
-    handle, name = tempfile.mkstemp(prefix="quantchat-", suffix=".md")
+    """The text after the editor was left; raises EditorError. Of the main thread alone."""
+    try:
+        handle, name = tempfile.mkstemp(prefix="quantchat-", suffix=".md")
+    except OSError as error:
+        raise EditorError(f"no file for the editor: {error.strerror or error}") from error
     path = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
-        status = subprocess.run([*command, name], check=False).returncode
+        with _interrupts_left_to_it():
+            status = subprocess.run([*command, name], check=False).returncode
         if status:
             raise EditorError(f"{command[0]} ended with status {status}; the text is as it was")
         if path.stat().st_size > TEXT_BYTES:
@@ -66,3 +72,13 @@ def edit_text(text: str, command: list[str]) -> str:
         raise EditorError(f"{command[0]}: {error.strerror or error}") from error
     finally:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _interrupts_left_to_it() -> Iterator[None]:
+    """Ctrl+C reaches both, and would end the app; a handler is not inherited, as ignoring is."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
