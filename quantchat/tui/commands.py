@@ -32,7 +32,8 @@ class Palette(CommandPalette):
 def open_palette(app: QuantchatApp) -> None:
     """Show every action by name."""
     if not isinstance(app.screen, CommandPalette):
-        app.push_screen(Palette(id="--command-palette"))
+        # No id, as Textual gives it: one may be below a help, or be on its way out.
+        app.push_screen(Palette())
 
 
 Row: TypeAlias = tuple[str, str, Callable[[], object]]

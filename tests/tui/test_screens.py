@@ -164,3 +164,20 @@ async def test_the_palette_is_paged_before_it_is_laid_out(tmp_path: Path) -> Non
         await pilot.press("pagedown", "escape")
         await wait_until(pilot, lambda: not isinstance(app.screen, CommandPalette))
         assert app.is_running
+
+
+async def test_a_second_palette_above_the_help_of_the_first(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test() as pilot:
+        await ready(pilot, app)
+        await pilot.press("ctrl+p")
+        await wait_until(pilot, lambda: isinstance(app.screen, CommandPalette))
+        await pilot.press("f1")
+        await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await pilot.press("ctrl+p")
+        await wait_until(pilot, lambda: isinstance(app.screen, CommandPalette))
+        for left in (3, 2, 1):
+            await pilot.press("escape")
+            await wait_until(pilot, lambda left=left: len(app.screen_stack) == left)
+        await pilot.press("ctrl+p", "escape", "ctrl+p")
+        await wait_until(pilot, lambda: isinstance(app.screen, CommandPalette))
