@@ -59,8 +59,8 @@ class Looks:
         app.forget_theme()
 
     def names(self) -> list[str]:
-        """Ours, the user's, then those of Textual."""
-        first = [*self.own, *self.users]
+        """Ours, the user's, which may stand for one of ours, then those of Textual."""
+        first = [*(name for name in self.own if name not in self.users), *self.users]
         return [*first, *sorted(name for name in self._app.available_themes if name not in first)]
 
     @property

@@ -117,7 +117,11 @@ async def test_our_theme_is_back_where_the_users_of_its_name_is_gone(
 ) -> None:
     (folder / "paper.toml").write_text(MINE)
     app = make_app(tmp_path)
-    async with app.run_test(size=(100, 30)):
+    async with app.run_test(size=(100, 30)) as pilot:
+        listed = await opened(pilot, app)
+        assert [line.split()[-2:] for line in words(listed).splitlines() if "paper" in line] == [
+            ["paper", "yours"]
+        ]
         assert app.available_themes["paper"].primary == "#102030"
         (folder / "paper.toml").unlink()
         app.looks.read()

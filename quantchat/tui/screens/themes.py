@@ -97,7 +97,7 @@ class ThemesScreen(AppDialog[None]):
         kept = self.desk.preferences.settings.theme
         options = []
         for name in self._names:
-            whose = "ours" if name in looks.own else "yours" if name in looks.users else "Textual's"
+            whose = "yours" if name in looks.users else "ours" if name in looks.own else "Textual's"
             mark = "●" if name == kept else " "
             line = Content.assemble(f"{mark} {name[:20]:<20} ", Content.styled(whose, "dim"))
             options.append(Option(line))
