@@ -11,7 +11,7 @@ import gc
 import os
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -369,7 +369,7 @@ def draw_nowhere(app: QuantchatApp, after: Sequence[Callable[[], None]] = ()) ->
     return lambda: count
 
 
-async def heartbeat(lags: list[float]) -> None:
+async def heartbeat(lags: MutableSequence[float]) -> None:
     while True:
         asked_s = time.perf_counter()
         await asyncio.sleep(HEARTBEAT_S)

@@ -29,6 +29,8 @@ QUICK_TOKENS = 510
 """Two windows of the llama.cpp method."""
 STOPPED = 130
 """Exit code after Ctrl-C."""
+NOTHING = 1
+"""Exit code where every pair was refused while it ran."""
 
 Method = Literal["academic", "llama.cpp", "both"]
 
@@ -127,6 +129,7 @@ def command(
         schemes=scheme_names, kvs=kv_names, device=device, reference=reference, calibration=settings
     )
     subject = open_subject(name)
+    measured = True
     try:
         export = subject.source.export
         if export is not None and task is None:
@@ -152,10 +155,11 @@ def command(
             count = QUICK_TOKENS if quick else TOKENS_DEFAULT if tokens is None else tokens
             studies = _studies(subject, wish, text, prose, count, method, seed, as_json=as_json)
             stopped = any(study.stopped for study in studies)
+            measured = any(study.rows for study in studies)
     finally:
         subject.close()
-    if stopped:
-        context.exit(STOPPED)
+    if stopped or not measured:
+        context.exit(STOPPED if stopped else NOTHING)
 
 
 def _read(text: Path) -> str:

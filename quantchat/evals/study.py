@@ -112,7 +112,7 @@ def evaluate(
     plans, refused = plans_for(
         subject, wish.schemes, wish.kvs, wish.device, passages.longest_tokens
     )
-    base = reference_for(subject, passages, wish.reference, wish.device, on_work, cancelled)
+    base = _reference(subject, passages, wish, on_work, cancelled)
     nll: torch.Tensor | None = None
 
     def measured(decoder: Decoder, plan: ExecutionPlan) -> Row:
@@ -136,6 +136,25 @@ def evaluate(
         refused=tuple(refused),
         stopped=stopped,
     )
+
+
+def _reference(
+    subject: Subject,
+    passages: Passages,
+    wish: Wish,
+    on_work: OnWork,
+    cancelled: Callable[[], bool],
+) -> Reference:
+    """What rows are measured against; EngineError where there is no memory for it."""
+    try:
+        return reference_for(subject, passages, wish.reference, wish.device, on_work, cancelled)
+    except QuantchatError:
+        raise
+    except Exception as error:
+        raise EngineError(
+            f"the {wish.reference} reference: {reason_of(error)}",
+            hint="--reference fp16 takes half of it, --device cpu the memory of the machine",
+        ) from error
 
 
 def rows_of(

@@ -38,7 +38,7 @@ class ExportedMatrices:
         self._table: StoredWeight | None = None
         try:
             self._index = Index.from_text(json.dumps(dict(export.index)))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(
                 export.checkpoint.path, f"has a broken index: {error}", hint=HINT
             ) from error

@@ -18,7 +18,7 @@ from quantchat import paths
 from quantchat.cli.eval import command
 from quantchat.cli.lists import kv_words, scheme_words
 from quantchat.engine.loading import build_pool
-from quantchat.errors import Cancelled, PlanError, UsageError
+from quantchat.errors import Cancelled, EngineError, PlanError, UsageError
 from quantchat.evals.report import COLUMNS, cells
 from quantchat.evals.study import Wish, evaluate
 from quantchat.evals.subject import open_subject
@@ -177,6 +177,23 @@ def test_a_cache_that_cannot_be_had_costs_its_own_row_alone(
     assert refused.startswith("int8 with int8 KV: not enough memory: CUDA out of memory. Tried to")
     monkeypatch.setattr("quantchat.evals.study.build_pool", lambda *words: 1 / 0)
     with pytest.raises(ZeroDivisionError):
+        run(folder, *words)
+
+
+def test_nothing_measured_is_exit_code_1_and_no_room_for_the_reference_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(decoder: Decoder, plan: ExecutionPlan) -> KvPool:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    words = ("--text", str(PROSE), "--schemes", "int8", "--kv", "int8")
+    with monkeypatch.context() as patch:
+        patch.setattr("quantchat.evals.study.build_pool", short)
+        result = run(folder, *words, code=1)
+        assert "int8 with int8 KV: not enough memory" in result.output
+    monkeypatch.setattr("quantchat.evals.reference.build_pool", short)
+    monkeypatch.setattr("quantchat.evals.kept.states", lambda *_, **__: None)
+    with pytest.raises(EngineError, match="the fp32 reference: not enough memory: CUDA out of"):
         run(folder, *words)
 
 
