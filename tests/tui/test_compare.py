@@ -322,3 +322,16 @@ async def test_narrow_panes_stand_above_each_other(tmp_path: Path) -> None:
         await at_rest(pilot, screen)
         await wait_until(pilot, lambda: screen.left.region.height <= 2)
         assert screen.right.tokens.region.height >= 8
+
+
+@pytest.mark.parametrize("mode", ["free", "guided", "blind"])
+async def test_answers_are_seen_in_a_short_terminal(tmp_path: Path, mode: str) -> None:
+    app = make_app(tmp_path, FakeEngine([BLUE, RED]), compare_mode=mode)
+    async with app.run_test(size=(40, 12)) as pilot:
+        screen = await opened(pilot, app)
+        await ask(pilot, app, "colour?")
+        await wait_until(pilot, lambda: screen.comparison.shown is not None)
+        await at_rest(pilot, screen)
+        await wait_until(pilot, lambda: screen.right.tokens.region.height >= 2)
+        assert screen.query_one("#difference").region.height == 1
+        assert mode == "guided" or screen.left.tokens.region.height >= 2

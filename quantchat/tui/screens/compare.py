@@ -48,6 +48,7 @@ class CompareScreen(CompareAsks):
     KEYS_TITLE = "Side by side"
     CSS_PATH = "compare.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Stop, or leave"),
         Binding("ctrl+n", "clear", "Begin anew"),
