@@ -74,11 +74,11 @@ def divergence(nats: float) -> str:
 
 def parameters(number: int) -> str:
     """Parameters as 135M or 8.03B."""
-    if number >= 10**9:
-        return f"{number / 1e9:.3g}B"
-    if number >= 10**6 or not number:
-        return f"{number / 1e6:.3g}M" if number else ""
-    return f"{number / 1e3:.3g}k"
+    for unit, scale in (("B", 10**9), ("M", 10**6)):
+        if number >= scale * 0.9995:
+            value = number / scale
+            return f"{value:.3g}{unit}" if value < 999.5 else f"{value:,.0f}{unit}"
+    return f"{number / 1e3:.3g}k" if number else ""
 
 
 def bar(share: float, cells: int) -> tuple[str, str]:

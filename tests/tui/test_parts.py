@@ -108,6 +108,8 @@ def test_figures_are_read_by_people() -> None:
     assert figures.duration(754) == "12:34 min"
     assert figures.parameters(134_515_008) == "135M"
     assert figures.parameters(8_030_261_248) == "8.03B"
+    assert figures.parameters(999_885_952) == "1B"
+    assert figures.parameters(1_026_000_000_000) == "1,026B"
     assert figures.model_name("/a/b/c.gguf") == "c"
     assert figures.model_name("owner/name") == "owner/name"
     assert figures.model_name("owner/name:Q8_0/c.Q8_0.gguf") == "c.Q8_0"
