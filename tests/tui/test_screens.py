@@ -181,3 +181,18 @@ async def test_a_second_palette_above_the_help_of_the_first(tmp_path: Path) -> N
             await wait_until(pilot, lambda left=left: len(app.screen_stack) == left)
         await pilot.press("ctrl+p", "escape", "ctrl+p")
         await wait_until(pilot, lambda: isinstance(app.screen, CommandPalette))
+
+
+async def test_keys_that_come_with_the_one_that_opens_a_screen(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test() as pilot:
+        await ready(pilot, app)
+        for opening in ("f1", "ctrl+o", "f6", "ctrl+l"):
+            for closing in (("down", "f3", "escape"), (opening, "escape")):
+                for key in (opening, *closing):
+                    app.post_message(Key(key, None))
+                await pilot.pause()
+                for _ in range(9):
+                    if len(app.screen_stack) > 1:
+                        await pilot.press("escape")
+                await wait_until(pilot, lambda: len(app.screen_stack) == 1)

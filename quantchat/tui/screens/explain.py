@@ -13,7 +13,7 @@ from textual.widgets import Static
 from quantchat.tui.markup.palette import Palette, palette_from
 from quantchat.tui.meter_words import EXPLANATIONS, unknown
 from quantchat.tui.reading import Reading
-from quantchat.tui.screens.base import AppDialog
+from quantchat.tui.screens.base import AppDialog, has_widgets
 from quantchat.tui.widgets.bars import Key, KeyBar
 from quantchat.tui.widgets.meter_rows import Meter, meters
 
@@ -59,8 +59,9 @@ class ExplainScreen(AppDialog[None]):
         keys = [meter.key for meter in self._meters(WIDEST_CELLS) if meter.key]
         at = keys.index(self._key) if self._key in keys else 0
         self._key = keys[(at + step) % len(keys)]
-        self._draw()
-        self.query_one("#box").scroll_home(animate=False)
+        if has_widgets(self):
+            self._draw()
+            self.query_one("#box").scroll_home(animate=False)
 
     def action_leave(self) -> None:
         """Close."""
@@ -70,6 +71,8 @@ class ExplainScreen(AppDialog[None]):
         return meters(self._reading, width, palette_from(self.app.theme_variables))
 
     def _draw(self) -> None:
+        if not has_widgets(self):
+            return
         width = max(24, min(WIDEST_CELLS, self.size.width - BORDER_CELLS))
         now = next((each.lines for each in self._meters(width) if each.key == self._key), ())
         palette = palette_from(self.app.theme_variables)

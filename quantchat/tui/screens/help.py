@@ -25,7 +25,7 @@ from quantchat.tui.keymap import (
 )
 from quantchat.tui.markup.answer import text_lines
 from quantchat.tui.markup.palette import palette_from
-from quantchat.tui.screens.base import AppDialog
+from quantchat.tui.screens.base import AppDialog, has_widgets
 
 WIDEST_CELLS = 112
 WIDE_CELLS = 96
@@ -110,6 +110,8 @@ class HelpScreen(AppDialog[None]):
         self.dismiss(None)
 
     def _draw(self) -> None:
+        if not has_widgets(self):
+            return
         width = max(30, min(WIDEST_CELLS, self.size.width * 96 // 100 - 8))
         palette = palette_from(self.app.theme_variables)
         wide = width >= WIDE_CELLS

@@ -21,7 +21,7 @@ from quantchat.tui.control.charts import (
 from quantchat.tui.control.readings import Answered, answers_of, current
 from quantchat.tui.markup.palette import palette_from
 from quantchat.tui.reading import Reading
-from quantchat.tui.screens.base import AppScreen
+from quantchat.tui.screens.base import AppScreen, has_widgets
 from quantchat.tui.screens.meters import MetersScreen
 from quantchat.tui.widgets.bars import Key, KeyBar, TopBar
 from quantchat.tui.widgets.plot import Plot
@@ -108,6 +108,8 @@ class LatencyScreen(AppScreen):
 
     def _draw(self) -> None:
         """Take what there is now; charts that did not change are left as they are."""
+        if not has_widgets(self):
+            return
         desk = self.desk
         path = desk.conversation.path
         state = (

@@ -15,6 +15,7 @@ from quantchat.tui.control.fitting import Fitting
 from quantchat.tui.control.library import ModelRow
 from quantchat.tui.control.schemes import Held
 from quantchat.tui.control.transfers import UNDER_WAY, Transfer
+from quantchat.tui.screens.base import has_widgets
 from quantchat.tui.screens.dialog import Dialog, Way
 from quantchat.tui.screens.working import Result, WorkingDialog
 from quantchat.tui.widgets.model_side import ModelSide
@@ -43,8 +44,9 @@ class ModelActions(WorkingDialog[Result]):
         self.app.theme_changed_signal.subscribe(self, lambda _: self.restyle())
 
     def on_resize(self, event: Resize) -> None:
-        self._lay_out()
-        self.describe()
+        if has_widgets(self):
+            self._lay_out()
+            self.describe()
 
     def on_unmount(self) -> None:
         self.app.theme_changed_signal.unsubscribe(self)
