@@ -113,7 +113,9 @@ def test_a_chart_fits_and_shows_the_chosen_column(count: int, width: int, height
         drawn = draw(columns(*[0.01 * (at + 1) for at in range(count)], chosen=chosen), width,
                      height, PALETTE)  # fmt: skip
         assert len(drawn.lines) <= height
-        assert all(line.cell_length <= width + len(str(count)) for line in drawn.lines)
+        assert all(line.cell_length <= width for line in drawn.lines), (
+            "a number that is cut is another"
+        )
         if drawn.count:
             assert drawn.first <= chosen < drawn.first + drawn.count
             x = drawn.left + (chosen - drawn.first) * drawn.pitch

@@ -170,24 +170,25 @@ def _stack(column: Column, top: float, rows: int) -> list[tuple[str, int]]:
 def _marks(
     shown: tuple[Column, ...], chosen: int, pitch: int, wide: int, palette: Palette
 ) -> Content:
-    """Marks below the columns where they do not touch; that of the chosen one always."""
-    cells = [" "] * (pitch * len(shown) + 8)
+    """Marks below the columns where they do not touch; that of the chosen one always, and whole."""
+    width = pitch * len(shown)
+    cells = [" "] * (width + 8)
     center = (wide - 1) // 2
 
-    def put(at: int, text: str) -> tuple[int, int]:
-        start = max(0, at * pitch + center - (len(text) - 1) // 2)
-        cells[start : start + len(text)] = text
+    def place(at: int, text: str) -> tuple[int, int]:
+        start = max(0, min(at * pitch + center - (len(text) - 1) // 2, width - len(text)))
         return start, start + len(text)
 
     picked = (0, 0)
     taken = -1
     if 0 <= chosen < len(shown):
-        picked = put(chosen, f"▲{shown[chosen].mark}")
+        mark = f"▲{shown[chosen].mark}"
+        picked = place(chosen, mark)
+        cells[slice(*picked)] = mark
     for at, column in enumerate(shown):
-        start = max(0, at * pitch + center - (len(column.mark) - 1) // 2)
-        end = start + len(column.mark)
+        start, end = place(at, column.mark)
         if start > taken and (end < picked[0] or start > picked[1]):
-            put(at, column.mark)
+            cells[start:end] = column.mark
             taken = end
     text = "".join(cells).rstrip()
     line = Content.styled(text, palette.muted)
