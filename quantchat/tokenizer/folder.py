@@ -175,10 +175,11 @@ def _assemble(folder: Path, backend: tokenizers.Tokenizer) -> Tokenizer:
 
 def _make_special(backend: tokenizers.Tokenizer, added: Iterable[tokenizers.AddedToken]) -> None:
     """Have the backend spell them out, too, where a text is to be plain characters."""
-    for token in added:
-        if not token.special:
-            token.special = True
-            backend.add_special_tokens([token])
+    words = [token for token in added if not token.special]
+    for token in words:
+        token.special = True
+    # All at once: each call goes over every added token, and some files have tens of thousands.
+    backend.add_special_tokens(words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

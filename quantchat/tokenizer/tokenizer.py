@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from quantchat.requests import Message
 from quantchat.tokenizer.pieces import SPACE, PieceBytes, byte_level, clean, literal
 from quantchat.tokenizer.rust import guarded
+from quantchat.tokenizer.special import thought_marks
 from quantchat.tokenizer.template import ChatTemplate
 
 if TYPE_CHECKING:
@@ -61,7 +62,6 @@ class Tokenizer:
         self._piece_bytes = piece_bytes
         self._literal_ids = literal_ids
         self._lock = threading.Lock()
-        self._special_pattern: re.Pattern[str] | None = None
 
     def encode(self, text: str, *, add_bos: bool, parse_special: bool = False) -> list[int]:
         """Token ids of a text.
@@ -170,21 +170,28 @@ class Tokenizer:
             ids: list[int] = self._backend.encode(clean(text), add_special_tokens=False).ids
         return ids
 
+    @functools.cached_property
     def _specials(self) -> re.Pattern[str]:
-        if self._special_pattern is None:
-            words = sorted((self._pieces[i] for i in self.special_ids), key=len, reverse=True)
-            alternatives = "|".join(re.escape(word) for word in words if word)
-            self._special_pattern = re.compile(f"({alternatives or '(?!)'})")
-        return self._special_pattern
+        return self._any_of(self.special_ids)
+
+    @functools.cached_property
+    def _written(self) -> re.Pattern[str]:
+        """What a template writes as tokens: the backend may call marks of reasoning special."""
+        return self._any_of(self.special_ids | thought_marks(self._pieces, self._literal_ids))
+
+    def _any_of(self, ids: Iterable[int]) -> re.Pattern[str]:
+        words = sorted((self._pieces[i] for i in ids), key=len, reverse=True)
+        alternatives = "|".join(re.escape(word) for word in words if word)
+        return re.compile(f"({alternatives or '(?!)'})")
 
     def _guard(self, content: str) -> str:
         """The content with every special token in it broken up by a mark."""
         plain = content.replace(_MARK, "\ufffd")
-        return self._specials().sub(lambda match: match[0][:1] + _MARK + match[0][1:], plain)
+        return self._specials.sub(lambda match: match[0][:1] + _MARK + match[0][1:], plain)
 
     def _encode_guarded(self, text: str) -> list[int]:
         ids: list[int] = []
-        for n, part in enumerate(self._specials().split(text)):
+        for n, part in enumerate(self._written.split(text)):
             if n % 2:
                 special = self.token_id(part)
                 assert special is not None, part

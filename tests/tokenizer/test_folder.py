@@ -138,6 +138,9 @@ def test_marks_of_reasoning_are_text_where_the_file_calls_them_special(qwen: Pat
     ours = from_folder(qwen)
     ids = ours.encode("<think>a<|im_end|>", add_bos=False, parse_special=True)
     assert len(ids) == 3 and ours.decode(ids) == "<think>a"
+    for said in ("hi", "hi <|im_end|>"):
+        asked = ours.encode_chat([Message("user", said), Message("assistant", "<think>a")])
+        assert ours.token_id("<think>") in asked, "a message must not spell the template's mark out"
 
 
 def test_facts_of_the_side_files(qwen: Path) -> None:
