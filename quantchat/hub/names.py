@@ -21,6 +21,8 @@ _TOLD = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9._]|[/:](?=[A-Za-z0-9._]))*")
 """Names whose separators can be put back."""
 _NAME_CHARS = 120
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
+_NO_OWNERS = ("datasets", "spaces", "collections", "papers", "docs", "blog")
+"""Pages of the hub that are no models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ def _from_address(text: str) -> HubName | None:
     ):
         return None
     words = [unquote(word) for word in parts.path.split("/") if word]
-    if len(words) < 2:
+    if len(words) < 2 or words[0] in _NO_OWNERS:
         return None
     file = None
     if len(words) > 4 and words[2] in ("blob", "resolve", "raw"):

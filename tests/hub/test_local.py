@@ -97,6 +97,8 @@ def test_hub_names(text: str, repo: str, file: str | None) -> None:
         "own/name:a/../../b.gguf",
         "https://elsewhere.example/own/name",
         "https://huggingface.co/own",
+        "https://huggingface.co/datasets/own/name",
+        "hf.co/spaces/own/name",
         "own/na me",
         "",
         "-own/name",

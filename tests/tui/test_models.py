@@ -224,6 +224,21 @@ async def test_folders_are_looked_into_and_files_loaded(tmp_path: Path) -> None:
         assert made.app.screen is made.app.chat_screen
 
 
+async def test_a_path_that_is_dropped_in_quotes_is_loaded_and_not_searched_for(
+    tmp_path: Path,
+) -> None:
+    path = str(tmp_path / "my tiny.gguf")
+    Path(path).write_bytes(b"GGUF")
+    library = Library()
+    library.there[path] = True
+    async with opened(tmp_path, library) as made:
+        await made.paste(f"'{path}'")
+        await made.until(lambda: made.picker.typed == path and made.picker.rows.count == 1)
+        await made.pilot.press("enter")
+        await made.until(lambda: made.app.loads.info and made.app.loads.info.model == path)
+        assert not library.asked
+
+
 async def test_downloads_are_stopped_taken_up_and_dropped(tmp_path: Path) -> None:
     library = Library()
     transfers = FakeTransfers(library.there)

@@ -12,7 +12,7 @@ from quantchat.tui.control.fits import Fits
 from quantchat.tui.control.fitting import NoFits
 from quantchat.tui.control.hub_finds import KNOWN_MAX, HubFinds
 from quantchat.tui.control.library import ModelRow, ShelfPick
-from quantchat.tui.control.model_paths import found_paths, is_path
+from quantchat.tui.control.model_paths import found_paths, is_path, pasted_path
 from quantchat.tui.control.picking import Section, Shelves
 from quantchat.tui.control.transfers import Transfer
 from quantchat.tui.markup.palette import palette_from
@@ -102,6 +102,25 @@ def test_paths_offer_models_then_folders(tmp_path: Path) -> None:
     assert [row.path for row in found_paths(f"{tmp_path}/FO")] == [f"{tmp_path}/folder/"]
     assert [row.name for row in found_paths(f"{tmp_path}/.h")] == [".hidden/"]
     assert found_paths(f"{tmp_path}/nothing/at/all") == [] and found_paths("/\0") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("'/a/my models/b.gguf'", "/a/my models/b.gguf"),
+        ('"~/my models/"', "~/my models/"),
+        ('"C:\\my models\\b.gguf"', "C:\\my models\\b.gguf"),
+        ("file:///a/my%20models/b.gguf", "/a/my models/b.gguf"),
+        ("/a/my\\ models/\\(b\\).gguf", "/a/my models/(b).gguf"),
+        ("/a/my models/b.gguf", "/a/my models/b.gguf"),
+        ("owner/name", "owner/name"),
+        ('"owner name"', '"owner name"'),
+        ("'", "'"),
+        ("", ""),
+    ],
+)
+def test_a_dropped_path_is_taken_as_it_is_meant(text: str, path: str) -> None:
+    assert pasted_path(text) == path
 
 
 def test_verdicts_are_words_and_signs_as_well_as_colours() -> None:

@@ -6,9 +6,11 @@ Blocks, so it belongs in a thread; bounded in entries.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 from quantchat.paths import expanded
 
@@ -16,6 +18,8 @@ Kind: TypeAlias = Literal["folder", "model", "gguf"]
 
 ENTRIES_MAX = 20_000
 SHOWN_MAX = 200
+DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+ESCAPED = re.compile(r"\\([^A-Za-z0-9])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,20 @@ class FoundPath:
 
 def is_path(text: str) -> bool:
     """Whether what is typed means the disk and neither words nor a repository."""
-    return text.startswith(("/", "./", "../", "~", ".\\", "\\")) or text in (".", "..")
+    begins = text.startswith(("/", "./", "../", "~", ".\\", "\\"))
+    return begins or text in (".", "..") or DRIVE.match(text) is not None
+
+
+def pasted_path(text: str) -> str:
+    """A path without the quotes, escapes or file:// it was dropped with; other text as it is."""
+    path = text
+    if text[:1] in ("'", '"') and text[:1] == text[-1:]:
+        path = text[1:-1]
+    elif text.startswith("file:///"):
+        path = unquote(urlsplit(text).path)
+    elif os.name == "posix" and is_path(text):
+        path = ESCAPED.sub(r"\1", text)
+    return path if is_path(path) else text
 
 
 def found_paths(text: str) -> list[FoundPath]:

@@ -22,7 +22,7 @@ from quantchat.tui.control.about_entry import fits_name
 from quantchat.tui.control.hub_finds import RepoEntry
 from quantchat.tui.control.hub_search import SORTS, HubSearch
 from quantchat.tui.control.library import ModelRow, ShelfPick
-from quantchat.tui.control.model_paths import FoundPath, found_paths, is_path
+from quantchat.tui.control.model_paths import FoundPath, found_paths, is_path, pasted_path
 from quantchat.tui.control.picking import (
     ModelEntry,
     NamedEntry,
@@ -249,7 +249,10 @@ class ModelsScreen(ModelActions[None]):
         self._read()
 
     def _pasted(self) -> None:
-        """A repository that was pasted is opened at once."""
+        """A repository that was pasted is opened at once; a path is taken as it is meant."""
+        path = pasted_path(self.typed)
+        if path != self.typed:
+            self.type(path)
         named = parse_hub_name(self.typed)
         if named is not None and str(named) not in self._shelves.rows:
             self._open(str(named))
