@@ -39,6 +39,26 @@ async def test_keys_that_come_with_the_one_that_closes_a_screen_close_no_other(
             await drawn(app)
 
 
+async def test_a_covered_dialog_closes_itself_and_once(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot, app)
+        lower, upper, told = Dialog("Lower", "first"), Dialog("Upper", "second"), list[str]()
+        app.push_screen(lower, lambda result: told.append(result or ""))
+        await drawn(app)
+        app.push_screen(upper)
+        await drawn(app)
+        lower.dismiss("kept")
+        lower.dismiss("too late")
+        await drawn(app)
+        assert app.screen is upper and told == []
+        upper.dismiss("")
+        await wait_until(pilot, lambda: app.screen is app.chat_screen)
+        await wait_until(pilot, lambda: bool(told))
+        await drawn(app)
+        assert told == ["kept"] and app.screen is app.chat_screen
+
+
 async def test_opening_the_settings_changes_nothing(tmp_path: Path) -> None:
     app = make_app(tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:

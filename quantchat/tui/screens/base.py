@@ -29,64 +29,67 @@ def has_widgets(screen: Screen[Any]) -> bool:
     return screen.is_mounted and is_open(screen)
 
 
-def _close(screen: AppScreen | AppDialog[Any], result: object) -> None:
-    screen.dismiss(result)  # type: ignore[arg-type]
+class Closing(Keyed):
+    """Closes once, and itself: Textual's `dismiss` takes away whatever screen is uppermost."""
 
+    _closes: tuple[Any] | None = None
+    """The result with which it closes as soon as it can."""
 
-class AppScreen(Keyed, Screen[None]):
-    """A screen that fills the terminal."""
+    @property
+    def desk(self) -> QuantchatApp:
+        """The app."""
+        return cast("QuantchatApp", cast("Screen[Any]", self).app)
 
     def commands(self) -> Iterable[SystemCommand]:
         """The screen's own entries of the command palette."""
         return ()
 
-    @property
-    def desk(self) -> QuantchatApp:
-        """The app."""
-        return cast("QuantchatApp", self.app)
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Nothing before its widgets are there: keys with priority do not wait for them."""
-        return super().check_action(action, parameters) if self.is_mounted else False
+        screen = cast("Screen[Any]", self)
+        return Screen.check_action(screen, action, parameters) if screen.is_mounted else False
 
-    def dismiss(self, result: None = None) -> AwaitComplete:
-        """Once: a key that came with the one that closed it closes no other screen."""
-        if is_open(self) and not self.is_mounted:
-            # Its widgets come first: they would miss the screen that they are put on.
-            self.call_later(_close, self, result)
+    def dismiss(self, result: Any = None) -> AwaitComplete:
+        """Close with a result, the first one said; before its widgets are there, or under another
+        screen, as soon as that is over.
+        """
+        screen = cast("Screen[Any]", self)
+        if not is_open(screen):
             return AwaitComplete()
-        return super().dismiss(result) if is_open(self) else AwaitComplete()
+        if self._closes is None:
+            self._closes = (result,)
+        if screen.is_mounted and screen.is_active:
+            return Screen.dismiss(screen, *self._closes)
+        if not screen.is_mounted:
+            screen.call_later(self._close)
+        return AwaitComplete()
+
+    def _close(self) -> None:
+        """Nothing is returned: what a callback returns is awaited, which a screen may not do here."""
+        self.dismiss()
+
+    def on_screen_resume(self) -> None:
+        if self._closes is not None:
+            cast("Screen[Any]", self).call_later(self._close)
 
     def on_unmount(self) -> None:
         forget_closed(self.desk)
 
 
-class AppDialog(Keyed, ModalScreen[Result]):
+class AppScreen(Closing, Screen[None]):
+    """A screen that fills the terminal."""
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        """See Closing.dismiss."""
+        return super().dismiss(result)
+
+
+class AppDialog(Closing, ModalScreen[Result]):
     """A screen above another one; what was said before it does not stand before it."""
-
-    def commands(self) -> Iterable[SystemCommand]:
-        """The screen's own entries of the command palette."""
-        return ()
-
-    @property
-    def desk(self) -> QuantchatApp:
-        """The app."""
-        return cast("QuantchatApp", self.app)
 
     def on_mount(self) -> None:
         take_down_news(self.desk)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Nothing before its widgets are there: keys with priority do not wait for them."""
-        return super().check_action(action, parameters) if self.is_mounted else False
-
     def dismiss(self, result: Result | None = None) -> AwaitComplete:
-        """Once: a key that came with the one that closed it closes no other screen."""
-        if is_open(self) and not self.is_mounted:
-            # Its widgets come first: they would miss the screen that they are put on.
-            self.call_later(_close, self, result)
-            return AwaitComplete()
-        return super().dismiss(result) if is_open(self) else AwaitComplete()
-
-    def on_unmount(self) -> None:
-        forget_closed(self.desk)
+        """See Closing.dismiss."""
+        return super().dismiss(result)
