@@ -190,12 +190,15 @@ class Chats:
             )
             return _turn(connection, cursor.lastrowid)
 
-    def hand_over(self, turn_id: int, content: str, *, model: str, scheme: str, kv: str) -> Turn:
-        """A streaming turn that has no text of its model yet is another model's."""
+    def hand_over(
+        self, turn_id: int, old: str, new: str, *, model: str, scheme: str, kv: str
+    ) -> Turn:
+        """A streaming turn is another model's, and begins with `new` for `old`; its text stays."""
         with self._database.write() as connection:
             connection.execute(
-                "UPDATE turns SET content = ?, model = ?, scheme = ?, kv = ? WHERE id = ?",
-                (storable(content), model, scheme, kv, turn_id),
+                "UPDATE turns SET content = ? || substr(content, ?), model = ?, scheme = ?, kv = ?"
+                " WHERE id = ?",
+                (storable(new), len(old) + 1, model, scheme, kv, turn_id),
             )
             turn = _turn(connection, turn_id)
             connection.execute(

@@ -108,6 +108,20 @@ def test_streaming_then_finishing(chats: Chats) -> None:
         chats.append_text(turn.id, "late")
 
 
+def test_another_model_takes_a_turn_over_with_the_text_that_came_already(chats: Chats) -> None:
+    chat = chats.create(model="starter", scheme="fp16")
+    ids = [
+        chats.add_turn(chat.id, None, "assistant", "<think>\n\ud800", state="streaming").id
+        for _ in range(2)
+    ]
+    chats.append_text(ids[1], "hm")
+    for turn_id, text in zip(ids, ("", "hm"), strict=True):
+        facts = {"model": "other", "scheme": "int4", "kv": "int8"}
+        turn = chats.hand_over(turn_id, "<think>\n\ud800", "[THINK]", **facts)
+        assert turn.content == f"[THINK]{text}" and (turn.model, turn.kv) == ("other", "int8")
+        assert chats.get(chat.id).scheme == "int4"
+
+
 def test_a_failed_turn_keeps_text_and_reason(chats: Chats) -> None:
     chat = chats.create()
     turn = chats.add_turn(chat.id, None, "assistant", state="streaming")

@@ -76,10 +76,11 @@ class Answering:
         self.drawn.thought_tokens, self.drawn.thought_s = self.thought.tokens, self.thought.seconds
 
     def hand_over(self, chats: Chats, info: ModelInfo) -> StoredTurn:
-        """Another model answers than was asked, and nothing has streamed; raises StoreError."""
+        """Another model answers than was asked, and nothing was drawn; raises StoreError."""
         begun = self.prefix if self.goes_on else info.opening
+        # Its first tokens may be in the store already.
         self.turn = chats.hand_over(
-            self.turn.id, begun, model=info.model, scheme=info.scheme, kv=info.kv
+            self.turn.id, self.prefix, begun, model=info.model, scheme=info.scheme, kv=info.kv
         )
         self.prefix, self.thought = begun, Thought()
         self.thought.feed(begun)
