@@ -93,6 +93,12 @@ async def test_a_chosen_model_comes_beside_the_chat_and_is_loaded(
         await wait_until(pilot, lambda: app.transfers.arrived == 2)
         await wait_until(pilot, lambda: said("folder is on disk;"))
         assert loaded(app) == "own/one" and app.transfers.rows() == [] and wanted() == []
+        app.transfers.add(["own/nowhere"])
+        await wait_until(pilot, lambda: phase(app, "own/nowhere") == "failed")
+        for name in ("own/one", "own/nowhere"):
+            app.transfers.drop(name)
+        await wait_until(pilot, lambda: said("nowhere is not fetched any more"))
+        assert not said("one is not fetched any more"), "it came while it was asked about"
         assert app.status.activity() == ("", None)
 
 

@@ -330,6 +330,9 @@ class HubTransfers:
         freed_bytes = give_up(name)
         self._forget(name)
         self._board.drop(name)
+        if freed_bytes is None:
+            # It came while it was asked about.
+            return
         freed = f"{figures.size(freed_bytes)} are free again." if freed_bytes else ""
         self._board.tell(News(what="dropped", name=name, message=freed))
 
