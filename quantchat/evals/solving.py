@@ -25,7 +25,7 @@ ROWS = 8
 """Answers written side by side."""
 INSTRUCTION = f"Think step by step. End with {FINAL} and the number alone."
 
-_NUMBER = re.compile(r"-?\$?(?:\d[\d,]*(?:\.\d+)?|(?<!\d)\.\d+)")
+_NUMBER = re.compile(r"-?\$?(?:\d[\d,]*(?:\.\d+)?|(?<!\w)\.\d+)")
 MAX_DIGITS = 64
 
 

@@ -209,7 +209,7 @@ def test_numbers_are_found_as_people_write_them() -> None:
     assert number(" $1,234.50 each") == Decimal("1234.5")
     assert number("-7.") == -7 and number("none") is None
     assert number("$.50") == Decimal("0.5") and last_number("see 1.2.3") == 3
-    assert last_number("3 apples and 4.") == 4
+    assert last_number("3 apples and 4.") == 4 and last_number("it is no.5") == 5
     assert last_number("9" * 100) is None
 
 
