@@ -35,6 +35,7 @@ class SettingsScreen(AppDialog[None]):
 
     KEYS_TITLE = "Settings"
     CSS_PATH = ["lists.tcss", "settings.tcss"]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-wide")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Close"),
         Binding("ctrl+f", "filter", "Search", priority=True),
