@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from app_support import answered, ask, fake, make_app, ready, wait_until
 from textual.pilot import Pilot
-from textual.widgets import Input, Select, TextArea
+from textual.widgets import Button, Input, Select, TextArea
 
 from quantchat.errors import SettingsError
 from quantchat.requests import Message
@@ -31,6 +31,18 @@ async def opened(pilot: Pilot[None], app: QuantchatApp) -> OptionsScreen:
 async def closed(pilot: Pilot[None], app: QuantchatApp) -> None:
     await pilot.press("escape")
     await wait_until(pilot, lambda: not isinstance(app.screen, OptionsScreen))
+
+
+async def test_every_field_has_its_name_in_a_narrow_window(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    async with app.run_test(size=(40, 24)) as pilot:
+        screen = await opened(pilot, app)
+        rows = screen.query_one("#rows")
+        await wait_until(pilot, lambda: rows.region.width > 0)
+        for name in screen.query(".name"):
+            assert name.region.width >= 20
+        for button in screen.query(Button):
+            assert rows.region.x <= button.region.x and button.region.right <= rows.region.right
 
 
 async def test_own_options_hold_from_the_next_answer_on(tmp_path: Path) -> None:

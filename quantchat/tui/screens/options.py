@@ -47,6 +47,7 @@ class OptionsScreen(WorkingDialog[None]):
 
     KEYS_TITLE = "This conversation"
     CSS_PATH = "options.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (70, "-wide")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f8", "leave", "Keep what is written and close", priority=True),
         Binding("f7", "export", "Export the conversation", priority=True),
