@@ -14,7 +14,7 @@ FUZZ_INPUTS ?= 100000
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help chat setup setup-test test suite check format lint types imports soak fuzz kills snapshots recording clean
+.PHONY: help chat setup setup-test test suite check card format lint types imports soak fuzz kills snapshots recording clean
 
 help:
 	@echo 'make chat     set up, fetch the starter model, open the app'
@@ -22,6 +22,7 @@ help:
 	@echo 'make check    format, lint, types and import rules, without the tests'
 	@echo 'make soak     use the app for half an hour and see that nothing grows (SOAK_MINUTES=30)'
 	@echo 'make fuzz     damage model files 100,000 times and see what their readers do (FUZZ_INPUTS=)'
+	@echo 'make card     run the tests of kernels, graphs and uploads on the card of this machine'
 	@echo 'make kills    end the app by force two hundred times while it streams'
 	@echo 'make snapshots   take the pictures of all screens anew, for a look at the difference'
 	@echo 'make format   write the format and the fixes that the linter is sure of'
@@ -70,6 +71,10 @@ snapshots: $(TEST_READY)
 format: $(TEST_READY)
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
+
+# One process: a card is not shared by tests that fill it, and each would start its own compilers.
+card: $(TEST_READY)
+	@$(BIN)/pytest -m gpu
 
 kills: $(TEST_READY)
 	@QUANTCHAT_KILLS=200 $(BIN)/pytest -q tests/tui/test_kill.py
