@@ -14,6 +14,7 @@ from fakes import FakeEngine, Script
 from picker_support import FakeFits
 from textual.app import App
 from textual.pilot import Pilot
+from textual.widgets import Button, Static
 from transfer_support import SIZE_BYTES, FakeTransfers
 
 from quantchat.errors import QuantchatError
@@ -30,6 +31,7 @@ from quantchat.tui.control.fits import FitBook
 from quantchat.tui.control.library import ModelRow, ShelfPick
 from quantchat.tui.control.schemes import Held, SchemeRow
 from quantchat.tui.control.transfers import Transfers
+from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.widgets.prompt import Prompt
 
 
@@ -191,6 +193,13 @@ def fake(app: QuantchatApp) -> FakeEngine:
 def notes(app: QuantchatApp) -> str:
     """All that toasts say."""
     return "\n".join(f"{each.title}\n{each.message}" for each in app._notifications)
+
+
+def dialog_text(app: QuantchatApp) -> str:
+    """What the dialog in front says; nothing while there is none."""
+    if not isinstance(app.screen, Dialog) or not app.screen.query(Button):
+        return ""
+    return "\n".join(str(each.content) for each in app.screen.query(Static))
 
 
 async def wait_until(

@@ -6,11 +6,9 @@ from app_support import ready, wait_until
 from fakes import Script
 from textual.pilot import Pilot
 from textual.style import Style
-from textual.widgets import Static
 
 from quantchat.tui.app import QuantchatApp
 from quantchat.tui.screens.compare import CompareScreen
-from quantchat.tui.screens.dialog import Dialog
 from quantchat.tui.widgets.compare_head import PaneHead
 from quantchat.tui.widgets.compare_lines import DifferenceLine, TokenTable
 
@@ -52,13 +50,6 @@ def heads(screen: CompareScreen) -> list[str]:
 
 def said(app: QuantchatApp, words: str) -> bool:
     return any(words in each.message for each in app._notifications)
-
-
-def dialog_text(app: QuantchatApp) -> str:
-    """What the dialog in front says; nothing while there is none."""
-    if not isinstance(app.screen, Dialog):
-        return ""
-    return "\n".join(str(each.content) for each in app.screen.query(Static))
 
 
 def ink_at(screen: CompareScreen, place: int, token: int) -> Style:

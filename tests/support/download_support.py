@@ -11,7 +11,6 @@ from app_support import FakeSchemes
 from fake_servers import FakeServer
 from fakes import FakeEngine, Script
 from textual.pilot import Pilot
-from textual.widgets import Static
 
 from quantchat import paths
 from quantchat.hub.part import Part
@@ -22,7 +21,6 @@ from quantchat.tui.app import QuantchatApp
 from quantchat.tui.control.hub_library import HubLibrary
 from quantchat.tui.control.hub_transfers import HubTransfers
 from quantchat.tui.control.transfers import Transfer
-from quantchat.tui.screens.dialog import Dialog
 
 HELD_BYTES = 100_000
 NOTES: list[str] = []
@@ -76,12 +74,6 @@ def half_there(app: QuantchatApp, name: str) -> Callable[[], bool]:
         return found is not None and found.done_bytes >= HELD_BYTES
 
     return there
-
-
-def dialog_text(app: QuantchatApp) -> str:
-    if not isinstance(app.screen, Dialog):
-        return ""
-    return "\n".join(str(each.content) for each in app.screen.query(Static))
 
 
 def no_room(part: Part, chunk: bytes) -> None:

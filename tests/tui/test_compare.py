@@ -5,18 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from app_support import answered, ask, make_app, notes, wait_until
-from compare_support import (
-    BLUE,
-    RED,
-    at_rest,
-    dialog_text,
-    difference,
-    ink_at,
-    opened,
-    said,
-    token_table,
-)
+from app_support import answered, ask, dialog_text, make_app, notes, wait_until
+from compare_support import BLUE, RED, at_rest, difference, ink_at, opened, said, token_table
 from fakes import FakeEngine, Script
 from textual.widgets import Input
 

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app_support import ask, make_app, ready, wait_until
-from compare_support import (
-    BLUE,
-    RED,
-    at_rest,
-    dialog_text,
-    difference,
-    heads,
-    opened,
-    said,
-)
+from app_support import ask, dialog_text, make_app, ready, wait_until
+from compare_support import BLUE, RED, at_rest, difference, heads, opened, said
 from fakes import FakeEngine, Script
 from textual.widgets import DataTable, Input
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from app_support import answered, ask, ready, wait_until
+from app_support import answered, ask, dialog_text, ready, wait_until
 from download_support import (
     HELD_BYTES,
     NOTES,
-    dialog_text,
     half_there,
     line,
     loaded,
