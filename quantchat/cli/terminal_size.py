@@ -1,7 +1,7 @@
 """A terminal that does not know its size gets one.
 
-Consoles on a serial line and ptys of tools say 0 x 0. What draws then guesses in two ways, 24 rows and
-25, and each guess is a resize to the other: the app drew without end and took no key.
+Consoles on a serial line and ptys of tools say 0 x 0. What draws guesses in two ways there, 24 rows and
+25, and each guess is a resize to the other: frames without end, and no key is taken.
 """
 
 from __future__ import annotations

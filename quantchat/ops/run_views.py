@@ -17,7 +17,7 @@ def cached(
     pool: KvPool, batch: Batch, span: Span, first: int
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
     """Of each layer: keys and values [Hk, 1, S, D] of the span's tokens from `first` on."""
-    key = ("seen", span.start, first)
+    key = ("cached", span.start, first)
     known = batch.views.get(key)
     if known is None:
         assert span.run is not None
@@ -32,7 +32,7 @@ def cached(
 
 def fresh(pool: KvPool, batch: Batch, span: Span) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
     """Of each layer: where keys and values of the span's new tokens go, both [count, Hk, D]."""
-    key = ("places", span.start, 0)
+    key = ("fresh", span.start, 0)
     known = batch.views.get(key)
     if known is None:
         assert span.run is not None

@@ -123,7 +123,7 @@ async def test_r_answers_nothing_again_in_another_conversation(tmp_path: Path) -
         await pilot.press("r")
         await wait_until(pilot, lambda: app.loads.info and app.loads.info.scheme == "int4")
         app.conversation.open(chat.id)
-        await wait_until(pilot, lambda: not app.switching.answers_again)
+        await wait_until(pilot, lambda: app.switching._again is None)
         assert len(engine.chats) == 2 and app.conversation.path[-1].id == answer.id
 
 

@@ -13,6 +13,19 @@ from quantchat.tui.screens.repo import RepoScreen
 from quantchat.tui.widgets import picker_list
 
 
+def counted_rows(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The entry of every row that is drawn from now on."""
+    drawn: list[object] = []
+    plain = picker_list.row
+
+    def counted(entry: object, *args: object, **kwargs: object) -> object:
+        drawn.append(entry)
+        return plain(entry, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(picker_list, "row", counted)
+    return drawn
+
+
 async def test_text_of_the_hub_is_never_markup(tmp_path: Path) -> None:
     library = Library()
     evil = "[red]x[/]\x1b[31m[@click=app.quit]"
@@ -31,17 +44,10 @@ async def test_only_rows_on_the_screen_are_drawn(
 ) -> None:
     library = Library()
     library.found = [repo(f"o/qwen-{at}", downloads=at) for at in range(5000)]
-    drawn: list[object] = []
-    plain = picker_list.row
-
-    def counted(entry: object, *args: object, **kwargs: object) -> object:
-        drawn.append(entry)
-        return plain(entry, *args, **kwargs)  # type: ignore[arg-type]
-
     async with opened(tmp_path, library) as made:
         await made.type("qwen")
         await made.until(lambda: made.picker.rows.count == 5000)
-        monkeypatch.setattr(picker_list, "row", counted)
+        drawn = counted_rows(monkeypatch)
         await made.pilot.press("minus")
         await made.until(lambda: made.picker.search.query == "qwen-" and drawn)
         await made.until(lambda: made.picker.search.state == "found")
@@ -53,20 +59,13 @@ async def test_a_letter_that_leaves_the_rows_draws_none_of_them_anew(
 ) -> None:
     library = Library()
     library.found = [repo(f"o/qwen-{at}", downloads=at) for at in range(100)]
-    drawn: list[object] = []
-    plain = picker_list.row
-
-    def counted(entry: object, *args: object, **kwargs: object) -> object:
-        drawn.append(entry)
-        return plain(entry, *args, **kwargs)  # type: ignore[arg-type]
-
     async with opened(tmp_path, library) as made:
         await made.type("qwen")
         rows = made.picker.rows
         # The first key sorts what is known; the next ones keep its order.
         made.picker.type("qwe")
         await made.until(lambda: rows.count == 100 and rows.drawn == rows.shows)
-        monkeypatch.setattr(picker_list, "row", counted)
+        drawn = counted_rows(monkeypatch)
         made.picker.type("qw")
         await made.until(lambda least=rows.shows: rows.drawn >= least)
         assert not drawn

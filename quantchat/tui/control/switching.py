@@ -30,11 +30,6 @@ class Switching:
         self._chat_id: int | None = None
         """In this conversation, and in no other that was opened since."""
 
-    @property
-    def answers_again(self) -> bool:
-        """Whether the last question will be answered again."""
-        return self._again is not None
-
     def take(self, scheme: str, kv: str, *, again: bool = False) -> None:
         """Load another scheme and KV precision, unless they are there; answer again with them."""
         app = self._app
